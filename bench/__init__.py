@@ -1,0 +1,5 @@
+"""vcbench: run video codecs fairly, measure, compare."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""How a card's codec is driven."""

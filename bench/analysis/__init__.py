@@ -1,0 +1,1 @@
+"""RD curves, BD-rate with its doubts, confidence intervals."""

@@ -1,0 +1,1 @@
+"""Plan -> cells -> executor -> store."""

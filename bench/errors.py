@@ -1,0 +1,122 @@
+"""Everything vcbench raises on purpose.
+
+    VcbenchError
+    ├── UsageError               a command line or a configuration that cannot be run (exit 4)
+    │   ├── CardError            a codec card is wrong: file, key, remedy
+    │   ├── ManifestError        a dataset manifest is wrong: file, key, remedy
+    │   ├── UnknownNameError     no codec, dataset, metric or adapter of that name
+    │   └── StoreError           a result folder that cannot be read or written
+    ├── MediaError               a video file that cannot be read as what it claims to be
+    │   ├── HeaderError          its header is malformed
+    │   └── TruncatedError       it ends inside a frame
+    ├── UnavailableError         a program, library or weight file is not here: what and how to get it
+    ├── FetchError               a download or an archive is not what it should be
+    ├── CellError                one cell cannot be measured; the run goes on
+    │   ├── SkippedError         codec and sequence do not fit; nothing was tried
+    │   ├── EncodeError          the encoder failed or wrote nothing usable
+    │   ├── DecodeError          the decoder failed
+    │   ├── TimeLimitError       a process outran its time limit and its group was ended
+    │   └── MismatchError        the decoded video differs in frame count, size or format
+    └── MetricError              one metric has no value on one cell
+
+Every message names the file, codec or cell it is about and says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class VcbenchError(Exception):
+    """Base of every error vcbench raises on purpose."""
+
+
+class UsageError(VcbenchError):
+    """The command line or the configuration cannot be run as given (exit code 4)."""
+
+
+class CardError(UsageError):
+    """A codec card is wrong."""
+
+
+class ManifestError(UsageError):
+    """A dataset manifest is wrong."""
+
+
+class UnknownNameError(UsageError):
+    """A name that nothing answers to; the message lists the nearest ones that exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        self.kind = kind
+        self.name = name
+
+
+class StoreError(UsageError):
+    """A result folder cannot be read or written."""
+
+
+class MediaError(VcbenchError):
+    """A video file cannot be read as what it claims to be."""
+
+
+class HeaderError(MediaError):
+    """A video header is malformed."""
+
+
+class TruncatedError(MediaError):
+    """A video file ends inside a frame."""
+
+
+class UnavailableError(VcbenchError):
+    """A program, library or weight file is not on this machine."""
+
+
+class FetchError(VcbenchError):
+    """A download or an archive is not what it should be."""
+
+
+class CellError(VcbenchError):
+    """One cell cannot be measured; the other cells go on.
+
+    ``reason`` is the short machine-readable cause stored with the cell ("timeout", "frame_count" ...).
+    """
+
+    status = "failed"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SkippedError(CellError):
+    """Codec and sequence do not fit together; nothing was tried."""
+
+    status = "skipped"
+
+
+class EncodeError(CellError):
+    """The encoder failed or wrote nothing usable."""
+
+
+class DecodeError(CellError):
+    """The decoder failed."""
+
+
+class TimeLimitError(CellError):
+    """A process outran its time limit; its process group was ended."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timeout", message)
+
+
+class MismatchError(CellError):
+    """The decoded video differs from the source in frame count, size or format."""
+
+
+class MetricError(VcbenchError):
+    """One metric has no value on one cell; the message is its reason."""

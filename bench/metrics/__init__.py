@@ -1,0 +1,1 @@
+"""Quality metrics: fidelity, perceptual, temporal consistency."""

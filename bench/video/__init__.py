@@ -1,0 +1,1 @@
+"""Sequences and frames: reading, writing, planes, bit depth, chroma, colour conversion."""
