@@ -1,0 +1,77 @@
+"""SHA-256 of files, remembered for files that have not changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, strict (a NaN or an infinity is a ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again: VCBENCH_CACHE, or the user's cache folder."""
+    named = os.environ.get("VCBENCH_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vcbench"
+
+
+def _identity(path: Path) -> list[int]:
+    """What the file system changes whenever a file's content can have changed."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes; read again only when its size, times or inode differ from last time."""
+    path = path.resolve()
+    identity = _identity(path)
+    entry = cache_folder() / "digests" / f"{digest_of(str(path))}.json"
+    try:
+        known = json.loads(entry.read_text(encoding="utf-8"))
+        if known["identity"] == identity:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if _identity(path) == identity:
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(entry, canonical_json({"identity": identity, "sha256": sha256}).encode())
+        except OSError:
+            pass  # a cache folder that cannot be written only costs time
+    return sha256
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 (hex) over the names and contents of several files, in the order given."""
+    return digest_of([[path.name, file_digest(path)] for path in paths])

@@ -1,0 +1,206 @@
+"""Run an external program: a process group of its own, a time limit, its cost, and the end of what it said."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Literal, Self
+
+STDERR_TAIL = 4000
+_PIPE_BYTES = 1 << 20
+_MEMORY_POLL_S = 0.02
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """A worker that is killed must not leave an encoder running."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Cost of one process: seconds of wall and CPU time (children included), peak resident memory in bytes."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        return asdict(self)
+
+
+class ProcessError(Exception):
+    """A program ended with an error; the caller turns it into an error that names the cell."""
+
+    def __init__(
+        self, argv: Sequence[str], returncode: int, stderr: str, *, timed_out: bool, limit: float | None
+    ) -> None:
+        self.argv = list(argv)
+        self.returncode = returncode
+        self.stderr = stderr
+        self.timed_out = timed_out
+        if timed_out:
+            how = f"ran past its time limit of {limit:g} s and was ended with its process group"
+        elif returncode < 0:
+            how = f"was ended by signal {signal.Signals(-returncode).name}"
+        else:
+            how = f"exited with status {returncode}"
+        super().__init__(f"{shlex.join(self.argv)}\n  {how}" + (f"; it said:\n{stderr}" if stderr else ""))
+
+
+class Process:
+    """A running program. Use as a context manager: leaving it early ends the whole process group.
+
+    ``stdin`` and ``stdout`` are binary pipes where asked for. ``finish`` waits and returns the Usage, or raises
+    ProcessError.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        stdin: Literal["pipe", "null"] = "null",
+        stdout: Literal["pipe", "null"] = "null",
+        time_limit: float | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.argv = list(argv)
+        self.time_limit = time_limit
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._timed_out = False
+        self._usage: Usage | None = None
+        self._peak_rss = 0
+        self._started = time.perf_counter()
+        target = {"pipe": subprocess.PIPE, "null": subprocess.DEVNULL}
+        self._popen = subprocess.Popen(
+            self.argv,
+            cwd=cwd,
+            stdin=target[stdin],
+            stdout=target[stdout],
+            stderr=self._stderr,
+            env=None if env is None else {**os.environ, **env},
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe after fork
+        )
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                _widen(pipe.fileno())
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    @property
+    def stdin(self) -> BinaryIO:
+        assert self._popen.stdin is not None
+        return self._popen.stdin  # type: ignore[return-value]
+
+    @property
+    def stdout(self) -> BinaryIO:
+        assert self._popen.stdout is not None
+        return self._popen.stdout  # type: ignore[return-value]
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_MEMORY_POLL_S):
+            self._peak_rss = max(self._peak_rss, _peak_memory(self._popen.pid))
+            if self.time_limit is not None and time.perf_counter() - self._started > self.time_limit:
+                self._timed_out = True
+                self._kill()
+                return
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def finish(self) -> Usage:
+        """Close the pipes, wait for the end; raises ProcessError unless the program exited with 0."""
+        if self._usage is None:
+            if self._popen.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._popen.stdin.close()
+            _, status, rusage = os.wait4(self._popen.pid, 0)
+            wall = time.perf_counter() - self._started
+            self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self._ended.set()
+            self._watcher.join()
+            self._kill()  # what it forked and left behind
+            if self._popen.stdout is not None:
+                self._popen.stdout.close()
+            # ru_maxrss counts the parent's pages before exec, so it only serves where /proc was too slow to look
+            peak = self._peak_rss or rusage.ru_maxrss * 1024
+            self._usage = Usage(wall, rusage.ru_utime + rusage.ru_stime, peak)
+        if self._timed_out or self._popen.returncode != 0:
+            raise ProcessError(
+                self.argv,
+                self._popen.returncode,
+                self.stderr_tail(),
+                timed_out=self._timed_out,
+                limit=self.time_limit,
+            )
+        return self._usage
+
+    def stderr_tail(self) -> str:
+        """The last few thousand characters the program wrote to its standard error."""
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - STDERR_TAIL))
+        return self._stderr.read().decode("utf-8", "replace").strip()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._usage is None:
+            self._kill()
+            with contextlib.suppress(ProcessError):
+                self.finish()
+        self._stderr.close()
+
+
+def _widen(fd: int) -> None:
+    """Ask for a pipe that holds a good part of a frame; fewer switches between the two processes."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _peak_memory(pid: int) -> int:
+    """Peak resident memory in bytes of a process and its living descendants, summed; 0 where /proc cannot tell."""
+    total = 0
+    pending = [pid]
+    while pending:
+        current = pending.pop()
+        try:
+            status = Path(f"/proc/{current}/status").read_text(encoding="ascii", errors="replace")
+            children = Path(f"/proc/{current}/task/{current}/children").read_text(encoding="ascii")
+        except OSError:
+            continue
+        pending.extend(int(child) for child in children.split())
+        mark = status.find("VmHWM:")
+        if mark >= 0:
+            total += int(status[mark + 6 : status.index("kB", mark)]) * 1024
+    return total
+
+
+def run(argv: Sequence[str], *, time_limit: float | None = 60) -> tuple[bytes, str, int]:
+    """Run a short program: (standard output, standard error, exit status). Raises OSError if it cannot be started."""
+    done = subprocess.run(list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit, check=False)
+    return done.stdout, done.stderr.decode("utf-8", "replace"), done.returncode

@@ -1,0 +1,113 @@
+"""One frame: its samples, and the exact changes a codec's input format may need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.video.formats import VideoFormat
+
+Samples = npt.NDArray[Any]
+
+
+def sample_dtype(fmt: VideoFormat) -> np.dtype[Any]:
+    return np.dtype("u1") if fmt.bit_depth == 8 else np.dtype("<u2")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The samples of one frame in one flat array, plane after plane.
+
+    ``data`` has ``format.samples_per_frame`` samples (uint8, or little-endian uint16 above 8 bit).
+    ``rgb`` is the original picture (height, width, 3; R, G, B) where the sequence is natively RGB and ``data`` was
+    converted from it.
+    """
+
+    format: VideoFormat
+    data: Samples
+    rgb: Samples | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_planes(cls, fmt: VideoFormat, planes: list[Samples]) -> Frame:
+        return cls(fmt, np.concatenate([plane.ravel() for plane in planes]).astype(sample_dtype(fmt), copy=False))
+
+    @property
+    def planes(self) -> tuple[Samples, ...]:
+        """Views of the planes: Y, U, V (or Y alone, or G, B, R), each (height, width)."""
+        views = []
+        start = 0
+        for height, width in self.format.plane_shapes:
+            views.append(self.data[start : start + height * width].reshape(height, width))
+            start += height * width
+        return tuple(views)
+
+
+@dataclass(frozen=True)
+class CodingTransform:
+    """How a source frame becomes what a codec takes, and how the decoded frame comes back.
+
+    Two changes are allowed, both exactly reversible on the source's samples: edge samples repeated to the right
+    and below up to a multiple the codec needs, and a shift to a higher bit depth (back by rounding to nearest).
+    """
+
+    source: VideoFormat
+    coded: VideoFormat
+
+    @classmethod
+    def fit(cls, source: VideoFormat, *, size_multiple: int = 1, bit_depth: int | None = None) -> CodingTransform:
+        """Transform for a codec that wants sides divisible by ``size_multiple`` and (or) a bit depth of its own."""
+        return cls(
+            source,
+            replace(
+                source,
+                width=-(-source.width // size_multiple) * size_multiple,
+                height=-(-source.height // size_multiple) * size_multiple,
+                bit_depth=max(bit_depth or 0, source.bit_depth),
+            ),
+        )
+
+    @property
+    def is_identity(self) -> bool:
+        return self.source == self.coded
+
+    def describe(self) -> list[str]:
+        """The changes in words, for the provenance of a result."""
+        source, coded = self.source, self.coded
+        changes = []
+        if (source.width, source.height) != (coded.width, coded.height):
+            right, below = coded.width - source.width, coded.height - source.height
+            changes.append(f"padded by {right} right and {below} below (edge repeated), cropped after decoding")
+        if source.bit_depth != coded.bit_depth:
+            changes.append(
+                f"coded at {coded.bit_depth} bit (shifted left), decoded samples rounded to {source.bit_depth} bit"
+            )
+        return changes
+
+    def forward(self, frame: Frame) -> Frame:
+        """Source frame to coded frame."""
+        if self.is_identity:
+            return frame
+        shift = self.coded.bit_depth - self.source.bit_depth
+        planes: list[Samples] = []
+        for plane, (height, width) in zip(frame.planes, self.coded.plane_shapes, strict=True):
+            pad = ((0, height - plane.shape[0]), (0, width - plane.shape[1]))
+            padded = np.pad(plane, pad, mode="edge") if any(after for _, after in pad) else plane
+            planes.append(padded.astype(sample_dtype(self.coded)) << shift)
+        return Frame.from_planes(self.coded, planes)
+
+    def inverse(self, frame: Frame) -> Frame:
+        """Decoded frame in the coded format to the source's format."""
+        if self.is_identity:
+            return frame
+        shift = self.coded.bit_depth - self.source.bit_depth
+        planes: list[Samples] = []
+        for plane, (height, width) in zip(frame.planes, self.source.plane_shapes, strict=True):
+            cropped = plane[:height, :width]
+            if shift:
+                rounded = (cropped.astype(np.uint32) + (1 << (shift - 1))) >> shift
+                cropped = np.minimum(rounded, self.source.peak).astype(sample_dtype(self.source))
+            planes.append(cropped)
+        return Frame.from_planes(self.source, planes)

@@ -1,0 +1,287 @@
+"""Sequences: one clip each, from y4m, raw yuv, a folder of PNG pictures, or anything FFmpeg reads."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import ffmpeg
+from bench.digests import file_digest, files_digest
+from bench.errors import HeaderError, MediaError, TruncatedError, UsageError
+from bench.process import Process, ProcessError
+from bench.video import colour, y4m
+from bench.video.formats import VideoFormat, parse_fps, parse_size
+from bench.video.frame import Frame, sample_dtype
+
+RAW_SUFFIXES = {".yuv", ".raw", ".rgb"}
+
+
+class Source(ABC):
+    """Where frames come from. ``format`` is that of the stored frames, ``frames`` how many there are."""
+
+    path: Path
+    format: VideoFormat
+    frames: int
+
+    @abstractmethod
+    def read(self, start: int, count: int) -> Iterator[Frame]:
+        """Frames start, start + 1 ... (``count`` of them), one at a time."""
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of what is stored."""
+        return file_digest(self.path)
+
+
+class Y4mSource(Source):
+    """A YUV4MPEG2 file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as stream:
+            self._header = y4m.read_header(stream, str(path))
+            marker = stream.readline(1024)
+        self.format = self._header.format
+        size = path.stat().st_size
+        stride = len(marker) + self.format.frame_bytes
+        self.frames, rest = divmod(size - self._header.length, stride)
+        if self.frames == 0:
+            raise TruncatedError(
+                f"{path}: byte {size}: the header promises frames of {self.format.frame_bytes} bytes "
+                f"({self.format.describe()}), the file holds none"
+            )
+        if marker != b"FRAME\n" and rest:
+            # frame headers with parameters may differ in length, so that only reading tells
+            self.frames = sum(1 for _ in self.read(0, -1))
+        elif rest:
+            raise TruncatedError(
+                f"{path}: byte {size}: the file ends inside frame {self.frames} "
+                f"({rest} of {stride} bytes); cut it at byte {size - rest} or get it again"
+            )
+
+    def read(self, start: int, count: int) -> Iterator[Frame]:
+        with self.path.open("rb") as stream:
+            header = y4m.read_header(stream, str(self.path))
+            frames = y4m.read_frames(stream, header, str(self.path))
+            yield from islice(frames, start, None if count < 0 else start + count)
+
+
+class RawSource(Source):
+    """A headerless file of planar samples; the format is what the user says."""
+
+    def __init__(self, path: Path, fmt: VideoFormat) -> None:
+        self.path = path
+        self.format = fmt
+        size = path.stat().st_size
+        self.frames, rest = divmod(size, fmt.frame_bytes)
+        if rest or not self.frames:
+            raise TruncatedError(
+                f"{path}: {size} bytes is no whole number of {fmt.width}x{fmt.height} {fmt.pix_fmt} frames "
+                f"({fmt.frame_bytes} bytes each): {rest} bytes are left at byte {size - rest}; "
+                "check the size and the pixel format"
+            )
+
+    def read(self, start: int, count: int) -> Iterator[Frame]:
+        with self.path.open("rb") as stream:
+            stream.seek(start * self.format.frame_bytes)
+            yield from islice(read_raw_frames(stream, self.format, str(self.path)), count)
+
+
+class FFmpegSource(Source):
+    """A file decoded by FFmpeg, every coded frame once, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.format = ffmpeg.probe(path).format
+        self.frames = ffmpeg.count_frames(path)
+
+    def read(self, start: int, count: int) -> Iterator[Frame]:
+        argv = ffmpeg.decode_command(self.path, self.format.pix_fmt)
+        with Process(argv, stdout="pipe") as decoder:
+            yield from islice(read_raw_frames(decoder.stdout, self.format, str(self.path)), start, start + count)
+            if start + count == self.frames:
+                try:
+                    decoder.finish()
+                except ProcessError as error:
+                    raise MediaError(f"{self.path}: {error}") from None
+
+
+class PngSource(Source):
+    """A folder of PNG pictures of one size, in the order of the numbers in their names."""
+
+    def __init__(self, path: Path, fps: Any) -> None:
+        self.path = path
+        self._files = sorted(path.glob("*.png"), key=_natural)
+        if not self._files:
+            raise MediaError(f"{path}: a folder without .png files is no sequence")
+        self.frames = len(self._files)
+        picture = _read_png(self._files[0])
+        self.format = VideoFormat(
+            width=picture.shape[1],
+            height=picture.shape[0],
+            chroma="gray" if picture.ndim == 2 else "rgb",
+            bit_depth=8 * picture.dtype.itemsize,
+            fps=parse_fps(fps),
+            full_range=True,
+        )
+
+    def read(self, start: int, count: int) -> Iterator[Frame]:
+        for path in self._files[start : start + count]:
+            picture = _read_png(path)
+            if (picture.shape[1], picture.shape[0]) != (self.format.width, self.format.height):
+                raise MediaError(f"{path}: {picture.shape[1]}x{picture.shape[0]} differs from the first picture's size")
+            if picture.dtype != sample_dtype(self.format) or (picture.ndim == 2) != (self.format.chroma == "gray"):
+                raise MediaError(f"{path}: its bit depth or channels differ from the first picture's")
+            planes = [picture] if picture.ndim == 2 else [picture[..., 1], picture[..., 2], picture[..., 0]]
+            yield Frame.from_planes(self.format, planes)
+
+    def digest(self) -> str:
+        return files_digest(self._files)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _read_png(path: Path) -> Any:
+    import cv2
+
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise MediaError(f"{path}: cannot be read as a PNG picture")
+    if picture.ndim == 3 and picture.shape[2] == 4:
+        raise MediaError(f"{path}: has an alpha channel; flatten it first")
+    return picture if picture.ndim == 2 else picture[..., ::-1]
+
+
+def read_raw_frames(stream: Any, fmt: VideoFormat, name: str) -> Iterator[Frame]:
+    """Frames of raw samples up to the end of a stream; TruncatedError if it ends inside one."""
+    index = 0
+    while True:
+        data = np.empty(fmt.samples_per_frame, sample_dtype(fmt))
+        got = y4m.read_exactly(stream, data.view(np.uint8).data)
+        if got == 0:
+            return
+        if got < fmt.frame_bytes:
+            offset = index * fmt.frame_bytes + got
+            raise TruncatedError(f"{name}: byte {offset}: ends inside frame {index} ({got} of {fmt.frame_bytes} bytes)")
+        yield Frame(fmt, data)
+        index += 1
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One clip: frames ``start`` to ``start + frames - 1`` of a source, in the format that codecs are given.
+
+    ``format`` equals the source's, unless the source is RGB: then frames are converted to YUV (``conversion`` says
+    how) and keep their original picture, which RGB metrics compare with.
+    """
+
+    name: str
+    source: Source
+    format: VideoFormat
+    start: int
+    frames: int
+    dataset: str = "input"
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @property
+    def conversion(self) -> str | None:
+        """How RGB was turned into YUV; None where nothing was converted."""
+        if self.source.format == self.format:
+            return None
+        return f"RGB to {self.format.pix_fmt}, {colour.describe(self.format)}"
+
+    def read(self) -> Iterator[Frame]:
+        """The frames, one at a time; memory does not grow with their number."""
+        frames = self.source.read(self.start, self.frames)
+        if self.source.format == self.format:
+            yield from frames
+        else:
+            for frame in frames:
+                yield colour.from_rgb(colour.to_rgb(frame), self.format)
+
+    def identity(self) -> dict[str, Any]:
+        """What the frames depend on: the stored bytes, the range and the format. Part of a cell's key."""
+        fmt = self.format
+        return {
+            "sha256": self.source.digest(),
+            "start": self.start,
+            "frames": self.frames,
+            "size": [fmt.width, fmt.height],
+            "pix_fmt": fmt.pix_fmt,
+            "fps": str(fmt.fps),
+            "matrix": fmt.matrix,
+            "full_range": fmt.full_range,
+            "siting": fmt.siting,
+            "conversion": self.conversion,
+        }
+
+
+def open_sequence(
+    path: Path,
+    *,
+    name: str | None = None,
+    dataset: str = "input",
+    size: str | None = None,
+    pix_fmt: str | None = None,
+    fps: Any = None,
+    start: int = 0,
+    frames: int | None = None,
+) -> Sequence:
+    """Open a clip.
+
+    ``size``, ``pix_fmt`` and ``fps`` describe a raw file and are required there. For a natively RGB source
+    ``pix_fmt`` is what codecs are given (yuv444p of the same depth where not said, BT.709 limited range); elsewhere
+    it must be the file's own. ``fps`` overrides the file's. ``frames`` None means all from ``start``.
+    Raises MediaError for a file that is not what it claims, UsageError for settings that do not fit it.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    source = _open_source(path, size, pix_fmt, fps)
+    fmt = replace(source.format, fps=parse_fps(fps)) if fps is not None else source.format
+    if isinstance(source, RawSource):
+        pass
+    elif fmt.chroma == "rgb":
+        target = pix_fmt or ("yuv444p" if fmt.bit_depth == 8 else f"yuv444p{fmt.bit_depth}le")
+        fmt = replace(fmt, full_range=False).with_pix_fmt(target)
+        if fmt.bit_depth != source.format.bit_depth:
+            raise UsageError(f"{path}: has {source.format.bit_depth} bit; {target} would change the bit depth")
+    elif pix_fmt is not None and fmt.with_pix_fmt(pix_fmt).pix_fmt != fmt.pix_fmt:
+        raise UsageError(f"{path}: is {fmt.pix_fmt}, not {pix_fmt}; convert the file, vcbench does so only for RGB")
+    if size is not None and parse_size(size) != (fmt.width, fmt.height):
+        raise UsageError(f"{path}: is {fmt.width}x{fmt.height}, not {size}; vcbench never resizes")
+    source.format = replace(source.format, fps=fmt.fps)
+    available = source.frames - start
+    if start < 0 or available <= 0:
+        raise UsageError(f"{path}: has {source.frames} frames; frame {start} to start with is not one of them")
+    if frames is not None and not 0 < frames <= available:
+        raise UsageError(f"{path}: {frames} frames from frame {start} are asked for, it has {available}")
+    return Sequence(name or path.stem, source, fmt, start, frames or available, dataset)
+
+
+def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any) -> Source:
+    if path.is_dir():
+        return PngSource(path, fps if fps is not None else 25)
+    if path.suffix.lower() in RAW_SUFFIXES:
+        if size is None or pix_fmt is None or fps is None:
+            raise UsageError(f"{path}: raw video needs --size, --pix-fmt and --fps, such as 352x288, yuv420p and 30")
+        width, height = parse_size(size)
+        return RawSource(path, VideoFormat(width, height, fps=parse_fps(fps)).with_pix_fmt(pix_fmt))
+    with path.open("rb") as stream:
+        magic = stream.read(len(y4m.MAGIC))
+    if magic == y4m.MAGIC or path.suffix.lower() == ".y4m":
+        return Y4mSource(path)
+    return FFmpegSource(path)
+
+
+__all__ = ["HeaderError", "Sequence", "Source", "open_sequence", "read_raw_frames"]

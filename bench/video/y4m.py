@@ -1,0 +1,145 @@
+"""YUV4MPEG2: read a header, read and write frames.
+
+Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2, with FFmpeg's C tags for more than 8 bit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+
+from bench.errors import HeaderError, TruncatedError, UsageError
+from bench.video.formats import Chroma, Siting, VideoFormat
+from bench.video.frame import Frame, sample_dtype
+
+MAGIC = b"YUV4MPEG2"
+_MAX_LINE = 1024
+
+_EIGHT_BIT: dict[str, tuple[Chroma, Siting]] = {
+    "420jpeg": ("420", "centre"),
+    "420mpeg2": ("420", "left"),
+    "420paldv": ("420", "topleft"),
+    "420": ("420", "left"),
+    "422": ("422", "left"),
+    "444": ("444", "left"),
+    "mono": ("gray", "left"),
+}
+_HIGH_DEPTH = re.compile(r"(420|422|444)p(10|12|14|16)|mono(10|12|14|16)")
+
+
+@dataclass(frozen=True)
+class Y4mHeader:
+    """The stream's format and the length of its first line in bytes."""
+
+    format: VideoFormat
+    length: int
+
+
+def _line(stream: BinaryIO, name: str, offset: int) -> bytes:
+    line = stream.readline(_MAX_LINE)
+    if line and not line.endswith(b"\n"):
+        raise HeaderError(f"{name}: no end of line within {_MAX_LINE} bytes of byte {offset}; not a y4m file?")
+    return line
+
+
+def read_header(stream: BinaryIO, name: str) -> Y4mHeader:
+    """Read the stream header; ``name`` is used in errors. Raises HeaderError naming the byte offset."""
+    line = _line(stream, name, 0)
+    if not line.startswith(MAGIC + b" "):
+        raise HeaderError(f"{name}: byte 0: not a y4m file (it does not start with {MAGIC.decode()})")
+    tags: dict[str, str] = {}
+    colour_range = ""
+    offset = len(MAGIC) + 1
+    for raw in line[offset:-1].split(b" "):
+        tag = raw.decode("ascii", "replace")
+        if tag.startswith("XCOLORRANGE="):
+            colour_range = tag.partition("=")[2]
+        elif tag and tag[0] not in tags:
+            tags[tag[0]] = tag[1:]
+    try:
+        chroma, bit_depth, siting = _parse_chroma(tags.get("C", "420"))
+        fmt = VideoFormat(
+            width=int(tags["W"]),
+            height=int(tags["H"]),
+            chroma=chroma,
+            bit_depth=bit_depth,
+            fps=_parse_ratio(tags.get("F", "25:1")),
+            full_range=colour_range == "FULL",
+            siting=siting,
+        )
+    except KeyError as missing:
+        raise HeaderError(f"{name}: y4m header (byte 0) has no {missing.args[0]} tag") from None
+    except (ValueError, ZeroDivisionError, UsageError) as error:
+        raise HeaderError(f"{name}: y4m header (byte 0): {error}") from None
+    if tags.get("I", "p") not in {"p", "?"}:
+        raise HeaderError(
+            f"{name}: y4m header (byte 0): interlaced video (I{tags['I']}) is not supported; deinterlace it"
+        )
+    return Y4mHeader(fmt, len(line))
+
+
+def _parse_chroma(tag: str) -> tuple[Chroma, int, Siting]:
+    if tag in _EIGHT_BIT:
+        chroma, siting = _EIGHT_BIT[tag]
+        return chroma, 8, siting
+    match = _HIGH_DEPTH.fullmatch(tag)
+    if match is None:
+        raise ValueError(f"colour space C{tag} is not supported")
+    sampling, depth, mono_depth = match.groups()
+    chroma_of: dict[str, Chroma] = {"420": "420", "422": "422", "444": "444"}
+    return chroma_of.get(sampling, "gray"), int(depth or mono_depth), "left"
+
+
+def _parse_ratio(text: str) -> Fraction:
+    numerator, _, denominator = text.partition(":")
+    return Fraction(int(numerator), int(denominator or 1))
+
+
+def header_line(fmt: VideoFormat) -> bytes:
+    """The stream header for a format; RGB has none in y4m (UsageError)."""
+    if fmt.chroma == "rgb":
+        raise UsageError("y4m cannot hold RGB frames")
+    if fmt.bit_depth > 8:
+        tag = f"mono{fmt.bit_depth}" if fmt.chroma == "gray" else f"{fmt.chroma}p{fmt.bit_depth}"
+    elif fmt.chroma == "420":
+        tag = {"centre": "420jpeg", "left": "420mpeg2", "topleft": "420paldv"}[fmt.siting]
+    else:
+        tag = "mono" if fmt.chroma == "gray" else fmt.chroma
+    colour_range = "FULL" if fmt.full_range else "LIMITED"
+    fps = f"{fmt.fps.numerator}:{fmt.fps.denominator}"
+    return f"YUV4MPEG2 W{fmt.width} H{fmt.height} F{fps} Ip A1:1 C{tag} XCOLORRANGE={colour_range}\n".encode()
+
+
+def read_frames(stream: BinaryIO, header: Y4mHeader, name: str) -> Iterator[Frame]:
+    """Frames up to the end of the stream; raises HeaderError or TruncatedError with the byte offset."""
+    fmt = header.format
+    dtype = sample_dtype(fmt)
+    offset = header.length
+    while line := _line(stream, name, offset):
+        if not line.startswith(b"FRAME"):
+            raise HeaderError(f"{name}: byte {offset}: expected a FRAME header")
+        offset += len(line)
+        data = np.empty(fmt.samples_per_frame, dtype)
+        got = read_exactly(stream, data.view(np.uint8).data)
+        if got < fmt.frame_bytes:
+            raise TruncatedError(
+                f"{name}: byte {offset + got}: the file ends inside a frame ({got} of {fmt.frame_bytes} bytes)"
+            )
+        offset += got
+        yield Frame(fmt, data)
+
+
+def read_exactly(stream: BinaryIO, buffer: memoryview) -> int:
+    """Fill the buffer from the stream; the number of bytes got, fewer only at the end of the stream."""
+    got = 0
+    while got < len(buffer):
+        count = stream.readinto(buffer[got:])  # type: ignore[attr-defined]
+        if not count:
+            break
+        got += count
+    return got
