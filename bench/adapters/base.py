@@ -1,0 +1,323 @@
+"""The interfaces of codecs: ``Codec`` in Python, ``ExternalCodec`` for one that is a pair of programs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.catalog import Card, explain
+from bench.errors import CardError, DecodeError, EncodeError, SkippedError, TimeLimitError
+from bench.process import Process, ProcessError, Usage
+from bench.video import y4m
+from bench.video.formats import VideoFormat
+from bench.video.frame import CodingTransform, Frame
+from bench.video.sequence import Sequence, read_raw_frames
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """One position of a codec's rate control."""
+
+    parameter: str
+    value: int | float
+
+    @property
+    def label(self) -> str:
+        """Such as qp=27."""
+        return f"{self.parameter}={self.value:g}"
+
+
+@dataclass(frozen=True)
+class EncodeInfo:
+    """What an encode cost and what it wants to be known: command lines, the codec's own remarks."""
+
+    usage: Usage | None = None
+    commands: tuple[tuple[str, ...], ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Settings(BaseModel):
+    """Base of an adapter's own table in a card."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class BaseCodec:
+    """What every codec can tell: whether it runs here, what writes its bits, which formats it takes.
+
+    Subclasses declare the model of their card's ``settings`` table as ``settings_model``.
+    """
+
+    settings_model: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        try:
+            self.settings: Any = self.settings_model.model_validate(card.settings)
+        except ValidationError as error:
+            raise CardError(f"card {card.name}: settings:\n  {explain(error)}") from None
+
+    def check(self) -> None:
+        """Raise UnavailableError, saying what to do, if this codec cannot run on this machine."""
+
+    def tool(self) -> dict[str, str]:
+        """Names and versions (or digests) of the programs and libraries that write the bits; part of a cell's key."""
+        return {}
+
+    def transform(self, source: VideoFormat) -> CodingTransform:
+        """How frames of a format become what this codec takes; SkippedError with the reason if they cannot."""
+        wanted = self.card.input
+        if source.chroma not in wanted.chroma:
+            raise SkippedError(
+                "chroma",
+                f"{self.card.name} takes chroma {', '.join(wanted.chroma)}, the sequence is {source.pix_fmt}; "
+                "convert the sequence (for RGB sources: --pix-fmt)",
+            )
+        if source.bit_depth not in wanted.bit_depths:
+            depths = ", ".join(map(str, wanted.bit_depths))
+            raise SkippedError(
+                "bit_depth", f"{self.card.name} takes {depths} bit, the sequence has {source.bit_depth} bit"
+            )
+        if min(source.width, source.height) < wanted.minimum_size:
+            raise SkippedError(
+                "size",
+                f"{self.card.name} needs sides of at least {wanted.minimum_size}, "
+                f"the sequence is {source.width}x{source.height}",
+            )
+        return CodingTransform.fit(source, size_multiple=wanted.size_multiple, bit_depth=wanted.coding_bit_depth)
+
+
+class Codec(BaseCodec):
+    """A codec in Python: one encoder and decoder at one configuration.
+
+    The engine runs ``encode`` and ``decode`` in fresh processes of their own, decode on a copy of the bitstream in
+    an empty folder.
+    """
+
+    @abstractmethod
+    def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
+        """Write the bitstream file of a sequence, and nothing else. Raises EncodeError.
+
+        The frames are ``map(self.transform(source.format).forward, source.read())``, one at a time.
+        """
+
+    @abstractmethod
+    def decode(self, bitstream: Path) -> Iterator[Frame]:
+        """Frames of a bitstream in the coded format (``transform(...).coded``), from the file alone.
+
+        Raises DecodeError.
+        """
+
+
+@dataclass(frozen=True)
+class Command:
+    """One call of an external program.
+
+    Frames travel as raw planar samples or as y4m, through a pipe or in a file that the arguments name; "none": the
+    program reads the sequence by itself.
+    """
+
+    argv: tuple[str, ...]
+    frames_as: Literal["raw", "y4m"]
+    through: Literal["pipe", "file", "none"]
+    file: Path | None = None
+
+
+class ExternalCodec(BaseCodec):
+    """A codec that is one program to encode and one to decode; subclasses say their command lines."""
+
+    time_limit: float | None = None
+
+    @abstractmethod
+    def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
+        """Command that writes the bitstream of a sequence's frames in the coded format.
+
+        It runs in the bitstream's folder, where it may leave other files.
+        """
+
+    @abstractmethod
+    def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
+        """Command that writes the frames of a bitstream; ``coded`` is what they are expected to be."""
+
+    def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
+        """Run the encoder on a sequence, fed frame by frame. Raises EncodeError or TimeLimitError."""
+        transform = self.transform(source.format)
+        folder = bitstream.parent
+        command = self.encode_command(source, transform.coded, rate, bitstream)
+        frames = map(transform.forward, source.read())
+        try:
+            if command.through == "file":
+                assert command.file is not None
+                with command.file.open("wb") as stream:
+                    write_frames(stream, transform.coded, frames, command.frames_as)
+            with Process(
+                command.argv,
+                cwd=folder,
+                stdin="pipe" if command.through == "pipe" else "null",
+                time_limit=self.time_limit,
+            ) as encoder:
+                if command.through == "pipe":
+                    # an encoder that stops reading has failed; finish() says how
+                    with suppress(BrokenPipeError):
+                        write_frames(encoder.stdin, transform.coded, frames, command.frames_as)
+                usage = encoder.finish()
+        except ProcessError as error:
+            raise _cell_error(error, EncodeError) from None
+        except FileNotFoundError as error:
+            raise EncodeError("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
+        finally:
+            if command.file is not None:
+                command.file.unlink(missing_ok=True)
+        return EncodeInfo(usage, (command.argv,))
+
+    def open_decoder(self, bitstream: Path, coded: VideoFormat) -> RunningDecoder:
+        """Start decoding; frames come one at a time, the usage when they have ended."""
+        return RunningDecoder(self.decode_command(bitstream, coded), coded, bitstream.parent, self.time_limit)
+
+
+class RunningDecoder(AbstractContextManager["RunningDecoder"]):
+    """A decoder at work. ``frames`` yields what it writes; afterwards ``usage`` is its cost."""
+
+    def __init__(self, command: Command, coded: VideoFormat, folder: Path, time_limit: float | None) -> None:
+        self.command = command
+        self.usage: Usage | None = None
+        self._coded = coded
+        self._folder = folder
+        self._time_limit = time_limit
+        self._process: Process | None = None
+
+    def frames(self) -> Iterator[Frame]:
+        """Decoded frames in order; raises DecodeError or TimeLimitError."""
+        command = self.command
+        piped = command.through == "pipe"
+        try:
+            self._process = Process(
+                command.argv,
+                cwd=self._folder,
+                stdout="pipe" if piped else "null",
+                time_limit=self._time_limit,
+            )
+            if piped:
+                yield from self._parse(self._process.stdout)
+            self.usage = self._process.finish()
+            if not piped:
+                assert command.file is not None
+                if not command.file.is_file():
+                    raise DecodeError("no_output", f"{command.argv[0]}: exited with 0 but wrote no {command.file.name}")
+                with command.file.open("rb") as stream:
+                    yield from self._parse(stream)
+        except ProcessError as error:
+            raise _cell_error(error, DecodeError) from None
+        except FileNotFoundError as error:
+            raise DecodeError("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
+
+    def _parse(self, stream: BinaryIO) -> Iterator[Frame]:
+        name = f"output of {Path(self.command.argv[0]).name}"
+        if self.command.frames_as == "raw":
+            yield from read_raw_frames(stream, self._coded, name)
+            return
+        assert self._process is not None
+        if not stream.peek(1):  # type: ignore[attr-defined]
+            return
+        header = y4m.read_header(stream, name)
+        yield from y4m.read_frames(stream, header, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.__exit__(kind, error, trace)
+
+
+def _cell_error(
+    error: ProcessError, kind: type[EncodeError] | type[DecodeError]
+) -> EncodeError | DecodeError | TimeLimitError:
+    if error.timed_out:
+        return TimeLimitError(str(error))
+    return kind("exit_status", str(error))
+
+
+def write_frames(stream: BinaryIO, fmt: VideoFormat, frames: Iterable[Frame], frames_as: Literal["raw", "y4m"]) -> None:
+    """Write frames as raw samples or as y4m."""
+    if frames_as == "y4m":
+        stream.write(y4m.header_line(fmt))
+    for frame in frames:
+        if frames_as == "y4m":
+            stream.write(b"FRAME\n")
+        stream.write(frame.data.data)
+    stream.flush()
+
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def fill(arguments: Iterable[str], values: Mapping[str, Any], where: str) -> list[str]:
+    """Arguments with {name} replaced by values; CardError naming an unknown name."""
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
+            raise CardError(f"{where}: {{{name}}} is no placeholder; there are {', '.join(sorted(values))}")
+        value = values[name]
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return [_PLACEHOLDER.sub(value_of, argument) for argument in arguments]
+
+
+def placeholders(coded: VideoFormat, frames: int, rate: RatePoint) -> dict[str, Any]:
+    """Values that a card's arguments may name.
+
+    ``intra_period`` follows the VVC common test conditions: 32 frames up to 30 frames a second, 64 above.
+    """
+    return {
+        "rate": rate.value,
+        "width": coded.width,
+        "height": coded.height,
+        "fps": f"{coded.fps.numerator}/{coded.fps.denominator}",
+        "fps_rounded": round(coded.fps),
+        "frames": frames,
+        "pix_fmt": coded.pix_fmt,
+        "bit_depth": coded.bit_depth,
+        "chroma": "400" if coded.chroma == "gray" else coded.chroma,
+        "intra_period": 32 if coded.fps <= 31 else 64,
+    }
+
+
+def copy_alone(bitstream: Path, folder: Path) -> Path:
+    """Copy a bitstream into an empty folder, so that a decoder can see nothing else."""
+    folder.mkdir()
+    copy = folder / f"bitstream{bitstream.suffix}"
+    shutil.copyfile(bitstream, copy)
+    return copy
+
+
+__all__ = [
+    "BaseCodec",
+    "Codec",
+    "CodingTransform",
+    "Command",
+    "EncodeInfo",
+    "ExternalCodec",
+    "RatePoint",
+    "RunningDecoder",
+    "Settings",
+    "copy_alone",
+    "fill",
+    "placeholders",
+    "write_frames",
+]

@@ -1,0 +1,126 @@
+"""Any external encoder and decoder, driven by the argument templates of a card."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bench import process
+from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
+from bench.adapters.ffmpeg import check_version
+from bench.digests import file_digest
+from bench.errors import UnavailableError
+from bench.video.formats import VideoFormat
+from bench.video.sequence import Sequence
+
+
+class Located(Settings):
+    """A file the card needs: named by an environment variable, else under the tool's folder, else on PATH."""
+
+    env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="environment variable that names the file")
+    paths: tuple[str, ...] = Field(default=(), description="where it lies below the folder that root_env names")
+    names: tuple[str, ...] = Field(default=(), description="program names looked up on PATH")
+
+
+class Program(Located):
+    """One program and its argument template.
+
+    Without {input} the encoder reads frames from its standard input; without {output} the decoder writes frames to
+    its standard output.
+    """
+
+    arguments: tuple[str, ...]
+    version_arguments: tuple[str, ...] = ()
+    version_pattern: str = Field(default=r"(\d+\.\d+[\w.-]*)", description="group 1 of it in what the program prints")
+
+
+class CommandSettings(Settings):
+    """The ``settings`` table of a card with adapter = "command"."""
+
+    root_env: str | None = Field(
+        default=None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable naming the tool's folder"
+    )
+    get: str = Field(description="how to get the programs, said when they are missing")
+    encoder: Program
+    decoder: Program
+    files: dict[str, Located] = Field(default={}, description="further files, named {file_<key>} in arguments")
+    frames_in: Literal["raw", "y4m"] = "raw"
+    frames_out: Literal["raw", "y4m"] = "raw"
+
+
+class CommandCodec(ExternalCodec):
+    """Programs run in the folder of the cell; frames travel through pipes or temporary files as the templates say."""
+
+    settings_model = CommandSettings
+    settings: CommandSettings
+
+    def check(self) -> None:
+        for program in (self.settings.encoder, self.settings.decoder, *self.settings.files.values()):
+            self._locate(program)
+        if self.card.tool_version is not None:
+            check_version(self.settings.encoder.names[0], self._version, self.card.tool_version)
+
+    def tool(self) -> dict[str, str]:
+        used = {"encoder": self.settings.encoder, "decoder": self.settings.decoder, **self.settings.files}
+        digests = {f"{key}_sha256": file_digest(self._locate(located)) for key, located in used.items()}
+        return {"version": self._version, **digests}
+
+    def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
+        program = self.settings.encoder
+        frames = bitstream.with_name(f"input.{'y4m' if self.settings.frames_in == 'y4m' else 'yuv'}")
+        values = {**placeholders(coded, source.frames, rate), **self._files, "input": frames, "bitstream": bitstream}
+        argv = self._argv(program, values, "encoder")
+        by_file = any("{input}" in argument for argument in program.arguments)
+        return Command(argv, self.settings.frames_in, "file" if by_file else "pipe", frames if by_file else None)
+
+    def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
+        program = self.settings.decoder
+        frames = bitstream.with_name(f"decoded.{'y4m' if self.settings.frames_out == 'y4m' else 'yuv'}")
+        values = {**self._files, "bitstream": bitstream, "output": frames, "bit_depth": coded.bit_depth}
+        argv = self._argv(program, values, "decoder")
+        by_file = any("{output}" in argument for argument in program.arguments)
+        return Command(argv, self.settings.frames_out, "file" if by_file else "pipe", frames if by_file else None)
+
+    def _argv(self, program: Program, values: Mapping[str, object], role: str) -> tuple[str, ...]:
+        where = f"card {self.card.name}: settings.{role}.arguments"
+        return (str(self._locate(program)), *fill(program.arguments, values, where))
+
+    @property
+    def _files(self) -> dict[str, Path]:
+        return {f"file_{key}": self._locate(located) for key, located in self.settings.files.items()}
+
+    @cached_property
+    def _version(self) -> str:
+        program = self.settings.encoder
+        out, err, _ = process.run([str(self._locate(program)), *program.version_arguments])
+        match = re.search(program.version_pattern, out.decode("utf-8", "replace") + err)
+        return match.group(1) if match else "not stated by the program"
+
+    def _locate(self, located: Located) -> Path:
+        named = os.environ.get(located.env)
+        if named:
+            found = shutil.which(named) or (named if Path(named).is_file() else None)
+            if found is None:
+                raise UnavailableError(f"{located.env}={named} is not a file; correct it or unset it")
+            return Path(found).resolve()
+        root = os.environ.get(self.settings.root_env or "")
+        for path in located.paths if root else ():
+            if (Path(str(root)) / path).is_file():
+                return (Path(str(root)) / path).resolve()
+        for name in located.names:
+            if (program := shutil.which(name)) is not None:
+                return Path(program).resolve()
+        where = [f"set {located.env} to it"]
+        if self.settings.root_env and located.paths:
+            where.append(f"or {self.settings.root_env} to the folder that holds {located.paths[0]}")
+        if located.names:
+            where.append(f"or put {' or '.join(located.names)} on PATH")
+        what = (located.names or located.paths or ("a file",))[0].rpartition("/")[2]
+        raise UnavailableError(f"{what} is not on this machine: {' '.join(where)}. {self.settings.get}")

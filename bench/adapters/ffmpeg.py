@@ -1,0 +1,85 @@
+"""Codecs inside FFmpeg: x264, x265, VVenC, SVT-AV1, libaom, libvpx ..., each writing an elementary stream."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import Field
+
+from bench import ffmpeg
+from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
+from bench.digests import file_digest
+from bench.errors import UnavailableError
+from bench.video.formats import VideoFormat
+from bench.video.sequence import Sequence
+
+
+class FFmpegSettings(Settings):
+    """The ``settings`` table of a card with adapter = "ffmpeg"."""
+
+    encoder: str = Field(pattern=r"^[a-z0-9_-]+$", description="FFmpeg's name of the encoder, such as libx265")
+    arguments: tuple[str, ...] = Field(description="encoder options, with {rate}, {intra_period} ...")
+    muxer: str = Field(pattern=r"^[a-z0-9_]+$", description="elementary-stream muxer, such as hevc")
+    demuxer: str = Field(pattern=r"^[a-z0-9_]+$", description="demuxer that reads it back")
+    decoder: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_-]+$", description="decoder, where not FFmpeg's default"
+    )
+    decoder_arguments: tuple[str, ...] = ("-threads", "1")
+
+
+class FFmpegCodec(ExternalCodec):
+    """Frames go in raw through a pipe; the decoder writes y4m, whose header tells the size and format it found."""
+
+    settings_model = FFmpegSettings
+    settings: FFmpegSettings
+
+    def check(self) -> None:
+        if self.settings.encoder not in ffmpeg.encoders():
+            raise UnavailableError(
+                f"{ffmpeg.executable()} has no encoder {self.settings.encoder}; "
+                f"unset {ffmpeg.ENVIRONMENT} to use the static build of imageio-ffmpeg, which has it"
+            )
+        if self.card.tool_version is not None:
+            check_version("ffmpeg", ffmpeg.version(), self.card.tool_version)
+
+    def tool(self) -> dict[str, str]:
+        return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
+
+    def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
+        settings = self.settings
+        values = placeholders(coded, source.frames, rate)
+        argv = [
+            *ffmpeg.base_command(), *ffmpeg.PROTOCOLS,
+            "-f", "rawvideo", "-pix_fmt", coded.pix_fmt, "-video_size", f"{coded.width}x{coded.height}",
+            "-framerate", values["fps"], *_colour_arguments(coded), "-i", "pipe:0",
+            "-fps_mode", "passthrough", "-an", "-pix_fmt", coded.pix_fmt, *_colour_arguments(coded),
+            "-c:v", settings.encoder, *fill(settings.arguments, values, f"card {self.card.name}: settings.arguments"),
+            "-flags", "+bitexact", "-fflags", "+bitexact", "-f", settings.muxer, f"file:{bitstream}",
+        ]  # fmt: skip
+        return Command(tuple(argv), frames_as="raw", through="pipe")
+
+    def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
+        settings = self.settings
+        argv = [
+            *ffmpeg.base_command(), *ffmpeg.PROTOCOLS, *settings.decoder_arguments,
+            *(["-c:v", settings.decoder] if settings.decoder else []),
+            "-noautorotate", "-f", settings.demuxer, "-i", f"file:{bitstream.name}", "-map", "0:v:0",
+            "-fps_mode", "passthrough", "-noautoscale", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
+        ]  # fmt: skip
+        return Command(tuple(argv), frames_as="y4m", through="pipe")
+
+
+def _colour_arguments(coded: VideoFormat) -> list[str]:
+    space = {"bt709": "bt709", "bt601": "smpte170m", "bt2020": "bt2020nc"}[coded.matrix]
+    return ["-color_range", "pc" if coded.full_range else "tv", "-colorspace", space]
+
+
+def check_version(tool: str, version: str, required: str) -> None:
+    """Raise UnavailableError unless the leading number of ``version`` satisfies a specifier such as >=7.0."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
+
+    number = re.search(r"\d+(\.\d+)*", version)
+    if number is None or Version(number.group()) not in SpecifierSet(required):
+        raise UnavailableError(f"{tool} {version} is installed, the card requires {required}")

@@ -1,0 +1,248 @@
+"""Codec cards and dataset manifests: found by name, validated, listed.
+
+A folder of the user's (``--path``, VCBENCH_PATH, the working directory) comes before what the package brings, so
+that a card of the same name replaces ours. Reading a card never runs code.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from bench.digests import digest_of
+from bench.errors import CardError, UnknownNameError, UsageError, VcbenchError
+
+ENVIRONMENT = "VCBENCH_PATH"
+Kind = Literal["codecs", "datasets"]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Model(BaseModel):
+    """Base of everything read from a card: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("each rate value may stand there once")
+    return values
+
+
+class Rates(Model):
+    """The rate control: one number, its default values in ascending order of the parameter, and its range."""
+
+    parameter: Name = Field(description="what the number is: qp, crf, quality, index, kbps")
+    values: Annotated[tuple[int | float, ...], AfterValidator(_distinct)] = Field(
+        min_length=1, description="default rate points"
+    )
+    minimum: int | float
+    maximum: int | float
+    integer: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Rates:
+        for value in self.values:
+            self.check(value)
+        return self
+
+    def check(self, value: float) -> int | float:
+        """The value, if the codec takes it; ValueError saying what it takes otherwise."""
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"{self.parameter} {value:g} is outside {self.minimum:g} to {self.maximum:g}")
+        if self.integer and value != int(value):
+            raise ValueError(f"{self.parameter} {value:g} is not a whole number")
+        return int(value) if self.integer else value
+
+
+class Input(Model):
+    """What the codec takes as it is, and the exact changes made where it takes less.
+
+    ``coding_bit_depth``: samples are shifted up to it before encoding and rounded back after decoding.
+    ``size_multiple``: edges are repeated up to a multiple of it and cropped after decoding.
+    """
+
+    chroma: tuple[Literal["gray", "420", "422", "444"], ...] = Field(default=("420",), min_length=1)
+    bit_depths: tuple[Literal[8, 10, 12], ...] = Field(default=(8,), min_length=1)
+    coding_bit_depth: Literal[10, 12] | None = None
+    size_multiple: int = Field(default=1, ge=1, le=256)
+    minimum_size: int = Field(default=1, ge=1, description="smallest side in luma samples")
+
+
+class Weights(Model):
+    """A weight file of a learned codec."""
+
+    file: str
+    sha256: Digest
+    url: str | None = None
+
+
+class Configuration(Model):
+    """What one named configuration of a card changes."""
+
+    title: str | None = None
+    gop: str | None = None
+    rates: Rates | None = None
+    input: Input | None = None
+    settings: dict[str, Any] = {}
+
+
+class Card(Model):
+    """One codec: everything that changes what it writes, and what a reader wants to know of it."""
+
+    name: Name
+    title: str
+    adapter: str = Field(
+        description="ffmpeg, command, a plug-in's name, or file.py:Class beside the card (needs --trust)"
+    )
+    kind: Literal["classical", "learned", "diffusion"] = "classical"
+    licence: str
+    homepage: str | None = None
+    paper: str | None = None
+    note: str | None = None
+    gop: str = Field(description="GOP structure in words: random access or low delay, intra period, references")
+    extension: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,8}$")] = Field(
+        description="suffix of a bitstream"
+    )
+    rate_kind: Literal["bitstream", "estimate"] = "bitstream"
+    deterministic: bool = True
+    tool_version: str | None = Field(default=None, description="version of the tool that is required, such as >=7.0")
+    rates: Rates
+    input: Input = Input()
+    weights: tuple[Weights, ...] = ()
+    settings: dict[str, Any] = Field(default={}, description="the adapter's own table")
+    configurations: dict[Name, Configuration] = {}
+
+    def configured(self, configuration: str | None) -> Card:
+        """The card with one of its configurations applied; its name becomes name@configuration."""
+        if configuration is None:
+            return self
+        if configuration not in self.configurations:
+            raise UnknownNameError(f"configuration of {self.name}", configuration, self.configurations)
+        change = self.configurations[configuration]
+        changed = {
+            key: value for key in ("title", "gop", "rates", "input") if (value := getattr(change, key)) is not None
+        }
+        return self.model_copy(
+            update={
+                **changed,
+                "name": f"{self.name}@{configuration}",
+                "settings": {**self.settings, **change.settings},
+                "configurations": {},
+            }
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on, for the cell's key."""
+        return {
+            "name": self.name,
+            "adapter": self.adapter,
+            "settings": self.settings,
+            "input": self.input.model_dump(mode="json"),
+            "parameter": self.rates.parameter,
+            "weights": [weights.sha256 for weights in self.weights],
+            "rate_kind": self.rate_kind,
+        }
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of ``identity``."""
+        return digest_of(self.identity())
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error as lines of "key: what is wrong"."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+        message = problem["msg"].removeprefix("Value error, ")
+        remedy = {"extra_forbidden": "remove it or correct its name", "missing": "add it"}.get(problem["type"])
+        lines.append(f"{key}: {message}" + (f"; {remedy}" if remedy else ""))
+    return "\n  ".join(lines)
+
+
+def read_toml(path: Path, error: Callable[[str], VcbenchError]) -> dict[str, Any]:
+    """The content of a TOML file; ``error`` makes the exception to raise from a message."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror or problem}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise error(f"{path}: is not TOML: {problem}") from None
+
+
+def load_card(path: Path) -> Card:
+    """Read and validate one card; CardError names the file, the key and the remedy."""
+    try:
+        card = Card.model_validate(read_toml(path, CardError))
+    except ValidationError as error:
+        raise CardError(f"{path}:\n  {explain(error)}") from None
+    if card.name != path.stem:
+        raise CardError(f"{path}: name: is {card.name!r}; name the file {card.name}.toml, or the card {path.stem!r}")
+    return card
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Cards and manifests in the order of their folders; the first of a name is taken."""
+
+    paths: tuple[Path, ...] = ()
+
+    def folders(self, kind: Kind) -> Iterator[Path]:
+        """Folders that are searched: the user's, the working directory's, the package's."""
+        named = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
+        for root in (*self.paths, *named):
+            if not root.is_dir():
+                raise UsageError(f"{root}: no such folder; --path and {ENVIRONMENT} name folders that hold {kind}/")
+            yield root / kind if (root / kind).is_dir() else root
+        yield Path.cwd() / kind
+        package = Path(__file__).parent
+        yield package / "_data" / kind
+        yield package.parent / kind
+
+    def files(self, kind: Kind) -> dict[str, Path]:
+        """Path of each card or manifest by name."""
+        marker = {"codecs": b"adapter", "datasets": b"sequences"}[kind]
+        found: dict[str, Path] = {}
+        for folder in self.folders(kind):
+            for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
+                if folder.name == kind or marker in path.read_bytes():
+                    found.setdefault(path.stem, path)
+        return dict(sorted(found.items()))
+
+    def find(self, kind: Kind, name: str) -> Path:
+        """Path of a card or manifest by name, or of the file itself; UnknownNameError if there is none."""
+        if name.endswith(".toml"):
+            path = Path(name)
+            if not path.is_file():
+                raise UsageError(f"{path}: no such file")
+            return path
+        files = self.files(kind)
+        if name not in files:
+            raise UnknownNameError(kind.removesuffix("s"), name, files)
+        return files[name]
+
+    def card(self, name: str) -> Card:
+        """Card by name, by name@configuration, or by path (``dir/card.toml`` or ``dir/card.toml@configuration``)."""
+        base, _, configuration = name.partition("@")
+        return load_card(self.find("codecs", base)).configured(configuration or None)
+
+
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """JSON Schema of a card or a manifest."""
+    if kind == "codecs":
+        schema = Card.model_json_schema()
+        from bench.registry import builtin_settings
+
+        schema["x-settings"] = {name: model.model_json_schema() for name, model in builtin_settings().items()}
+        return schema
+    from bench.manifests import Manifest
+
+    return Manifest.model_json_schema()

@@ -1,0 +1,87 @@
+"""Adapters by name: built in, plug-ins by entry point, and files beside a card when they are trusted."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from bench.adapters.base import BaseCodec, Codec, ExternalCodec, Settings
+from bench.catalog import Card
+from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
+
+ENTRY_POINTS = "vcbench.adapters"
+
+BUILTIN = {
+    "ffmpeg": "bench.adapters.ffmpeg:FFmpegCodec",
+    "command": "bench.adapters.command:CommandCodec",
+}
+
+
+def adapter_class(name: str, *, folder: Path | None = None, trust: bool = False) -> type[BaseCodec]:
+    """Class of an adapter.
+
+    ``name`` is built in, the name of an entry point, or ``file.py:Class`` relative to ``folder`` (the card's), which
+    is executed only when ``trust`` is true. Raises UnknownNameError, or UnavailableError when a plug-in does not
+    import.
+    """
+    if name in BUILTIN:
+        return _import(BUILTIN[name])
+    if ".py:" in name:
+        return _from_file(name, folder, trust)
+    plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in plugins:
+        raise UnknownNameError("adapter", name, [*BUILTIN, *plugins])
+    try:
+        return _checked(plugins[name].load(), name)
+    except Exception as error:  # a plug-in may raise anything; only its own codecs must suffer
+        raise UnavailableError(f"plug-in adapter {name!r} cannot be imported: {error!r}") from error
+
+
+def build(card: Card, *, folder: Path | None = None, trust: bool = False) -> BaseCodec:
+    """Codec of a card. Raises CardError for settings that its adapter does not take."""
+    return adapter_class(card.adapter, folder=folder, trust=trust)(card)
+
+
+def builtin_settings() -> dict[str, type[Settings]]:
+    """Model of the ``settings`` table of each built-in adapter."""
+    return {name: _import(path).settings_model for name, path in BUILTIN.items()}
+
+
+def _import(path: str) -> type[BaseCodec]:
+    module, _, name = path.partition(":")
+    return _checked(getattr(importlib.import_module(module), name), path)
+
+
+def _checked(loaded: Any, name: str) -> type[BaseCodec]:
+    if not (isinstance(loaded, type) and issubclass(loaded, Codec | ExternalCodec)):
+        raise UsageError(
+            f"adapter {name!r} is {loaded!r}, not a subclass of bench.adapters.base.Codec or ExternalCodec"
+        )
+    return loaded
+
+
+def _from_file(name: str, folder: Path | None, trust: bool) -> type[BaseCodec]:
+    file, _, attribute = name.partition(":")
+    if folder is None:
+        raise CardError(f"adapter {name!r} names a file, but the card has no folder")
+    path = (folder / file).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise CardError(f"adapter {name!r} leads out of the card's folder {folder}")
+    if not trust:
+        raise UnavailableError(f"adapter {name!r} would execute {path}; give --trust if you trust that file")
+    spec = importlib.util.spec_from_file_location(f"vcbench_user_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise CardError(f"adapter {name!r}: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # as for plug-ins
+        raise UnavailableError(f"{path} cannot be imported: {error!r}") from error
+    if not hasattr(module, attribute):
+        raise CardError(f"adapter {name!r}: {path} has no class {attribute}")
+    return _checked(getattr(module, attribute), name)
