@@ -156,6 +156,13 @@ def cap_quality(quality: _Array, cap: float | None, *, higher_is_better: bool = 
     return np.where(beyond, cap, quality), int(np.count_nonzero(beyond))
 
 
+def method_label(method: str, *, hull: bool = False) -> str:
+    """What a result says of its method: "pchip", or "pchip, convex hull". Raises UsageError for an unknown method."""
+    if method not in METHODS:
+        raise UsageError(f"unknown BD method {method!r}; there are: {', '.join(METHODS)}")
+    return f"{method}, convex hull" if hull else method
+
+
 class _UndefinedError(Exception):
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -172,8 +179,7 @@ class _Settings:
     higher_is_better: bool
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"unknown BD method {self.method!r}; there are: {', '.join(METHODS)}")
+        method_label(self.method, hull=self.hull)
         if not 0 <= self.min_overlap <= 1:
             raise UsageError(f"min_overlap is {self.min_overlap}; give a share from 0 to 1")
 
@@ -183,7 +189,7 @@ class _Settings:
 
     @property
     def label(self) -> str:
-        return f"{self.method}, convex hull" if self.hull else self.method
+        return method_label(self.method, hull=self.hull)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,368 @@
+"""Two codecs compared over sequences: BD-rate and BD-metric with their confidence intervals, and speed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.bd import MIN_OVERLAP, BDResult, Cause, bd_metric, bd_rate, cap_quality, method_label
+from bench.analysis.curves import CurveKey, RateAxis, RDCurve, SequenceKey, curves, point_table
+from bench.analysis.significance import Interval, Statistic, bootstrap_interval
+from bench.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Convention = Literal["per-sequence", "mean-curve"]
+CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
+
+_Delta = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], BDResult]
+_Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """Both deltas on one sequence."""
+
+    dataset: str
+    sequence: str
+    bd_rate: BDResult
+    bd_metric: BDResult
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as strict JSON."""
+        return {
+            "dataset": self.dataset,
+            "sequence": self.sequence,
+            "bd_rate": self.bd_rate.to_dict(),
+            "bd_metric": self.bd_metric.to_dict(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overall(BDResult):
+    """One delta over all sequences, by one convention.
+
+    overlap: that of the mean curves, or the smallest among the sequences. interval: in the unit of `value`.
+    sequences_total: the sequences that either codec was measured on.
+    """
+
+    interval: Interval
+    convention: Convention
+    sequences_used: int
+    sequences_total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as strict JSON."""
+        return super().to_dict() | {
+            "ci_low": self.interval.low,
+            "ci_high": self.interval.high,
+            "ci_reason": self.interval.reason,
+            "convention": self.convention,
+            "sequences_used": self.sequences_used,
+            "sequences_total": self.sequences_total,
+        }
+
+
+@dataclass(frozen=True)
+class SpeedRatio:
+    """Time of test over that of anchor, a geometric mean; under 1, test is faster. None, with a reason, if untimed."""
+
+    value: float | None
+    reason: str | None
+    sequences_used: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as strict JSON."""
+        return {"value": self.value, "reason": self.reason, "sequences_used": self.sequences_used}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Test against anchor on one metric. `bd_rates` and `bd_metrics` hold both conventions; `convention` is chosen."""
+
+    anchor: str
+    test: str
+    metric: str
+    convention: Convention
+    bd_rates: Mapping[Convention, Overall]
+    bd_metrics: Mapping[Convention, Overall]
+    per_sequence: tuple[SequenceResult, ...]
+    encode: SpeedRatio
+    decode: SpeedRatio
+    warnings: tuple[str, ...]
+
+    @property
+    def bd_rate(self) -> Overall:
+        """Overall BD-rate by the chosen convention, per cent."""
+        return self.bd_rates[self.convention]
+
+    @property
+    def bd_metric(self) -> Overall:
+        """Overall BD-metric by the chosen convention, in the metric's unit and direction."""
+        return self.bd_metrics[self.convention]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as strict JSON: no NaN, no infinity, no type beyond JSON's."""
+        return {
+            "anchor": self.anchor,
+            "test": self.test,
+            "metric": self.metric,
+            "bd_rate": self.bd_rate.to_dict(),
+            "per_sequence": [result.to_dict() for result in self.per_sequence],
+            "bd_metric": self.bd_metric.to_dict(),
+            "speed": {"encode": self.encode.to_dict(), "decode": self.decode.to_dict()},
+            "conventions": {
+                name: {"bd_rate": self.bd_rates[name].to_dict(), "bd_metric": self.bd_metrics[name].to_dict()}
+                for name in CONVENTIONS
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def compare(
+    frame: pd.DataFrame,
+    anchor: str,
+    test: str,
+    metric: str,
+    *,
+    higher_is_better: bool,
+    method: str = "pchip",
+    rate_axis: RateAxis = "bpp",
+    convention: Convention = "per-sequence",
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    min_overlap: float = MIN_OVERLAP,
+    cap: float | None = None,
+    saturation: float | None = None,
+    hull: bool = False,
+) -> Comparison:
+    """Compare `test` with `anchor` on one metric of a long table of measurements (see `curves`).
+
+    A sequence is compared where both codecs coded the same source: equal frame count, size and frame rate. The others
+    stay in the result as undefined, with the reason. Settings not explained here are those of `bd_rate`.
+
+    Both conventions of the field are computed, and `convention` is the one reported. "per-sequence" is the arithmetic
+    mean of the per-sequence results (per cent for BD-rate) over the sequences where it is defined. "mean-curve" is the
+    result of the two mean curves over the compared sequences that have every rate point of both codecs, whether or not
+    they are defined on their own; a cap applies before averaging. Either is undefined when no sequence qualifies.
+
+    The interval is the bootstrap over sequences, drawn for both codecs together (see `bootstrap_interval`, also for few
+    sequences), for the chosen convention alone.
+
+    Speed is the ratio of the geometric mean times of the points on the curves, per sequence, then the geometric mean of
+    these: with equally many points a side, that is the geometric mean over paired cells, however they are paired.
+
+    Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
+    """
+    if convention not in CONVENTIONS:
+        raise UsageError(f"unknown convention {convention!r}; there are: {', '.join(CONVENTIONS)}")
+    label = method_label(method, hull=hull)
+    pairs = _pairs(frame, anchor, test, metric, rate_axis)
+    joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
+    interval = partial(bootstrap_interval, resamples=resamples, confidence=confidence, seed=seed)
+
+    def both(delta: Callable[..., BDResult]) -> tuple[list[BDResult], dict[Convention, Overall]]:
+        settings = {"method": method, "min_overlap": min_overlap, "cap": cap, "saturation": saturation, "hull": hull}
+        delta = partial(delta, higher_is_better=higher_is_better, **settings)
+        results = [pair.delta(delta, label) for pair in pairs]
+        estimates: dict[Convention, _Estimate] = {
+            "per-sequence": _mean_of_results(pairs, results, label),
+            "mean-curve": _delta_of_means(delta, joint, label),
+        }
+        not_chosen = Interval(None, None, f"computed for the chosen convention alone, {convention}")
+        return results, {
+            name: Overall(
+                **{field.name: getattr(estimate.result, field.name) for field in fields(BDResult)},
+                interval=interval(estimate.statistic, estimate.used) if name == convention else not_chosen,
+                convention=name,
+                sequences_used=estimate.used,
+                sequences_total=len(pairs),
+            )
+            for name, estimate in estimates.items()
+        }
+
+    rate_results, bd_rates = both(bd_rate)
+    metric_results, bd_metrics = both(bd_metric)
+    return Comparison(
+        anchor=anchor,
+        test=test,
+        metric=metric,
+        convention=convention,
+        bd_rates=bd_rates,
+        bd_metrics=bd_metrics,
+        per_sequence=tuple(
+            SequenceResult(pair.key.dataset, pair.key.sequence, rate, quality)
+            for pair, rate, quality in zip(pairs, rate_results, metric_results, strict=True)
+        ),
+        encode=_speed(pairs, lambda curve: [point.encode_s for point in curve.points]),
+        decode=_speed(pairs, lambda curve: [point.decode_s for point in curve.points]),
+        warnings=tuple(_warnings(pairs, {"BD-rate": rate_results, "BD-metric": metric_results}, joint)),
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The curves of both codecs on one sequence, and why they are not comparable if they are not."""
+
+    key: SequenceKey
+    anchor: RDCurve
+    test: RDCurve
+
+    @property
+    def problem(self) -> tuple[Cause, str] | None:
+        for curve in (self.anchor, self.test):
+            if not curve.points:
+                why = f"no value ({_tally(_reasons(curve))})" if curve.excluded else "not measured"
+                return Cause.NOT_MEASURED, f"{curve.codec}: {why}"
+            if len(curve.sources) > 1:
+                return Cause.SOURCE_DIFFERS, f"{curve.codec}: mixes {' and '.join(map(str, curve.sources))}"
+        if self.anchor.sources != self.test.sources:
+            return Cause.SOURCE_DIFFERS, (
+                f"{self.anchor.codec} coded {self.anchor.sources[0]}, {self.test.codec} {self.test.sources[0]}"
+            )
+        return None
+
+    def delta(self, delta: _Delta, label: str) -> BDResult:
+        if self.problem:
+            return BDResult.undefined(*self.problem, label)
+        return delta(self.anchor.rates, self.anchor.qualities, self.test.rates, self.test.qualities)
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """A value over sequences, and the same as a statistic of their weights, for the bootstrap."""
+
+    result: BDResult
+    statistic: Statistic
+    used: int
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """The points of both codecs on the sequences that have all of them: arrays of shape (sequences, rate points)."""
+
+    anchor_rates: _Array
+    anchor_quality: _Array
+    test_rates: _Array
+    test_quality: _Array
+    left_out: dict[SequenceKey, str]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[_Pair], cap: float | None, *, higher_is_better: bool) -> _Joint:
+        comparable = [pair for pair in pairs if not pair.problem]
+        anchor = point_table(pair.anchor for pair in comparable)
+        test = point_table(pair.test for pair in comparable)
+        common = set(anchor.sequences) & set(test.sequences)
+        in_anchor = [key in common for key in anchor.sequences]
+        in_test = [key in common for key in test.sequences]
+        anchor_quality, anchor_capped = cap_quality(anchor.qualities[in_anchor], cap, higher_is_better=higher_is_better)
+        test_quality, test_capped = cap_quality(test.qualities[in_test], cap, higher_is_better=higher_is_better)
+        capped = anchor_capped + test_capped
+        left_out: dict[SequenceKey, str] = {}
+        for pair in comparable:
+            for codec, table in ((pair.test.codec, test), (pair.anchor.codec, anchor)):
+                if pair.key in table.left_out:
+                    left_out[pair.key] = f"{codec}: {table.left_out[pair.key]}"
+        notes = (f"{capped} qualities capped at {cap:g} before averaging",) if capped else ()
+        return cls(anchor.rates[in_anchor], anchor_quality, test.rates[in_test], test_quality, left_out, notes)
+
+    def weighted(self, weights: _Array) -> tuple[_Array, _Array, _Array, _Array]:
+        """Mean curves, as the arguments of a delta; weights have shape (sequences,)."""
+        return (
+            weights @ self.anchor_rates,
+            weights @ self.anchor_quality,
+            weights @ self.test_rates,
+            weights @ self.test_quality,
+        )
+
+
+def _pairs(frame: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:
+    found = curves(frame, metric, rate_axis=rate_axis)
+    codecs = {str(name) for name in frame["codec"].unique()}
+    for codec in (anchor, test):
+        if codec not in codecs:
+            raise UnknownNameError("codec", codec, codecs)
+
+    def curve(codec: str, key: SequenceKey) -> RDCurve:
+        return found.get(CurveKey(codec, *key)) or RDCurve(codec, *key, metric, rate_axis)
+
+    keys = sorted({curve.key for curve in found.values() if curve.codec in (anchor, test)})
+    return [_Pair(key, curve(anchor, key), curve(test, key)) for key in keys]
+
+
+def _mean_of_results(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str) -> _Estimate:
+    defined = [result for result in results if result.value is not None]
+    values = np.array([result.value for result in defined], dtype=np.float64)
+    overlaps = [result.overlap for result in defined or results if result.overlap is not None]
+    overlap = min(overlaps, default=None)
+    if defined:
+        notes = tuple(
+            f"{pair.key}: {note}" for pair, result in zip(pairs, results, strict=True) for note in result.notes
+        )
+        result = BDResult(float(values.mean()), "ok", None, overlap, label, None, notes)
+    else:
+        told = "; ".join(f"{pair.key}: {result.reason}" for pair, result in zip(pairs, results, strict=True))
+        result = BDResult.undefined(Cause.NO_SEQUENCE, f"no sequence has a value ({told})", label, overlap)
+    return _Estimate(result, lambda weights: weights @ values, len(defined))
+
+
+def _delta_of_means(delta: _Delta, joint: _Joint, label: str) -> _Estimate:
+    count = len(joint.anchor_rates)
+
+    def statistic(weights: _Array) -> _Array:
+        values = (delta(*joint.weighted(row)).value for row in weights)
+        return np.array([math.nan if value is None else value for value in values])
+
+    if not count:
+        reason = "no sequence has every rate point of both codecs"
+        return _Estimate(BDResult.undefined(Cause.NO_SEQUENCE, reason, label), statistic, 0)
+    result = delta(*joint.weighted(np.full(count, 1 / count)))
+    return _Estimate(replace(result, notes=joint.notes + result.notes), statistic, count)
+
+
+def _speed(pairs: Iterable[_Pair], times: Callable[[RDCurve], list[float | None]]) -> SpeedRatio:
+    ratios: list[float] = []
+    for pair in pairs:
+        anchor, test = ([time for time in times(curve) if time is not None] for curve in (pair.anchor, pair.test))
+        if not pair.problem and anchor and test:
+            ratios.append(float(np.log(test).mean() - np.log(anchor).mean()))
+    if not ratios:
+        return SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
+    return SpeedRatio(math.exp(math.fsum(ratios) / len(ratios)), None, len(ratios))
+
+
+def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]], joint: _Joint) -> Iterator[str]:
+    for side in ([pair.anchor for pair in pairs], [pair.test for pair in pairs]):
+        reasons = [reason for curve in side for reason in _reasons(curve)]
+        if reasons:
+            yield f"{side[0].codec}: {len(reasons)} points are without a value ({_tally(reasons)})"
+        if any(curve.estimated for curve in side):
+            yield f"{side[0].codec}: rate is an estimate, not the size of a bitstream"
+    for name, per_sequence in results.items():
+        causes = [str(result.cause) for result in per_sequence if result.cause]
+        if causes:
+            yield f"{name} is undefined on {len(causes)} of {len(pairs)} sequences ({_tally(causes)})"
+    for key, reason in joint.left_out.items():
+        yield f"the mean curve leaves out {key} ({reason})"
+    datasets = sorted({pair.key.dataset for pair in pairs})
+    if len(datasets) > 1:
+        names = ", ".join(name or "direct input" for name in datasets)
+        yield f"sequences of {len(datasets)} datasets are pooled: {names}"
+
+
+def _reasons(curve: RDCurve) -> list[str]:
+    return [point.reason for point in curve.excluded]
+
+
+def _tally(reasons: Iterable[str]) -> str:
+    return ", ".join(f"{reason} x{count}" if count > 1 else reason for reason, count in Counter(reasons).items())

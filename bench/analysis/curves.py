@@ -1,0 +1,249 @@
+"""Rate-quality curves out of the long table of measurements."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RateAxis = Literal["bpp", "kbps"]
+RATE_AXES = ("bpp", "kbps")
+COLUMNS = (
+    *("codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bpp", "kbps", "rate_kind"),
+    *("metric", "value", "status", "reason", "encode_s", "decode_s"),
+)
+
+
+class SequenceKey(NamedTuple):
+    """A sequence of a dataset; the dataset is "" for a file given directly."""
+
+    dataset: str
+    sequence: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.sequence}" if self.dataset else self.sequence
+
+
+class CurveKey(NamedTuple):
+    """What one curve is of."""
+
+    codec: str
+    dataset: str
+    sequence: str
+
+
+class Source(NamedTuple):
+    """The part of a sequence that was coded; curves of different sources are not comparable."""
+
+    frames: int
+    width: int
+    height: int
+    fps: float
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} fps"
+
+
+@dataclass(frozen=True)
+class RDPoint:
+    """One rate point as measured.
+
+    rate: bpp or kbps. quality: the metric's unit; infinite for an identical PSNR. label: the rate point's name on the
+    codec's card. encode_s, decode_s: wall time of the whole sequence, None where it was not taken.
+    """
+
+    rate: float
+    quality: float
+    label: str
+    encode_s: float | None = None
+    decode_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ExcludedPoint:
+    """A rate point without a value: its status in the table, and the reason given there."""
+
+    label: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RDCurve:
+    """The points of one codec on one sequence, by rising rate, and the points that have no value.
+
+    sources: what was coded, one entry unless the table mixes frame counts, sizes or frame rates under one name.
+    estimated: whether a rate is an estimate instead of the size of a bitstream.
+    """
+
+    codec: str
+    dataset: str
+    sequence: str
+    metric: str
+    rate_axis: RateAxis
+    points: tuple[RDPoint, ...] = ()
+    excluded: tuple[ExcludedPoint, ...] = ()
+    sources: tuple[Source, ...] = ()
+    estimated: bool = False
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Rates in bpp or kbps, rising."""
+        return np.array([point.rate for point in self.points], dtype=np.float64)
+
+    @property
+    def qualities(self) -> NDArray[np.float64]:
+        """Qualities in the metric's unit, in the order of `rates`."""
+        return np.array([point.quality for point in self.points], dtype=np.float64)
+
+    @property
+    def key(self) -> SequenceKey:
+        """Dataset and sequence."""
+        return SequenceKey(self.dataset, self.sequence)
+
+
+@dataclass(frozen=True)
+class PointTable:
+    """The points of one codec over the sequences that have all of them: rows are sequences, columns rate points.
+
+    rates, qualities: shape (sequences, labels). left_out: the other sequences, each with the reason.
+    """
+
+    labels: tuple[str, ...]
+    sequences: tuple[SequenceKey, ...]
+    rates: NDArray[np.float64]
+    qualities: NDArray[np.float64]
+    left_out: dict[SequenceKey, str]
+
+
+@dataclass(frozen=True)
+class MeanCurve:
+    """A mean over sequences, which sequences it is of, and which were left out with the reason."""
+
+    curve: RDCurve
+    used: tuple[SequenceKey, ...]
+    left_out: dict[SequenceKey, str]
+
+
+def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> dict[CurveKey, RDCurve]:
+    """Every curve of `metric` in a long table, keyed by (codec, dataset, sequence) and sorted by that key.
+
+    `frame` has one row a (cell, metric) and at least the columns `COLUMNS`. Rows whose status is not "ok", and rows
+    without a value or a rate, become `excluded` points; a curve that has no other rows is there without points.
+
+    Raises UsageError for a missing column or another rate axis, UnknownNameError for a metric the table does not have.
+    """
+    if rate_axis not in RATE_AXES:
+        raise UsageError(f"unknown rate axis {rate_axis!r}; there are: {', '.join(RATE_AXES)}")
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise UsageError(f"the table of measurements lacks the columns {', '.join(missing)}; load it with bench.load")
+    known = {str(name) for name in frame["metric"].unique()}
+    if metric not in known:
+        raise UnknownNameError("metric", metric, known)
+    table = frame.loc[frame["metric"] == metric, list(COLUMNS)].astype(object)
+    rows: dict[CurveKey, list[Any]] = {}
+    records: Iterable[Any] = table.where(table.notna(), None).itertuples(index=False)
+    for row in records:
+        rows.setdefault(CurveKey(row.codec, row.dataset or "", row.sequence), []).append(row)
+    return {key: _curve(key, metric, rate_axis, rows[key]) for key in sorted(rows)}
+
+
+def point_table(curves_of_codec: Iterable[RDCurve]) -> PointTable:
+    """Align the curves of one codec by rate-point label.
+
+    A sequence is in when it has each label that any of the curves has a value for, exactly once.
+    """
+    ordered = sorted(curves_of_codec, key=lambda curve: curve.key)
+    labels = tuple(dict.fromkeys(point.label for curve in ordered for point in curve.points))
+    whole: list[RDCurve] = []
+    left_out: dict[SequenceKey, str] = {}
+    for curve in ordered:
+        reason = _incomplete(curve, labels)
+        if reason:
+            left_out[curve.key] = reason
+        else:
+            whole.append(curve)
+    rates = np.empty((len(whole), len(labels)))
+    qualities = np.empty_like(rates)
+    for row, curve in enumerate(whole):
+        by_label = {point.label: point for point in curve.points}
+        rates[row] = [by_label[label].rate for label in labels]
+        qualities[row] = [by_label[label].quality for label in labels]
+    return PointTable(labels, tuple(curve.key for curve in whole), rates, qualities, left_out)
+
+
+def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
+    """The mean curve of one codec: per rate point, the mean of rate and the mean of quality over the sequences.
+
+    Only sequences that have every rate point count, so that all points are means of the same material. Quality is
+    averaged in the metric's unit (dB for PSNR) and an infinite one makes its point infinite. Without a sequence that
+    has all points the curve is empty.
+
+    Raises UsageError when given no curve, or curves of more than one codec, metric or rate axis.
+    """
+    given = list(curves_of_codec)
+    kinds = {(curve.codec, curve.metric, curve.rate_axis) for curve in given}
+    if len(kinds) != 1:
+        raise UsageError(f"a mean curve is of one codec, metric and rate axis; given {len(kinds)} combinations")
+    ((codec, metric, rate_axis),) = kinds
+    table = point_table(given)
+    used = set(table.sequences)
+    points: list[RDPoint] = []
+    if used:
+        means = zip(table.rates.mean(axis=0), table.qualities.mean(axis=0), table.labels, strict=True)
+        points = sorted((RDPoint(float(r), float(q), label) for r, q, label in means), key=lambda point: point.rate)
+    datasets = {key.dataset for key in used}
+    curve = RDCurve(
+        codec,
+        datasets.pop() if len(datasets) == 1 else "",
+        f"mean of {len(used)} sequences",
+        metric,
+        rate_axis,
+        tuple(points),
+        estimated=any(curve.estimated for curve in given if curve.key in used),
+    )
+    return MeanCurve(curve, table.sequences, table.left_out)
+
+
+def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
+    points: list[RDPoint] = []
+    excluded: list[ExcludedPoint] = []
+    sources: set[Source] = set()
+    estimated = False
+    for row in rows:
+        rate = getattr(row, rate_axis)
+        label = str(row.rate)
+        if row.status != "ok":
+            excluded.append(ExcludedPoint(label, str(row.status), row.reason or "no reason given"))
+        elif row.value is None or rate is None:
+            excluded.append(ExcludedPoint(label, "ok", "no value" if row.value is None else f"no {rate_axis}"))
+        else:
+            points.append(RDPoint(float(rate), float(row.value), label, _seconds(row.encode_s), _seconds(row.decode_s)))
+            sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0)))
+            estimated |= row.rate_kind == "estimate"
+    points.sort(key=lambda point: point.rate)
+    return RDCurve(*key, metric, rate_axis, tuple(points), tuple(excluded), tuple(sorted(sources)), estimated)
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if value is not None and 0 < value < math.inf else None
+
+
+def _incomplete(curve: RDCurve, labels: tuple[str, ...]) -> str | None:
+    counts = Counter(point.label for point in curve.points)
+    absent = [label for label in labels if label not in counts]
+    if absent or not labels:
+        return f"no value at rate {', '.join(absent)}" if absent else "no rate point has a value"
+    repeated = [label for label, count in counts.items() if count > 1]
+    return f"more than one value at rate {', '.join(repeated)}" if repeated else None

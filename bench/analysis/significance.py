@@ -1,0 +1,80 @@
+"""Confidence intervals over sequences by the bootstrap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UsageError
+
+MIN_SEQUENCES = 3
+MAX_UNDEFINED = 0.05
+
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval in the statistic's unit; both ends are None, with the reason, where there is none."""
+
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+def bootstrap_interval(
+    statistic: Statistic, count: int, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Expanded percentile bootstrap interval of a statistic of `count` sequences.
+
+    `statistic` takes weights of shape (n, count), each row adding up to 1, and gives n values, NaN where undefined.
+    A resample draws `count` sequences with replacement: its weights are their shares. One seed gives one interval.
+
+    The plain percentile interval is too narrow for few sequences: its spread is that of the variance divided by n, not
+    n - 1, and of the normal quantile, not Student's. BCa corrects bias and skew but not that, and its acceleration,
+    a third moment, means little on the 3 to 20 sequences of a codec test. So the two percentiles are moved outwards to
+    Phi(-+ sqrt(n / (n - 1)) t), with t Student's quantile for n - 1: the result then agrees with the t interval for a
+    mean of normal data. With 3 or 4 sequences the percentiles reach the ends of the bootstrap distribution: for a
+    mean, the interval is the smallest to the largest sequence. The interval always holds the statistic itself.
+
+    No interval, with the reason: fewer than 3 sequences, an undefined statistic, or more than 5 % of the resamples
+    undefined (those that are missing are not missing at random).
+
+    Raises UsageError for fewer than 100 resamples or a confidence outside 0 to 1.
+    Source: T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69(4), 2015, 4.5.
+    """
+    if resamples < 100:
+        raise UsageError(f"{resamples} resamples are too few for an interval; give at least 100")
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence is {confidence}; give a share between 0 and 1, such as 0.95")
+    if count < MIN_SEQUENCES:
+        return Interval(None, None, f"{count} sequences; an interval needs at least {MIN_SEQUENCES}")
+    estimate = float(statistic(np.full((1, count), 1 / count))[0])
+    if math.isnan(estimate):
+        return Interval(None, None, "the value itself is undefined")
+    values = _resampled(statistic, count, resamples, seed)
+    undefined = np.isnan(values)
+    if undefined.mean() > MAX_UNDEFINED:
+        return Interval(None, None, f"undefined in {undefined.sum()} of {resamples} resamples")
+    tail = _expanded_tail(count, confidence)
+    low, high = np.quantile(values[~undefined], [tail, 1 - tail])
+    return Interval(min(float(low), estimate), max(float(high), estimate))
+
+
+def _resampled(statistic: Statistic, count: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """The statistic of each resample, shape (resamples,); equal resamples are computed once."""
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    times = np.zeros((resamples, count))
+    np.add.at(times, (np.arange(resamples)[:, None], drawn), 1)
+    distinct, back = np.unique(times, axis=0, return_inverse=True)
+    return statistic(distinct / count)[back.reshape(-1)]
+
+
+def _expanded_tail(count: int, confidence: float) -> float:
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - confidence) / 2)))
