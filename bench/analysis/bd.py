@@ -102,9 +102,10 @@ def bd_rate(
     several per cent on real curves, so the result names the one used. With `higher_is_better=False` quality rises as
     the number falls (LPIPS, DISTS, NIQE, FID).
 
-    Overlap is the length of the quality interval both curves reach, divided by the length of the interval that either
-    reaches. A test curve inside half of the anchor's range scores 0.5 that way; divided by the shorter curve it would
-    score 1 and hide that half of the anchor was not compared.
+    Overlap is the length of the quality interval that both curves reach, divided by that of the longer curve: the share
+    of either curve that is compared, whichever is less. A test curve inside half of the anchor's range scores 0.5;
+    divided by the shorter curve it would score 1 and hide that half of the anchor was left out. Divided by the interval
+    that either reaches, it would fall twice as fast with a mere shift of one curve, which is what a delta measures.
 
     `cap` replaces qualities beyond it (an infinite PSNR: 99.9 dB) and is named in the notes. `saturation` is the
     quality from which a metric no longer tells codecs apart (VMAF: 99.5). `hull` replaces each curve by its upper
@@ -322,10 +323,11 @@ def _raw_overlap(anchor: _Points, test: _Points, domain: Domain) -> float | None
 
 
 def _overlap(left: _Array, right: _Array) -> float:
-    # Halved, because the difference of two floats of opposite sign may overflow where that of their halves cannot.
-    bottom, top = sorted((left.min() / 2, right.min() / 2)), sorted((left.max() / 2, right.max() / 2))
-    common, union = top[0] - bottom[1], top[1] - bottom[0]
-    return float(max(common, 0.0) / union) if union > 0 else 0.0
+    # Halved, because the length of an interval may overflow where the difference of the halves of its ends cannot.
+    (left_low, left_high), (right_low, right_high) = ((x.min() / 2, x.max() / 2) for x in (left, right))
+    common = min(left_high, right_high) - max(left_low, right_low)
+    longer = max(left_high - left_low, right_high - right_low)
+    return float(max(common, 0.0) / longer) if longer > 0 else 0.0
 
 
 def _require_overlap(overlap: float, min_overlap: float, domain: Domain) -> None:
