@@ -1,4 +1,4 @@
-"""Adapters by name: built in, plug-ins by entry point, and files beside a card when they are trusted."""
+"""Adapters and metrics by name: built in, plug-ins by entry point, and files beside a card when they are trusted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import importlib.util
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.adapters.base import BaseCodec, Codec, ExternalCodec, Settings
 from bench.catalog import Card
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
 
+if TYPE_CHECKING:
+    from bench.metrics.base import Metric
+
 ENTRY_POINTS = "vcbench.adapters"
+METRIC_ENTRY_POINTS = "vcbench.metrics"
 
 BUILTIN = {
     "ffmpeg": "bench.adapters.ffmpeg:FFmpegCodec",
@@ -85,3 +89,51 @@ def _from_file(name: str, folder: Path | None, trust: bool) -> type[BaseCodec]:
     if not hasattr(module, attribute):
         raise CardError(f"adapter {name!r}: {path} has no class {attribute}")
     return _checked(getattr(module, attribute), name)
+
+
+BUILTIN_METRICS = {
+    "psnr_y": "bench.metrics.fidelity:PsnrY",
+    "psnr_u": "bench.metrics.fidelity:PsnrU",
+    "psnr_v": "bench.metrics.fidelity:PsnrV",
+    "psnr_yuv": "bench.metrics.fidelity:PsnrYuv",
+    "psnr_rgb": "bench.metrics.fidelity:PsnrRgb",
+    "ssim": "bench.metrics.fidelity:Ssim",
+    "ms_ssim": "bench.metrics.fidelity:MsSsim",
+    "vmaf": "bench.metrics.filters:Vmaf",
+    "vmaf_neg": "bench.metrics.filters:VmafNeg",
+    "xpsnr": "bench.metrics.filters:Xpsnr",
+    "ewarp": "bench.metrics.temporal:Ewarp",
+}
+
+DEFAULT_METRICS = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
+
+
+def metric_class(name: str) -> type[Metric]:
+    """Class of a metric: built in, or a plug-in's entry point. Raises UnknownNameError or UnavailableError."""
+    if name in BUILTIN_METRICS:
+        return _load_metric(BUILTIN_METRICS[name])
+    plugins = {point.name: point for point in entry_points(group=METRIC_ENTRY_POINTS)}
+    if name not in plugins:
+        raise UnknownNameError("metric", name, [*BUILTIN_METRICS, *plugins])
+    try:
+        return _checked_metric(plugins[name].load(), name)
+    except Exception as error:  # as for adapters
+        raise UnavailableError(f"plug-in metric {name!r} cannot be imported: {error!r}") from error
+
+
+def metric_names() -> list[str]:
+    """Every metric that can be asked for, built in first."""
+    return [*BUILTIN_METRICS, *sorted(point.name for point in entry_points(group=METRIC_ENTRY_POINTS))]
+
+
+def _load_metric(path: str) -> type[Metric]:
+    module, _, name = path.partition(":")
+    return _checked_metric(getattr(importlib.import_module(module), name), path)
+
+
+def _checked_metric(loaded: Any, name: str) -> type[Metric]:
+    from bench.metrics.base import Metric
+
+    if not (isinstance(loaded, type) and issubclass(loaded, Metric)):
+        raise UsageError(f"metric {name!r} is {loaded!r}, not a subclass of bench.metrics.base.Metric")
+    return loaded

@@ -1,0 +1,182 @@
+"""What a metric is: its name, direction and range, its value on one frame pair, its pooling over frames."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.video import colour
+from bench.video.formats import VideoFormat
+from bench.video.frame import Frame, Samples
+
+if TYPE_CHECKING:
+    from bench.metrics.kernels import StructuralSimilarity
+
+Direction = Literal["higher", "lower"]
+Values = list[float | None]
+
+
+class FramePair:
+    """A source frame and the decoded frame of the same index, with what several metrics need worked out once."""
+
+    def __init__(self, index: int, reference: Frame, distorted: Frame) -> None:
+        self.index = index
+        self.reference = reference
+        self.distorted = distorted
+
+    @cached_property
+    def squared_errors(self) -> tuple[int, ...]:
+        """Exact sum of squared errors of each plane."""
+        from bench.metrics.kernels import plane_sse
+
+        return tuple(plane_sse(a, b) for a, b in zip(self.reference.planes, self.distorted.planes, strict=True))
+
+    @cached_property
+    def rgb(self) -> tuple[Samples, Samples]:
+        """Both frames as RGB pictures (height, width, 3) at the format's bit depth."""
+        return colour.to_rgb(self.reference), colour.to_rgb(self.distorted)
+
+    @cached_property
+    def luma_structure(self) -> StructuralSimilarity:
+        """SSIM and MS-SSIM of the luma planes, from one pass over them."""
+        from bench.metrics.kernels import ssim_ms_ssim
+
+        return ssim_ms_ssim(self.reference.planes[0], self.distorted.planes[0], self.reference.format.bit_depth)
+
+
+class Metric(ABC):
+    """One named quality measure. A fresh instance is made for each cell.
+
+    ``direction``: whether more is better. ``bounds``: the range values lie in. ``saturation``: at or beyond it a
+    value tells nothing more, so BD-rate leaves it undefined. ``cap``: what an infinite value counts as in BD-rate,
+    and only there. ``version`` rises when the definition changes, so that stored values are measured again.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    direction: ClassVar[Direction] = "higher"
+    unit: ClassVar[str] = ""
+    bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    saturation: ClassVar[float | None] = None
+    cap: ClassVar[float | None] = None
+    needs: ClassVar[str] = "nothing beyond the base installation"
+    headline: ClassVar[str] = "mean"
+    version: ClassVar[int] = 1
+
+    def __init__(self, fmt: VideoFormat) -> None:
+        """Prepare for frames of a format; raises MetricError with the reason where it has no value for them."""
+        self.format = fmt
+
+    @classmethod
+    def check(cls) -> None:  # noqa: B027 - most metrics need nothing
+        """Raise UnavailableError, saying what to do, if the metric cannot run on this machine."""
+
+    @classmethod
+    def identity(cls) -> dict[str, Any]:
+        """What values depend on beside the frames, for the measurement's key."""
+        return {"name": cls.name, "version": cls.version}
+
+    @abstractmethod
+    def update(self, pair: FramePair) -> float | None:
+        """Value of one frame pair; None where the definition gives none (the first frame of a temporal metric)."""
+
+    def provenance(self) -> dict[str, Any]:
+        """What the name cannot say: conventions, networks, colour conversion."""
+        return {}
+
+    def pool(self, values: Values) -> dict[str, float]:
+        """Pooled values; ``headline`` names the one that is the measurement's value."""
+        return pool(values)
+
+
+class FilterMetric(Metric):
+    """A metric that FFmpeg computes; it is fed by the measuring pass and read when the pass has ended.
+
+    Metrics with the same ``group`` come from one filter instance.
+    """
+
+    group: ClassVar[str]
+    chromas: ClassVar[tuple[str, ...]] = ("420", "422", "444")
+
+    @classmethod
+    @abstractmethod
+    def filter_graph(cls, wanted: list[str], log: str, threads: int) -> str:
+        """Filter taking [distorted][reference] that writes its values to the file ``log``."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, log: str) -> dict[str, tuple[Values, dict[str, float]]]:
+        """Per-frame values and further pooled values by metric name, from the text of the log."""
+
+    def update(self, pair: FramePair) -> float | None:
+        raise TypeError(f"{self.name} is measured by FFmpeg, not frame by frame")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric's outcome on one cell.
+
+    ``status`` is "ok", "undefined" (the metric has no value here), "unavailable" (something it needs is missing) or
+    "failed"; ``reason`` says why whenever it is not "ok". ``frames`` has one value a frame, None where there is none.
+    """
+
+    metric: str
+    status: Literal["ok", "undefined", "unavailable", "failed"]
+    value: float | None = None
+    reason: str | None = None
+    pooled: Mapping[str, float] = field(default_factory=dict)
+    frames: tuple[float | None, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def conclude(metric: Metric, values: Values, extra: Mapping[str, float] | None = None) -> Measurement:
+    """Measurement of the values of all frames; a NaN anywhere makes it undefined and says at which frame."""
+    nans = [index for index, value in enumerate(values) if value is not None and math.isnan(value)]
+    provenance = metric.provenance()
+    if nans:
+        reason = f"{len(nans)} of {len(values)} frames are not a number, the first is frame {nans[0]}"
+        kept = tuple(None if value is None or math.isnan(value) else value for value in values)
+        return Measurement(metric.name, "undefined", None, reason, {}, kept, provenance)
+    if not any(value is not None for value in values):
+        return Measurement(metric.name, "undefined", None, "no frame has a value", {}, tuple(values), provenance)
+    pooled = {**metric.pool(values), **(extra or {})}
+    return Measurement(
+        metric.name,
+        "ok",
+        pooled[metric.headline],
+        None,
+        pooled,
+        tuple(values),
+        {**provenance, "pooling": metric.headline},
+    )
+
+
+def pool(values: Values) -> dict[str, float]:
+    """Arithmetic and harmonic mean, extremes, percentiles (linear) and standard deviation over frames with a value.
+
+    The harmonic mean is left out where a value is not positive. Infinite values stay infinite.
+    """
+    known: npt.NDArray[np.float64] = np.array([value for value in values if value is not None], dtype=np.float64)
+    pooled = {"mean": float(known.mean()), "minimum": float(known.min()), "maximum": float(known.max())}
+    if known.min() > 0:
+        pooled["harmonic_mean"] = float(len(known) / np.sum(1 / known))
+    ordered = np.sort(known)
+    for percent in (1, 5, 10, 50, 95):
+        pooled[f"p{percent}"] = _percentile(ordered, percent)
+    if np.isfinite(known).all():
+        pooled["standard_deviation"] = float(known.std())
+    return pooled
+
+
+def _percentile(ordered: npt.NDArray[np.float64], percent: float) -> float:
+    """Linear percentile that keeps infinities instead of turning them into NaN."""
+    position = (len(ordered) - 1) * percent / 100
+    below, above = float(ordered[math.floor(position)]), float(ordered[math.ceil(position)])
+    return below if below == above else below + (above - below) * (position - math.floor(position))
