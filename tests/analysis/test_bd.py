@@ -1,0 +1,355 @@
+"""BD-rate and BD-metric against the `bjontegaard` package, hand-computed integrals and algebraic properties."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.analysis.bd import METHODS, BDResult, Cause, bd_metric, bd_rate, cap_quality, method_label
+from bench.errors import UsageError
+
+RATE = (0.05, 0.1, 0.2, 0.4, 0.9)
+PSNR = (30.0, 33.1, 35.9, 38.2, 40.1)
+LPIPS = (0.31, 0.24, 0.19, 0.16, 0.14)
+
+# The same examples every time, and no deadline: the first one pays for importing the interpolators.
+repeatable = settings(deadline=None, derandomize=True)
+
+
+def steps(low: float, high: float, count: int) -> st.SearchStrategy[list[float]]:
+    return st.lists(st.floats(low, high), min_size=count, max_size=count)
+
+
+@st.composite
+def rising_curve(draw: st.DrawFn) -> tuple[list[float], list[float]]:
+    """Rates and qualities of four to seven points, both rising strictly, over much the same quality interval."""
+    count = draw(st.integers(4, 7))
+    log_rate = draw(st.floats(-5, 5)) + np.cumsum(draw(steps(0.1, 1.5, count)))
+    gains = np.cumsum(draw(steps(0.5, 2, count)))
+    quality = 30 + draw(st.floats(0, 0.5)) + 10 * (gains - gains[0]) / (gains[-1] - gains[0])
+    return np.exp(log_rate).tolist(), quality.tolist()
+
+
+def reference(name: str, *curves: object, method: str) -> float:
+    """The `bjontegaard` package's value; it draws figures too, so importing it is what costs time."""
+    bjontegaard = pytest.importorskip("bjontegaard")
+    arrays = [np.asarray(values) for values in curves]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(getattr(bjontegaard, name)(*arrays, method=method, require_matching_points=False, min_overlap=0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["bd_rate", "bd_psnr"])
+@repeatable
+@given(anchor=rising_curve(), test=rising_curve())
+def test_agrees_with_the_bjontegaard_package(
+    name: str, method: str, anchor: tuple[list[float], list[float]], test: tuple[list[float], list[float]]
+) -> None:
+    ours = bd_rate if name == "bd_rate" else bd_metric
+    result = ours(*anchor, *test, method=method, min_overlap=0)
+    if result.status == "undefined":
+        assert result.cause is Cause.NO_OVERLAP
+        return
+    expected = reference(name, *anchor, *test, method=method)
+    assert result.value == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@repeatable
+@given(curve=rising_curve(), factor=st.floats(0.2, 5))
+def test_a_test_rate_of_k_times_the_anchor_is_100_times_k_minus_1(
+    method: str, curve: tuple[list[float], list[float]], factor: float
+) -> None:
+    rate, quality = curve
+    result = bd_rate(rate, quality, [factor * r for r in rate], quality, method=method)
+    assert result.value == pytest.approx(100 * (factor - 1), abs=1e-7)
+    assert result.overlap == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@repeatable
+@given(curve=rising_curve(), gain=st.floats(-3, 3))
+def test_a_test_quality_above_the_anchor_by_a_constant_is_that_constant(
+    method: str, curve: tuple[list[float], list[float]], gain: float
+) -> None:
+    rate, quality = curve
+    result = bd_metric(rate, quality, rate, [q + gain for q in quality], method=method)
+    assert result.value == pytest.approx(gain, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@repeatable
+@given(anchor=rising_curve(), test=rising_curve())
+def test_swapping_anchor_and_test_inverts_the_rate_ratio(
+    method: str, anchor: tuple[list[float], list[float]], test: tuple[list[float], list[float]]
+) -> None:
+    there, back = bd_rate(*anchor, *test, method=method), bd_rate(*test, *anchor, method=method)
+    assert there.value is not None and back.value is not None
+    assert (1 + there.value / 100) * (1 + back.value / 100) == pytest.approx(1, rel=1e-9)
+
+
+@repeatable
+@given(anchor=rising_curve(), test=rising_curve(), order=st.randoms(use_true_random=False))
+def test_the_order_of_points_does_not_matter(
+    anchor: tuple[list[float], list[float]], test: tuple[list[float], list[float]], order: object
+) -> None:
+    shuffled = list(zip(*anchor, strict=True))
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    rate, quality = zip(*shuffled, strict=True)
+    assert bd_rate(rate, quality, *test) == bd_rate(*anchor, *test)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_straight_lines_in_log_rate_give_the_difference_at_the_middle_of_the_common_quality(method: str) -> None:
+    anchor_rate, test_rate = np.array([0.1, 0.25, 0.5, 1.2]), np.array([0.08, 0.2, 0.6, 1.5])
+    anchor_quality, test_quality = 40 + 4 * np.log(anchor_rate), 42 + 5 * np.log(test_rate)
+    low = max(anchor_quality[0], test_quality[0])
+    high = min(anchor_quality[-1], test_quality[-1])
+    middle = (low + high) / 2
+    expected = 100 * (math.exp((middle - 42) / 5 - (middle - 40) / 4) - 1)
+    result = bd_rate(anchor_rate, anchor_quality, test_rate, test_quality, method=method, min_overlap=0.5)
+    assert result.value == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("points", [4, 9])
+def test_cubic_integrates_a_cubic_polynomial_exactly(points: int) -> None:
+    quality = np.linspace(0, 2, points)
+    anchor_rate, test_rate = np.exp(quality), np.exp(quality + quality**3 / 4 - 0.3)
+    # Mean over 0..2 of q^3/4 - 0.3: (2^4 / 16) / 2 - 0.3.
+    result = bd_rate(anchor_rate, quality, test_rate, quality, method="cubic")
+    assert result.value == pytest.approx(100 * (math.exp(0.2) - 1), abs=1e-9)
+
+
+def test_cubic_is_a_least_squares_fit_beyond_four_points() -> None:
+    quality = np.arange(5.0)
+    # The residual of (1, -4, 6, -4, 1) is orthogonal to every cubic on five equidistant points: it must have no effect.
+    noisy = quality + 0.02 * np.array([1, -4, 6, -4, 1])
+    flat = bd_rate(np.exp(quality), quality, np.exp(noisy), quality, method="cubic")
+    assert flat.value == pytest.approx(0, abs=1e-9)
+    interpolated = bd_rate(np.exp(quality), quality, np.exp(noisy), quality, method="pchip").value
+    assert interpolated is not None and abs(interpolated) > 0.1
+
+
+def test_pchip_is_the_integral_of_the_hermite_pieces() -> None:
+    quality = np.array([30.0, 32.0, 35.0, 36.0, 40.0])
+    log_rate = np.array([-3.0, -2.6, -1.7, -1.1, 0.4])
+    width, rise = np.diff(quality), np.diff(log_rate)
+    secant = rise / width
+    # Slopes of Fritsch and Butland (1984): a weighted harmonic mean inside, a one-sided three-point slope at the ends.
+    heavy, light = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+    inside = (heavy + light) / (heavy / secant[:-1] + light / secant[1:])
+
+    def end(h0: float, h1: float, s0: float, s1: float) -> float:
+        return ((2 * h0 + h1) * s0 - h0 * s1) / (h0 + h1)
+
+    slope = np.array([end(*width[:2], *secant[:2]), *inside, end(*width[:-3:-1], *secant[:-3:-1])])
+    area = np.sum(width * (log_rate[1:] + log_rate[:-1]) / 2 + width**2 * (slope[:-1] - slope[1:]) / 12)
+    straight = np.array([30.0, 33.0, 37.0, 40.0])
+    expected = 100 * (math.exp(area / 10) - 1)
+    result = bd_rate(np.exp(np.zeros(4) + (straight - 35) * 1e-9), straight, np.exp(log_rate), quality)
+    assert result.value == pytest.approx(expected, abs=1e-6)
+
+
+def test_methods_differ_on_a_bent_curve_and_each_result_names_its_own() -> None:
+    results = [bd_rate(RATE, PSNR, RATE, (29.0, 33.0, 33.2, 38.9, 39.0), method=method) for method in METHODS]
+    assert [result.method for result in results] == list(METHODS)
+    assert len({round(result.value or 0, 1) for result in results}) == 3
+
+
+def test_lower_is_better_flips_neither_the_sign_of_rate_nor_the_value() -> None:
+    halved = [rate / 2 for rate in RATE]
+    assert bd_rate(RATE, LPIPS, halved, LPIPS, higher_is_better=False).value == pytest.approx(-50)
+    mirrored = bd_rate(RATE, [-q for q in LPIPS], halved, [-q * 1.01 for q in LPIPS])
+    assert bd_rate(RATE, LPIPS, halved, [q * 1.01 for q in LPIPS], higher_is_better=False) == mirrored
+
+
+def test_bd_metric_keeps_the_direction_of_the_metric() -> None:
+    better = [q - 0.02 for q in LPIPS]
+    assert bd_metric(RATE, LPIPS, RATE, better, higher_is_better=False).value == pytest.approx(-0.02)
+    assert bd_metric(RATE, PSNR, RATE, [q + 1.5 for q in PSNR]).value == pytest.approx(1.5)
+
+
+def test_a_metric_read_in_the_wrong_direction_is_not_monotone() -> None:
+    assert bd_rate(RATE, LPIPS, RATE, LPIPS).cause is Cause.NON_MONOTONE
+
+
+@pytest.mark.parametrize(
+    ("rate", "quality", "cause", "words"),
+    [
+        ((), (), Cause.TOO_FEW_POINTS, "test: 0 points; at least 4"),
+        (RATE[:3], PSNR[:3], Cause.TOO_FEW_POINTS, "test: 3 points; at least 4"),
+        ((0.0, *RATE[1:]), PSNR, Cause.BAD_RATE, "rate 0 is not a positive"),
+        ((-0.1, *RATE[1:]), PSNR, Cause.BAD_RATE, "rate -0.1"),
+        ((math.nan, *RATE[1:]), PSNR, Cause.BAD_RATE, "rate nan"),
+        ((*RATE[:4], math.inf), PSNR, Cause.BAD_RATE, "rate inf"),
+        (RATE, (*PSNR[:4], math.nan), Cause.NAN_QUALITY, "NaN, at rate 0.9"),
+        (RATE, (*PSNR[:4], math.inf), Cause.INFINITE_QUALITY, "rate 0.9 is infinite"),
+        (RATE, (-math.inf, *PSNR[1:]), Cause.INFINITE_QUALITY, "rate 0.05 is infinite"),
+        ((0.05, 0.1, 0.1, 0.4, 0.9), PSNR, Cause.DUPLICATE_RATE, "the rate 0.1"),
+        (RATE, (30.0, 33.1, 33.1, 38.2, 40.1), Cause.DUPLICATE_QUALITY, "the quality 33.1"),
+        (RATE, (30.0, 33.1, 32.9, 38.2, 40.1), Cause.NON_MONOTONE, "worsens from 33.1 to 32.9 as rate rises"),
+        (RATE, [q + 20 for q in PSNR], Cause.NO_OVERLAP, "overlap 0 %"),
+        (RATE, [q + 6 for q in PSNR], Cause.LITTLE_OVERLAP, "overlap 40.5 % is under 75 %"),
+    ],
+)
+def test_undefined_says_why_and_has_no_value(
+    rate: tuple[float, ...], quality: tuple[float, ...], cause: Cause, words: str
+) -> None:
+    result = bd_rate(RATE, PSNR, rate, quality)
+    assert (result.value, result.status, result.cause) == (None, "undefined", cause)
+    assert words in (result.reason or "")
+
+
+def test_the_anchor_is_checked_as_the_test_is() -> None:
+    assert (bd_rate(RATE[:2], PSNR[:2], RATE, PSNR).reason or "").startswith("anchor: 2 points")
+
+
+def test_bd_metric_is_undefined_where_the_rates_do_not_meet() -> None:
+    result = bd_metric(RATE, PSNR, [rate * 100 for rate in RATE], PSNR)
+    assert (result.cause, result.overlap) == (Cause.NO_OVERLAP, 0)
+
+
+def test_saturated_points_make_it_undefined_and_the_limit_is_named() -> None:
+    vmaf = (60.0, 75.0, 88.0, 96.0, 99.5)
+    assert bd_rate(RATE, vmaf, RATE, vmaf).value == pytest.approx(0)
+    result = bd_rate(RATE, vmaf, RATE, vmaf, saturation=99.5)
+    assert result.cause is Cause.SATURATED
+    assert result.reason == "anchor: 1 of 5 points are saturated (at or beyond 99.5)"
+
+
+def test_saturation_of_a_falling_metric_is_at_its_low_end() -> None:
+    assert bd_rate(RATE, LPIPS, RATE, LPIPS, higher_is_better=False, saturation=0.14).cause is Cause.SATURATED
+    assert bd_rate(RATE, LPIPS, RATE, LPIPS, higher_is_better=False, saturation=0.13).status == "ok"
+
+
+def test_an_infinite_psnr_is_capped_and_the_cap_is_named() -> None:
+    lossless, capped = (*PSNR[:4], math.inf), (*PSNR[:4], 99.9)
+    result = bd_rate(RATE, lossless, RATE, lossless, cap=99.9)
+    assert result.notes == (
+        "anchor: 1 of 5 qualities capped at 99.9",
+        "test: 1 of 5 qualities capped at 99.9",
+    )
+    half = [rate / 2 for rate in RATE]
+    assert bd_rate(RATE, lossless, half, PSNR, cap=99.9, min_overlap=0).value == pytest.approx(
+        bd_rate(RATE, capped, half, PSNR, min_overlap=0).value
+    )
+
+
+def test_two_capped_points_are_duplicates() -> None:
+    quality = (*PSNR[:3], math.inf, math.inf)
+    assert bd_rate(RATE, quality, RATE, PSNR, cap=99.9).cause is Cause.DUPLICATE_QUALITY
+
+
+def test_cap_follows_the_direction() -> None:
+    values, count = cap_quality(np.array([-1.0, 0.5, 3.0]), 0.0, higher_is_better=False)
+    assert (values.tolist(), count) == ([0.0, 0.5, 3.0], 1)
+    assert cap_quality(np.array([math.inf]), None)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("quality", "overlap"),
+    [
+        ((30, 31, 33, 35), 0.5),  # the lower half of the anchor
+        ((32.5, 34, 36, 37.5), 0.5),  # a half in its middle
+        ((20, 30, 40, 60), 0.25),  # all of the anchor, but only a quarter of the test curve is compared
+        ((32, 35, 38, 42), 0.8),
+        ((40, 41, 42, 43), 0.0),
+    ],
+)
+def test_overlap_is_the_smaller_share_of_either_curve(quality: tuple[float, ...], overlap: float) -> None:
+    rate, anchor = (0.1, 0.2, 0.4, 0.8), (30, 33, 36, 40)
+    there, back = bd_rate(rate, anchor, rate, quality), bd_rate(rate, quality, rate, anchor)
+    assert there.overlap == pytest.approx(overlap)
+    assert back.overlap == pytest.approx(overlap)
+    assert (there.status == "ok") == (overlap >= 0.75)
+
+
+def test_a_lower_limit_gives_a_value_that_says_so() -> None:
+    rate = (0.1, 0.2, 0.4, 0.8)
+    result = bd_rate(rate, (30, 33, 36, 40), rate, (30, 31, 33, 35), min_overlap=0.4)
+    assert result.status == "ok"
+    assert result.notes == ("overlap of quality 50 % is under 75 %",)
+
+
+def test_overlap_is_told_for_undefined_results_with_a_range() -> None:
+    assert bd_rate(RATE[:3], PSNR[:3], RATE, PSNR).overlap == pytest.approx(5.9 / 10.1)
+    assert bd_rate((), (), RATE, PSNR).overlap is None
+    assert bd_metric((0.0, *RATE[1:]), PSNR, RATE, PSNR).overlap is None
+
+
+def test_the_hull_drops_what_bends_the_curve_down_and_is_named() -> None:
+    rate, quality = (0.05, 0.1, 0.15, 0.2, 0.4, 0.9), (30.0, 33.1, 32.0, 35.9, 38.2, 40.1)
+    assert bd_rate(RATE, PSNR, rate, quality).cause is Cause.NON_MONOTONE
+    result = bd_rate(RATE, PSNR, rate, quality, hull=True)
+    assert result.value == pytest.approx(0, abs=1e-9)
+    assert result.method == "pchip, convex hull"
+
+
+def test_a_hull_of_three_points_is_too_few() -> None:
+    result = bd_rate(RATE, PSNR, RATE[:4], (30.0, 35.0, 34.0, 38.0), hull=True)
+    assert result.cause is Cause.TOO_FEW_POINTS
+    assert "3 points on the convex hull of 4" in (result.reason or "")
+
+
+EXTREMES = [5e-324, 1e-308, 1e-10, 1.0, 1 + 2**-52, 1.1, 2.0, 1e10, 1e300, 1.7e308]
+
+
+@repeatable
+@given(
+    values=st.tuples(
+        *(st.lists(st.sampled_from(EXTREMES), min_size=4, max_size=6, unique=True).map(sorted) for _ in range(2))
+    ),
+    method=st.sampled_from(METHODS),
+    delta=st.sampled_from([bd_rate, bd_metric]),
+)
+def test_numbers_at_the_ends_of_the_range_never_raise_nor_give_a_value_that_is_not_finite(
+    values: tuple[list[float], list[float]], method: str, delta: object
+) -> None:
+    rate, quality = (sorted(side)[: min(map(len, values))] for side in values)
+    result: BDResult = delta(RATE, PSNR, rate, quality, method=method, min_overlap=0)  # type: ignore[operator]
+    assert result.value is None or math.isfinite(result.value)
+    assert (result.value is None) == (result.reason is not None) == (result.cause is not None)
+
+
+@repeatable
+@given(st.lists(st.tuples(st.floats(), st.floats()), max_size=8))
+def test_any_floats_give_a_result(points: list[tuple[float, float]]) -> None:
+    rate, quality = [point[0] for point in points], [point[1] for point in points]
+    for hull in (False, True):
+        result = bd_rate(rate, quality, RATE, PSNR, hull=hull)
+        assert (result.value is None) == (result.status == "undefined")
+        assert result.overlap is None or 0 <= result.overlap <= 1
+
+
+def test_points_too_close_for_the_arithmetic_are_undefined() -> None:
+    quality = (30.0, 30.000000000000004, 30.000000000000007, 40.0)
+    result = bd_rate(RATE[:4], quality, RATE[:4], quality, method="cubic")
+    assert result.cause is Cause.ILL_CONDITIONED
+
+
+def test_wrong_use_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="5 rates and 4 qualities"):
+        bd_rate(RATE, PSNR[:4], RATE, PSNR)
+    with pytest.raises(UsageError, match="unknown BD method 'spline'; there are: pchip, akima, cubic"):
+        bd_rate(RATE, PSNR, RATE, PSNR, method="spline")
+    with pytest.raises(UsageError, match="min_overlap is 75"):
+        bd_metric(RATE, PSNR, RATE, PSNR, min_overlap=75)
+    with pytest.raises(UsageError, match="test: rates and qualities are not numbers"):
+        bd_rate(RATE, PSNR, ["low", "high"], [1, 2])  # type: ignore[list-item]
+
+
+def test_label_and_dictionary() -> None:
+    assert method_label("akima", hull=True) == "akima, convex hull"
+    assert bd_rate(RATE, PSNR, RATE[:2], PSNR[:2]).to_dict() == {
+        "value": None,
+        "status": "undefined",
+        "reason": "test: 2 points; at least 4 are needed",
+        "overlap": pytest.approx(3.1 / 10.1),
+        "method": "pchip",
+        "cause": "too_few_points",
+        "notes": [],
+    }
