@@ -1,0 +1,146 @@
+"""Fidelity of one plane to another: squared error, PSNR, SSIM and MS-SSIM, on integer planes of up to 16 bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+MS_SSIM_WEIGHTS: dict[int, tuple[float, ...]] = {
+    5: (0.0448, 0.2856, 0.3001, 0.2363, 0.1333),
+    4: (0.0517, 0.3295, 0.3462, 0.2726),
+}
+"""Exponents of the scales, finest first: five as in Wang et al. 2003, four as in HM and DCVC (those, normalised)."""
+
+_WINDOW = 11
+_EXACT_SUM = 2**50  # cv2.norm squares a float64 square root: below this the result is off by less than one half
+
+
+@dataclass(frozen=True, slots=True)
+class StructuralSimilarity:
+    """SSIM and MS-SSIM of a pair of planes; a value that does not exist is None and `reason` says why."""
+
+    ssim: float | None
+    ms_ssim: float | None
+    levels: int | None
+    reason: str | None = None
+
+
+def plane_sse(a: Plane, b: Plane) -> int:
+    """Sum of squared errors of two planes, exact.
+
+    Shapes: equal, H x W (or H x W x C); both uint8 or both uint16; rows may lie apart. ValueError otherwise.
+    """
+    import cv2
+
+    _check_pair(a, b)
+    peak = int(np.iinfo(a.dtype).max)
+    samples_in_row = max(1, math.prod(a.shape[1:]))
+    rows = max(1, _EXACT_SUM // (peak * peak * samples_in_row))
+    total = 0
+    for top in range(0, a.shape[0], rows):
+        total += round(cv2.norm(a[top : top + rows], b[top : top + rows], cv2.NORM_L2SQR))
+    return total
+
+
+def psnr(sse: float, count: int, peak: int) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(peak² count / sse); infinite for no error.
+
+    `sse` is the sum of squared errors over `count` samples, `peak` the largest code value (255, 1023, ...).
+    ValueError for a negative error or no samples.
+    """
+    if count <= 0 or sse < 0:
+        raise ValueError(f"PSNR needs samples and a squared error of at least 0, got {count} and {sse}")
+    return math.inf if sse == 0 else 10.0 * math.log10(peak * peak * count / sse)
+
+
+def ms_ssim_levels(width: int, height: int) -> int | None:
+    """Number of MS-SSIM scales for a plane of this size: 5, 4, or None where MS-SSIM has no value.
+
+    Five scales need a short side of 176 (the 11-tap window at 1/16 of it), four need 88; a smaller plane has no MS-SSIM
+    and is never resized. The rule of the HM and of DCVC. `pytorch_msssim` uses five scales from 161 on.
+    """
+    short = min(width, height)
+    return next((levels for levels in (5, 4) if short >= _WINDOW << (levels - 1)), None)
+
+
+def ssim_ms_ssim(a: Plane, b: Plane, bit_depth: int, *, levels: int | None = None) -> StructuralSimilarity:
+    """SSIM and MS-SSIM of two planes.
+
+    Shapes: equal, H x W, uint8 or uint16; data range 2^bit_depth - 1. Gaussian window 11 x 11, sigma 1.5, K1 = 0.01,
+    K2 = 0.03, mean over the pixels whose window lies inside the plane (no padding). Between scales 2 x 2 means; an odd
+    side first gets a row or column of zeros on the top or left, as in `pytorch_msssim`. Negative terms of MS-SSIM
+    count as 0. SSIM lies in [-1, 1], MS-SSIM in [0, 1]; identical planes have 1.
+
+    `levels` is 5 or 4, by default `ms_ssim_levels` of the size. A plane too small for it has `ms_ssim` None, one under
+    11 pixels no value at all. ValueError for planes of different shape or type, or another number of levels.
+    Sources: Wang et al. 2004, eq. 13; Wang, Simoncelli and Bovik 2003, eq. 7.
+    """
+    _check_pair(a, b)
+    if a.ndim != 2 or not 1 <= bit_depth <= 8 * a.itemsize:
+        raise ValueError(f"SSIM takes H x W planes, got shape {a.shape}, {a.dtype} at {bit_depth} bit")
+    if levels is not None and levels not in MS_SSIM_WEIGHTS:
+        raise ValueError(f"MS-SSIM has {' or '.join(map(str, MS_SSIM_WEIGHTS))} levels here, not {levels}")
+    height, width = a.shape
+    if min(height, width) < _WINDOW:
+        return StructuralSimilarity(None, None, None, f"{width}x{height} is smaller than the 11x11 window of SSIM")
+    wanted = ms_ssim_levels(width, height) if levels is None else levels
+    if wanted is None:
+        reason = f"{width}x{height} is too small for MS-SSIM: four levels need a short side of 88"
+    elif _coarsest_side(min(height, width), wanted) < _WINDOW:
+        reason = f"{width}x{height} is too small for MS-SSIM with {wanted} levels"
+    else:
+        return _multi_scale(a, b, (1 << bit_depth) - 1, wanted)
+    ssim, _ = _ssim_scale(a.astype(np.float32), b.astype(np.float32), (1 << bit_depth) - 1)
+    return StructuralSimilarity(ssim, None, None, reason)
+
+
+def warm_up() -> None:
+    """Compile the SSIM kernel, or load it from numba's cache (seconds, once a process); safe in a background thread."""
+    plane = np.zeros((_WINDOW, _WINDOW), np.float32)
+    _ssim_scale(plane, plane, 255)
+
+
+def _multi_scale(a: Plane, b: Plane, peak: int, levels: int) -> StructuralSimilarity:
+    x, y = a.astype(np.float32), b.astype(np.float32)
+    scales = [_ssim_scale(x, y, peak)]
+    for _ in range(1, levels):
+        x, y = _halve(x), _halve(y)
+        scales.append(_ssim_scale(x, y, peak))
+    terms = [cs for _, cs in scales[:-1]] + [scales[-1][0]]
+    value = math.prod(max(term, 0.0) ** weight for term, weight in zip(terms, MS_SSIM_WEIGHTS[levels], strict=True))
+    return StructuralSimilarity(scales[0][0], value, levels)
+
+
+def _ssim_scale(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], peak: int) -> tuple[float, float]:
+    from bench.metrics.ssim_kernel import ssim_scale
+
+    ssim, contrast_structure = ssim_scale(x, y, float(peak))
+    return ssim, contrast_structure
+
+
+def _halve(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    import cv2
+
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        plane = cv2.copyMakeBorder(plane, height % 2, 0, width % 2, 0, cv2.BORDER_CONSTANT, value=0)
+    half: npt.NDArray[np.float32] = cv2.resize(
+        plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA
+    )
+    return half
+
+
+def _coarsest_side(side: int, levels: int) -> int:
+    return -(-side >> (levels - 1))
+
+
+def _check_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> None:
+    if a.shape != b.shape or a.dtype != b.dtype or a.dtype not in (np.uint8, np.uint16):
+        got = f"{a.shape} {a.dtype} and {b.shape} {b.dtype}"
+        raise ValueError(f"planes must be of one shape and both uint8 or both uint16, got {got}")
