@@ -205,7 +205,10 @@ def compare(
         ),
         encode=_speed(pairs, lambda curve: [point.encode_s for point in curve.points]),
         decode=_speed(pairs, lambda curve: [point.decode_s for point in curve.points]),
-        warnings=tuple(_warnings(pairs, {"BD-rate": rate_results, "BD-metric": metric_results}, joint)),
+        warnings=(
+            *_warnings(pairs, {"BD-rate": rate_results, "BD-metric": metric_results}, joint),
+            *_interval_notes({"BD-rate": bd_rates[convention], "BD-metric": bd_metrics[convention]}),
+        ),
     )
 
 
@@ -358,6 +361,12 @@ def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]],
     if len(datasets) > 1:
         names = ", ".join(name or "direct input" for name in datasets)
         yield f"sequences of {len(datasets)} datasets are pooled: {names}"
+
+
+def _interval_notes(overall: Mapping[str, Overall]) -> Iterator[str]:
+    for name, delta in overall.items():
+        if delta.interval.note:
+            yield f"{name}, {delta.interval.note}"
 
 
 def _reasons(curve: RDCurve) -> list[str]:

@@ -19,11 +19,15 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval in the statistic's unit; both ends are None, with the reason, where there is none."""
+    """A confidence interval in the statistic's unit; both ends are None, with the reason, where there is none.
+
+    note: that the sequences are too few for the confidence asked for, if they are.
+    """
 
     low: float | None
     high: float | None
     reason: str | None = None
+    note: str | None = None
 
 
 def bootstrap_interval(
@@ -38,8 +42,12 @@ def bootstrap_interval(
     n - 1, and of the normal quantile, not Student's. BCa corrects bias and skew but not that, and its acceleration,
     a third moment, means little on the 3 to 20 sequences of a codec test. So the two percentiles are moved outwards to
     Phi(-+ sqrt(n / (n - 1)) t), with t Student's quantile for n - 1: the result then agrees with the t interval for a
-    mean of normal data. With 3 or 4 sequences the percentiles reach the ends of the bootstrap distribution: for a
-    mean, the interval is the smallest to the largest sequence. The interval always holds the statistic itself.
+    mean of normal data. The interval always holds the statistic itself.
+
+    Few sequences: no resample leaves the range of the data, and the range of n values holds their median in
+    1 - 2^(1 - n) of cases at most: 75 % for 3, 87.5 % for 4, 93.8 % for 5. A note says so where that is less than the
+    confidence asked for. Measured for means of normal data at 95 %: 75 % with 3 sequences, 88 % with 4, 92 % with 5,
+    93 % with 7, 95 % from 10 on; the plain percentile interval has 75, 81, 84, 87 and 90 %.
 
     No interval, with the reason: fewer than 3 sequences, an undefined statistic, or more than 5 % of the resamples
     undefined (those that are missing are not missing at random).
@@ -62,7 +70,14 @@ def bootstrap_interval(
         return Interval(None, None, f"undefined in {undefined.sum()} of {resamples} resamples")
     tail = _expanded_tail(count, confidence)
     low, high = np.quantile(values[~undefined], [tail, 1 - tail])
-    return Interval(min(float(low), estimate), max(float(high), estimate))
+    return Interval(min(float(low), estimate), max(float(high), estimate), note=_shortfall(count, confidence))
+
+
+def _shortfall(count: int, confidence: float) -> str | None:
+    reached = 1 - 2.0 ** (1 - count)
+    if reached >= confidence:
+        return None
+    return f"{count} sequences: the interval holds the truth in {reached:.1%} of cases at most, not in {confidence:.1%}"
 
 
 def _resampled(statistic: Statistic, count: int, resamples: int, seed: int) -> NDArray[np.float64]:
