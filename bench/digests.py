@@ -50,6 +50,12 @@ def _identity(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
 
 
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read now."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes; read again only when its size, times or inode differ from last time."""
     path = path.resolve()
@@ -61,8 +67,7 @@ def file_digest(path: Path) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = hash_file(path)
     if _identity(path) == identity:
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from bench import ffmpeg
 from bench.digests import file_digest, files_digest
-from bench.errors import HeaderError, MediaError, TruncatedError, UsageError
+from bench.errors import MediaError, TruncatedError, UsageError
 from bench.process import Process, ProcessError
 from bench.video import colour, y4m
 from bench.video.formats import VideoFormat, parse_fps, parse_size
@@ -96,10 +97,10 @@ class RawSource(Source):
 class FFmpegSource(Source):
     """A file decoded by FFmpeg, every coded frame once, in order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fmt: VideoFormat | None = None, frames: int | None = None) -> None:
         self.path = path
-        self.format = ffmpeg.probe(path).format
-        self.frames = ffmpeg.count_frames(path)
+        self.format = fmt or ffmpeg.probe(path).format
+        self.frames = frames or ffmpeg.count_frames(path)
 
     def read(self, start: int, count: int) -> Iterator[Frame]:
         argv = ffmpeg.decode_command(self.path, self.format.pix_fmt)
@@ -227,6 +228,48 @@ class Sequence:
         }
 
 
+def sequence_to_json(sequence: Sequence) -> dict[str, Any]:
+    """A sequence as plain data, for a process that is to read the same frames."""
+    return {
+        "source": type(sequence.source).__name__,
+        "path": str(sequence.path.resolve()),
+        "stored": _format_to_json(sequence.source.format),
+        "stored_frames": sequence.source.frames,
+        "name": sequence.name,
+        "dataset": sequence.dataset,
+        "format": _format_to_json(sequence.format),
+        "start": sequence.start,
+        "frames": sequence.frames,
+    }
+
+
+def sequence_from_json(data: dict[str, Any]) -> Sequence:
+    """The sequence that ``sequence_to_json`` described; the file is not scanned again."""
+    path, stored = Path(data["path"]), _format_from_json(data["stored"])
+    source: Source
+    match data["source"]:
+        case "Y4mSource":
+            source = Y4mSource(path)
+        case "RawSource":
+            source = RawSource(path, stored)
+        case "PngSource":
+            source = PngSource(path, stored.fps)
+        case _:
+            source = FFmpegSource(path, stored, data["stored_frames"])
+    source.format = stored
+    return Sequence(
+        data["name"], source, _format_from_json(data["format"]), data["start"], data["frames"], data["dataset"]
+    )
+
+
+def _format_to_json(fmt: VideoFormat) -> dict[str, Any]:
+    return {**asdict(fmt), "fps": str(fmt.fps)}
+
+
+def _format_from_json(data: dict[str, Any]) -> VideoFormat:
+    return VideoFormat(**{**data, "fps": Fraction(data["fps"])})
+
+
 def open_sequence(
     path: Path,
     *,
@@ -284,4 +327,4 @@ def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any) ->
     return FFmpegSource(path)
 
 
-__all__ = ["HeaderError", "Sequence", "Source", "open_sequence", "read_raw_frames"]
+__all__ = ["Sequence", "Source", "open_sequence", "read_raw_frames", "sequence_from_json", "sequence_to_json"]

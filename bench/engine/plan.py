@@ -1,0 +1,130 @@
+"""From cards, sequences and metrics to the cells that are to be measured, each with its content key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence as Listing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.adapters.base import BaseCodec, RatePoint
+from bench.catalog import Card, Catalog
+from bench.digests import digest_of
+from bench.engine.store import safe_name
+from bench.errors import UsageError
+from bench.registry import build, metric_class
+from bench.video.sequence import Sequence
+
+KEY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CodecEntry:
+    """A codec that a plan uses: its resolved card, the folder of the card, and whether files there may be executed."""
+
+    card: Card
+    folder: Path
+    trust: bool = False
+
+    def build(self) -> BaseCodec:
+        return build(self.card, folder=self.folder, trust=self.trust)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Codec x rate point x sequence: the unit of work, of caching and of failure.
+
+    ``key`` is the SHA-256 of everything the bitstream and its decode depend on; ``name`` is a readable file name.
+    """
+
+    codec: CodecEntry
+    rate: RatePoint
+    sequence: Sequence
+    tool: dict[str, str]
+    key: str
+
+    @property
+    def name(self) -> str:
+        parts = (self.codec.card.name, f"{self.rate.value:g}", self.sequence.name)
+        return "_".join([*map(safe_name, parts), self.key[:12]])
+
+    @property
+    def work(self) -> int:
+        """Rough amount of work, for scheduling the longest first."""
+        return self.sequence.format.samples_per_frame * self.sequence.frames
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run and the metrics wanted on each, by name with their keys."""
+
+    cells: tuple[Cell, ...]
+    metrics: dict[str, str]
+
+
+def make_cell(codec: CodecEntry, tool: dict[str, str], rate: RatePoint, sequence: Sequence) -> Cell:
+    """Cell with its key."""
+    identity: dict[str, Any] = {
+        "key_version": KEY_VERSION,
+        "card": codec.card.identity(),
+        "tool": tool,
+        "rate": rate.value,
+        "sequence": sequence.identity(),
+    }
+    return Cell(codec, rate, sequence, tool, digest_of(identity))
+
+
+def rate_points(card: Card, wanted: Iterable[float] | None) -> list[RatePoint]:
+    """Rate points of a card: its own, or the wanted ones; UsageError for one that the codec does not take."""
+    values: Iterable[float] = card.rates.values if wanted is None else dict.fromkeys(wanted)
+    try:
+        return [RatePoint(card.rates.parameter, card.rates.check(value)) for value in values]
+    except ValueError as error:
+        raise UsageError(f"{card.name}: --rates: {error}") from None
+
+
+def codec_entries(catalog: Catalog, names: Iterable[str], *, trust: bool = False) -> list[CodecEntry]:
+    """Entries of codecs by name; unknown names, wrong cards and codecs that cannot run here raise before any work."""
+    entries = []
+    for name in dict.fromkeys(names):
+        path = catalog.find("codecs", name.partition("@")[0])
+        entry = CodecEntry(catalog.card(name), path.parent, trust)
+        entry.build().check()
+        entries.append(entry)
+    return entries
+
+
+def metric_keys(names: Iterable[str]) -> dict[str, str]:
+    """Key of each metric, so that a metric whose definition changes is measured again."""
+    return {name: digest_of(metric_class(name).identity()) for name in dict.fromkeys(names)}
+
+
+def make_plan(
+    codecs: Listing[CodecEntry],
+    sequences: Listing[Sequence],
+    metrics: Iterable[str],
+    *,
+    rates: Iterable[float] | None = None,
+) -> Plan:
+    """Every codec at every rate point on every sequence, larger sequences first."""
+    _require_distinct(sequences)
+    wanted = None if rates is None else list(rates)
+    cells = []
+    for codec in codecs:
+        tool = codec.build().tool()
+        for sequence in sequences:
+            cells += [make_cell(codec, tool, rate, sequence) for rate in rate_points(codec.card, wanted)]
+    cells.sort(key=lambda cell: -cell.work)
+    return Plan(tuple(cells), metric_keys(metrics))
+
+
+def _require_distinct(sequences: Listing[Sequence]) -> None:
+    seen: dict[tuple[str, str], Sequence] = {}
+    for sequence in sequences:
+        other = seen.setdefault((sequence.dataset, sequence.name), sequence)
+        if other is not sequence:
+            raise UsageError(
+                f"{sequence.path} and {other.path} would both be called {sequence.name!r}; rename one, "
+                "or put them in a dataset manifest under names of their own"
+            )

@@ -1,0 +1,78 @@
+"""Facts about this run that a reader of its numbers may need."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+
+_LIBRARIES = ("numpy", "opencv-python-headless", "numba", "scipy", "pyarrow", "torch")
+
+
+def collect(command: list[str] | None = None) -> dict[str, Any]:
+    """Versions, machine, command line and git revision."""
+    import psutil
+
+    return {
+        "vcbench": __version__,
+        "vcbench_revision": git_revision(Path(__file__).parent),
+        "working_revision": git_revision(Path.cwd()),
+        "command": command if command is not None else sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpu": gpu_model(),
+        "libraries": {name: found for name in _LIBRARIES if (found := _installed(name))},
+    }
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """Name of the processor, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def gpu_model() -> str | None:
+    """Names of the NVIDIA GPUs by the kernel driver, None where there are none."""
+    names = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        names += [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Model")]
+    return ", ".join(names) or None
+
+
+def git_revision(folder: Path) -> str | None:
+    """Revision of the checkout a folder is in, with "-dirty" for uncommitted changes; None outside of one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git of the user's PATH
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,265 @@
+"""What a cell's result file holds, and result sets as tables.
+
+A result set is a folder: ``cells/`` has one strict-JSON file a cell, ``bitstreams/`` the files that were decoded,
+``frames/`` the per-frame values (Parquet). Everything else is derived from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.catalog import explain
+from bench.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+_TABLE_COLUMNS = (
+    "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
+    "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "cell",
+)  # fmt: skip
+
+
+class Model(BaseModel):
+    """Base of a result file's parts. Infinite values are written as the strings "Infinity" and "-Infinity"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class CodecRecord(Model):
+    """The codec of a cell: its resolved card and what wrote the bits."""
+
+    name: str
+    title: str
+    kind: str
+    rate_kind: Literal["bitstream", "estimate"]
+    card: dict[str, Any]
+    tool: dict[str, str]
+
+
+class RateRecord(Model):
+    parameter: str
+    value: int | float
+
+
+class SequenceRecord(Model):
+    """The frames that were coded."""
+
+    name: str
+    dataset: str
+    file: str
+    sha256: str
+    start: int
+    frames: int
+    width: int
+    height: int
+    fps: str
+    pix_fmt: str
+    matrix: str
+    full_range: bool
+    siting: str
+    conversion: str | None
+
+
+class BitstreamRecord(Model):
+    file: str
+    bytes: int
+    sha256: str
+
+
+class CostRecord(Model):
+    """Cost of an encode or a decode. ``timing`` "alone": nothing else of the run was at work; else "shared".
+
+    A shared decode feeds the metrics, which may hold it up; its ``seconds`` are then a lower bound, the larger of its
+    CPU time and of the time its frames were waited for.
+    """
+
+    seconds: float
+    cpu_s: float
+    peak_rss_bytes: int
+    timing: Literal["alone", "shared"]
+    commands: list[list[str]] = []
+    notes: dict[str, Any] = {}
+
+
+class MeasurementRecord(Model):
+    key: str
+    status: Literal["ok", "undefined", "unavailable", "failed"]
+    value: float | None = None
+    reason: str | None = None
+    pooled: dict[str, float] = {}
+    provenance: dict[str, Any] = {}
+
+
+class CellResult(Model):
+    """One cell's result file."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    key: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str | None = None
+    message: str | None = None
+    codec: CodecRecord
+    rate: RateRecord
+    sequence: SequenceRecord
+    bitstream: BitstreamRecord | None = None
+    encode: CostRecord | None = None
+    decode: CostRecord | None = None
+    changes: list[str] = []
+    measurements: dict[str, MeasurementRecord] = {}
+    provenance: dict[str, Any] = {}
+
+    @property
+    def bpp(self) -> float | None:
+        """Bits of the bitstream file for each luma sample of the source's original size."""
+        if self.bitstream is None:
+            return None
+        sequence = self.sequence
+        return 8 * self.bitstream.bytes / (sequence.frames * sequence.width * sequence.height)
+
+    @property
+    def kbps(self) -> float | None:
+        """Kilobits (1000) of the bitstream file a second."""
+        if self.bitstream is None:
+            return None
+        return float(8 * self.bitstream.bytes * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
+
+    def rows(self) -> Iterable[dict[str, Any]]:
+        """One row a metric for the table; a cell without measurements gives one row without a metric."""
+        shared = {
+            "codec": self.codec.name,
+            "rate": self.rate.value,
+            "dataset": self.sequence.dataset,
+            "sequence": self.sequence.name,
+            "frames": self.sequence.frames,
+            "width": self.sequence.width,
+            "height": self.sequence.height,
+            "fps": float(Fraction(self.sequence.fps)),
+            "bytes": self.bitstream.bytes if self.bitstream else None,
+            "bpp": self.bpp,
+            "kbps": self.kbps,
+            "rate_kind": self.codec.rate_kind,
+            "encode_s": self.encode.seconds if self.encode else None,
+            "decode_s": self.decode.seconds if self.decode else None,
+            "timing": self.decode.timing if self.decode else None,
+            "parameter": self.rate.parameter,
+            "cell": self.name,
+        }
+        if self.status != "ok":
+            outcome = {"metric": None, "value": None, "status": self.status, "reason": f"{self.reason}: {self.message}"}
+            yield {**shared, **outcome, "pooling": None}
+            return
+        for name, measured in self.measurements.items():
+            yield {
+                **shared,
+                "metric": name,
+                "value": measured.value,
+                "status": measured.status,
+                "reason": measured.reason,
+                "pooling": measured.provenance.get("pooling"),
+            }
+
+
+class NewerSchemaError(StoreError):
+    """A result file written by a later vcbench."""
+
+
+def parse_cell(text: str, where: str) -> CellResult:
+    """Result of a file's text; StoreError naming the file when it is damaged, NewerSchemaError when too new."""
+    import json
+
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise StoreError(f"{where}: is not strict JSON: {error}") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"{where}: has schema version {version}, this vcbench reads up to {SCHEMA_VERSION}; update vcbench"
+        )
+    try:
+        return CellResult.model_validate(data)
+    except ValidationError as error:
+        raise StoreError(f"{where}: is no result file:\n  {explain(error)}") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+@dataclass
+class ResultSet:
+    """The cells of one or more result folders, and what could not be read of them."""
+
+    folders: tuple[Path, ...]
+    cells: list[CellResult]
+    problems: list[str] = field(default_factory=list)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a (cell, metric); failed and skipped cells have one row with their status and reason."""
+        import pandas as pd
+
+        return pd.DataFrame([row for cell in self.cells for row in cell.rows()], columns=list(_TABLE_COLUMNS))
+
+    def frames(self, metric: str) -> pd.DataFrame:
+        """Per-frame values of a metric: codec, rate, dataset, sequence, frame, value."""
+        import pandas as pd
+        import pyarrow.parquet as pq
+
+        parts = []
+        for cell in self.cells:
+            path = self._frames_path(cell.name)
+            if metric not in cell.measurements or path is None or metric not in pq.read_schema(path).names:
+                continue
+            values = pq.read_table(path, columns=[metric]).column(metric).to_numpy()
+            part = pd.DataFrame({"frame": range(len(values)), "value": values})
+            part.insert(0, "sequence", cell.sequence.name)
+            part.insert(0, "dataset", cell.sequence.dataset)
+            part.insert(0, "rate", cell.rate.value)
+            part.insert(0, "codec", cell.codec.name)
+            parts.append(part)
+        if not parts:
+            known = sorted({name for cell in self.cells for name in cell.measurements})
+            raise UsageError(f"no per-frame values of {metric!r} here; measured are: {', '.join(known) or 'none'}")
+        return pd.concat(parts, ignore_index=True)
+
+    def _frames_path(self, name: str) -> Path | None:
+        paths = (folder / "frames" / f"{name}.parquet" for folder in self.folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of the metrics measured on any cell."""
+        return list(dict.fromkeys(name for cell in self.cells for name in cell.measurements))
+
+
+def load(*folders: str | Path) -> ResultSet:
+    """Load one or more result sets. Damaged result files are left out and named in ``problems``.
+
+    Raises StoreError for a folder that is no result set.
+    """
+    paths = tuple(Path(folder) for folder in folders)
+    cells: dict[str, CellResult] = {}
+    problems: list[str] = []
+    for folder in paths:
+        if not (folder / "cells").is_dir():
+            raise StoreError(
+                f"{folder}: is no result set (it has no folder cells/); name the folder given to run --out"
+            )
+        for path in sorted((folder / "cells").glob("*.json")):
+            try:
+                cell = parse_cell(path.read_text(encoding="utf-8"), str(path))
+            except (StoreError, UnicodeDecodeError, OSError) as error:
+                problems.append(str(error))
+            else:
+                cells.setdefault(cell.key, cell)
+    return ResultSet(paths, list(cells.values()), problems)
