@@ -1,0 +1,455 @@
+"""Downloads of datasets: resumed where they were cut, verified before they are seen, unpacked without trust.
+
+pooch downloads, compares digests and renames; it does not resume, so the transfer itself is done by a downloader of our
+own that continues a ``.part`` file with HTTP ranges. Its unpackers trust the archive, so unpacking is our own too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Names
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from ssl import SSLError
+from typing import IO, Any, Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+from urllib.request import (
+    FileHandler,
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
+
+from bench.errors import FetchError, UnavailableError
+from bench.manifests import (
+    LOCK_FILE,
+    Entry,
+    Manifest,
+    data_root,
+    exclusive,
+    find,
+    how_to_get,
+    locate,
+    recorded_digest,
+    resolve_inside,
+    verify_or_lock,
+)
+
+Progress = Callable[[str, int, int | None], None]
+
+_CHUNK = 1 << 20
+_TIMEOUT_S = 60
+_STAGING = ".download"
+_SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
+# Longer than any test sequence; bounds what is written where a manifest does not say the number of frames.
+_MOST_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """One sequence's file on this machine, verified."""
+
+    sequence: str
+    path: Path
+    sha256: str
+    status: Literal["present", "downloaded", "generated"]
+
+
+def fetch_dataset(
+    manifest: Manifest,
+    *,
+    sequences: Names[str] | None = None,
+    root: Path | None = None,
+    progress: Progress | None = None,
+    attempts: int = 4,
+    pause: Callable[[float], object] = time.sleep,
+) -> list[FetchedFile]:
+    """Bring a dataset's sequences onto this machine.
+
+    ``sequences`` are names or subsets (default: the manifest's default subset), ``root`` the folder that holds one
+    folder a dataset, ``progress`` is called with (file, bytes so far, bytes in all or None). A download that breaks is
+    tried ``attempts`` times, with ``pause(seconds)`` between them (1, 2, 4 ...), then resumed by the next call.
+    Raises UnavailableError with the instructions where files have to be got by hand, before anything is downloaded;
+    FetchError where a download or an archive is not what it should be: nothing of it is then visible.
+    """
+    entries = manifest.select(sequences)
+    there = {entry.name: find(manifest, entry, root=root) for entry in entries}
+    missing = [entry for entry in entries if there[entry.name] is None]
+    if manifest.download == "generated":
+        made = {entry.name: locate(manifest, entry, root=root) for entry in missing}
+    else:
+        by_hand = [entry for entry in missing if manifest.download == "manual" or entry.url is None]
+        if by_hand:
+            raise UnavailableError(how_to_get(manifest, by_hand, root=root))
+        made = _download_all(manifest, missing, root, _Settings(progress, attempts, pause)) if missing else {}
+    status: Literal["generated", "downloaded"] = "generated" if manifest.download == "generated" else "downloaded"
+    return [
+        FetchedFile(entry.name, path, _sha256(path), "present")
+        if (path := there[entry.name]) is not None
+        else FetchedFile(entry.name, made[entry.name], _sha256(made[entry.name]), status)
+        for entry in entries
+    ]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    progress: Progress | None
+    attempts: int
+    pause: Callable[[float], object]
+
+
+def _download_all(manifest: Manifest, entries: list[Entry], root: Path | None, settings: _Settings) -> dict[str, Path]:
+    folder = (root or data_root()) / manifest.name
+    staging = folder / _STAGING
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FetchError(
+            f"{staging}: cannot be made: {error.strerror}; set VCBENCH_DATA to a folder of yours"
+        ) from None
+    done = {}
+    with exclusive(staging):
+        for entry in entries:
+            # Another process may have been first while this one waited for the folder.
+            path = find(manifest, entry, root=root)
+            done[entry.name] = path if path is not None else _download(entry, folder, staging, settings)
+        # Archives are kept until every sequence in them is out.
+        shutil.rmtree(staging, ignore_errors=True)
+    return done
+
+
+def _download(entry: Entry, folder: Path, staging: Path, settings: _Settings) -> Path:
+    assert entry.url is not None
+    final = resolve_inside(folder, entry.file)
+    lock = folder / LOCK_FILE
+    expected = entry.sha256 or recorded_digest(lock, entry.file)
+    if entry.member is None:
+        ready = archive = _retrieve(entry.url, staging, settings, expected=expected, limit=_limit(entry))
+    else:
+        archive = _retrieve(entry.url, staging, settings, expected=None, limit=None)
+        ready = staging / f"{hashlib.sha256(entry.file.encode()).hexdigest()[:12]}.unpacked"
+    try:
+        if entry.member is not None:
+            unpack(archive, entry.member, ready, limit=_limit(entry))
+        _check(ready, entry, expected)
+    except FetchError:
+        ready.unlink(missing_ok=True)
+        archive.unlink(missing_ok=True)
+        raise
+    final.parent.mkdir(parents=True, exist_ok=True)
+    ready.replace(final)
+    verify_or_lock(final, key=entry.file, expected=entry.sha256, lock=lock)
+    return final
+
+
+def _check(path: Path, entry: Entry, expected: str | None) -> None:
+    """FetchError unless the file can be what the manifest describes."""
+    digest = _sha256(path)
+    if expected is not None and digest != expected:
+        raise FetchError(
+            f"{entry.url}: {entry.file} has SHA-256 {digest}, expected {expected}; it was deleted. "
+            "Try again; if it stays so, the owner changed the file: compare it and correct the manifest"
+        )
+    size = path.stat().st_size
+    if entry.is_y4m:
+        with path.open("rb") as stream:
+            if stream.read(9) != b"YUV4MPEG2":
+                raise FetchError(f"{entry.url}: {entry.file} is not a y4m file ({size} bytes); it was deleted")
+    elif entry.frames is not None and _is_raw(entry):
+        needed = (entry.start + entry.frames) * entry.format.frame_bytes
+        if size < needed:
+            raise FetchError(
+                f"{entry.url}: {entry.file} has {size} bytes, {entry.frames} frames of {entry.format.describe()} "
+                f"from frame {entry.start} need {needed}; it was deleted. Correct the manifest, or tell the owner"
+            )
+
+
+def _is_raw(entry: Entry) -> bool:
+    return entry.file.lower().endswith((".yuv", ".raw", ".rgb"))
+
+
+def _limit(entry: Entry) -> int:
+    """Most bytes the file may have: its frames as raw video, and some room for headers."""
+    frames = entry.start + entry.frames if entry.frames is not None else _MOST_FRAMES
+    return frames * (entry.format.frame_bytes + 64) + _CHUNK
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _retrieve(url: str, staging: Path, settings: _Settings, *, expected: str | None, limit: int | None) -> Path:
+    """A complete download in the staging folder, verified where its digest is known."""
+    import pooch
+
+    base = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(PurePosixPath(urlsplit(url).path).name)) or "download"
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{base}"
+    downloader = ResumingDownloader(staging / f"{name}.part", settings, limit)
+    try:
+        with _quiet():
+            known = f"sha256:{expected}" if expected else None
+            return Path(pooch.retrieve(url, known, fname=name, path=staging, downloader=downloader))
+    except ValueError as error:
+        raise FetchError(f"{url}: {error}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """pooch reports on standard error, where our progress is."""
+    import pooch
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _BrokenOffError(Exception):
+    """A transfer that may succeed when it is tried again."""
+
+
+class ResumingDownloader:
+    """pooch downloader that keeps what arrived in ``part`` and asks for the rest (RFC 9110, 14: range requests).
+
+    The rest is asked for on the condition that the file is still the same (If-Range with the ETag or the date of the
+    first answer); a server that gives neither is asked for the whole file again.
+    """
+
+    def __init__(self, part: Path, settings: _Settings, limit: int | None = None) -> None:
+        self.part = part
+        self.validator = part.with_name(f"{part.name}.validator")
+        self.settings = settings
+        self.limit = limit
+
+    def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
+        """Download ``url``; FetchError where it fails for good. The rest of the signature is pooch's."""
+        for attempt in range(1, self.settings.attempts + 1):
+            try:
+                self._transfer(url)
+                break
+            except _BrokenOffError as error:
+                if attempt == self.settings.attempts:
+                    kept = self.part.stat().st_size if self.part.exists() else 0
+                    raise FetchError(
+                        f"{url}: {error} ({attempt} attempts); {kept} bytes are kept, the same command resumes there"
+                    ) from None
+                self.settings.pause(2 ** (attempt - 1))
+        self.validator.unlink(missing_ok=True)
+        self.part.replace(output_file)
+
+    def _transfer(self, url: str) -> None:
+        try:
+            with _opener().open(self._request(url), timeout=_TIMEOUT_S) as response:
+                self._receive(url, response)
+        except HTTPError as error:
+            with error:
+                if error.code == 416:
+                    self.part.unlink(missing_ok=True)
+                if error.code in (408, 416, 425, 429) or error.code >= 500:
+                    raise _BrokenOffError(f"HTTP {error.code} {error.reason}") from None
+                raise FetchError(f"{url}: HTTP {error.code} {error.reason}; see the dataset's homepage") from None
+        except URLError as error:
+            if url.startswith("file:"):
+                raise FetchError(f"{url}: cannot be read: {error.reason}") from None
+            raise _BrokenOffError(f"no connection: {error.reason}") from None
+        except (HTTPException, ConnectionError, TimeoutError, SSLError) as error:
+            raise _BrokenOffError(f"broke off: {error or type(error).__name__}") from None
+        except OSError as error:
+            raise FetchError(
+                f"{self.part}: cannot be written: {error.strerror or error}; then run the same again"
+            ) from None
+
+    def _request(self, url: str) -> Request:
+        headers = {"User-Agent": "vcbench", "Accept-Encoding": "identity"}
+        request = Request(url, headers=headers)  # noqa: S310 (the manifest lets http, https and file through)
+        if self.part.exists() and self.validator.exists():
+            request.add_header("Range", f"bytes={self.part.stat().st_size}-")
+            request.add_header("If-Range", self.validator.read_text(encoding="utf-8"))
+        return request
+
+    def _receive(self, url: str, response: Any) -> None:
+        done = self._resumed_at(response)
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length is not None and length.isdecimal() else None
+        self._check_limit(url, total or 0)
+        etag = response.headers.get("ETag", "")
+        validator = etag if etag.startswith('"') else response.headers.get("Last-Modified")
+        self.validator.unlink(missing_ok=True)
+        if validator:
+            self.validator.write_text(validator, encoding="utf-8")
+        with self.part.open("ab" if done else "wb") as out:
+            while chunk := response.read(_CHUNK):
+                out.write(chunk)
+                done += len(chunk)
+                self._check_limit(url, done)
+                if self.settings.progress is not None:
+                    self.settings.progress(self.part.name.split("-", 1)[1].removesuffix(".part"), done, total)
+        if total is not None and done < total:
+            raise _BrokenOffError(f"cut after {done} of {total} bytes")
+
+    def _resumed_at(self, response: Any) -> int:
+        """Bytes already here that the answer continues; 0 for an answer with the whole file."""
+        if response.status != 206:
+            return 0
+        have = self.part.stat().st_size if self.part.exists() else 0
+        match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != have:
+            self.part.unlink(missing_ok=True)
+            raise _BrokenOffError("the server sent another range than asked for")
+        return have
+
+    def _check_limit(self, url: str, size: int) -> None:
+        if self.limit is not None and size > self.limit:
+            self.part.unlink(missing_ok=True)
+            raise FetchError(
+                f"{url}: is larger than the {self.limit} bytes its frames in the manifest can take; it was deleted. "
+                "Correct frames, width, height and pix_fmt in the manifest"
+            )
+
+
+def _opener() -> OpenerDirector:
+    """An opener for http, https and file alone, so that no redirect leads to another protocol."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler,
+        HTTPHandler,
+        HTTPSHandler,
+        HTTPRedirectHandler,
+        HTTPDefaultErrorHandler,
+        HTTPErrorProcessor,
+        FileHandler,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def unpack(archive: Path, member: str, target: Path, *, limit: int) -> None:
+    """Write one regular file of a zip, tar or 7z archive to ``target``.
+
+    FetchError where the archive holds a path that leads out of a folder, the member is absent, is not a regular file,
+    or has more than ``limit`` bytes, declared or in fact; UnavailableError where py7zr is needed and not installed.
+    """
+    with archive.open("rb") as stream:
+        magic = stream.read(len(_SEVEN_ZIP))
+    try:
+        if magic == _SEVEN_ZIP:
+            _from_7z(archive, member, target, limit)
+        elif zipfile.is_zipfile(archive):
+            _from_zip(archive, member, target, limit)
+        elif tarfile.is_tarfile(archive):
+            _from_tar(archive, member, target, limit)
+        else:
+            raise FetchError(f"{archive}: is no zip, tar or 7z archive; correct url or remove member in the manifest")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+        target.unlink(missing_ok=True)
+        raise FetchError(f"{archive}: is damaged ({error}); fetch it again") from None
+
+
+def _from_zip(archive: Path, member: str, target: Path, limit: int) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        infos = {info.filename: info for info in opened.infolist()}
+        _check_names(archive, infos, member)
+        info = infos[member]
+        mode = info.external_attr >> 16
+        _check_member(archive, member, info.file_size, limit, regular=not info.is_dir() and _is_regular(mode))
+        with opened.open(info) as stream:
+            _copy(archive, stream, target, limit)
+
+
+def _is_regular(mode: int) -> bool:
+    """Archives made on systems without file modes leave the type out."""
+    return stat.S_IFMT(mode) in (0, stat.S_IFREG)
+
+
+def _from_tar(archive: Path, member: str, target: Path, limit: int) -> None:
+    with tarfile.open(archive) as opened:
+        infos = {info.name.removeprefix("./"): info for info in opened.getmembers()}
+        _check_names(archive, infos, member)
+        info = infos[member]
+        _check_member(archive, member, info.size, limit, regular=info.isreg())
+        stream = opened.extractfile(info)
+        assert stream is not None
+        with stream:
+            _copy(archive, stream, target, limit)
+
+
+def _from_7z(archive: Path, member: str, target: Path, limit: int) -> None:
+    try:
+        import py7zr
+        from py7zr.exceptions import ArchiveError
+    except ImportError:
+        raise UnavailableError(
+            f"{archive}: is a 7z archive, which needs py7zr; pip install 'vcbench[archives]', then fetch again "
+            "(the download is kept)"
+        ) from None
+    try:
+        with py7zr.SevenZipFile(archive) as opened:
+            infos = {info.filename: info for info in opened.list()}
+            _check_names(archive, infos, member)
+            info = infos[member]
+            _check_member(archive, member, info.uncompressed, limit, regular=info.is_file)
+            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+                opened.extract(path=folder, targets=[member])
+                (Path(folder) / member).replace(target)
+    except ArchiveError as error:
+        raise RuntimeError(str(error)) from None
+
+
+def _check_names(archive: Path, infos: dict[str, Any], member: str) -> None:
+    for name in infos:
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+            raise FetchError(
+                f"{archive}: holds {name!r}, a path that leads out of the folder; refused, nothing unpacked"
+            )
+    if member not in infos:
+        near = get_close_matches(member, infos, n=3, cutoff=0.3)
+        raise FetchError(
+            f"{archive}: has no {member!r}; correct member in the manifest (there is {near or list(infos)[:5]})"
+        )
+
+
+def _check_member(archive: Path, member: str, size: int, limit: int, *, regular: bool) -> None:
+    if not regular:
+        raise FetchError(f"{archive}: {member!r} is a link or a folder, not a file; refused, nothing unpacked")
+    if size > limit:
+        raise FetchError(
+            f"{archive}: {member!r} unpacks to {size} bytes, its frames in the manifest take at most {limit}; refused. "
+            "Correct frames, width, height and pix_fmt in the manifest if the file is right"
+        )
+
+
+def _copy(archive: Path, stream: IO[bytes], target: Path, limit: int) -> None:
+    """Copy, counting: a declared size can lie."""
+    written = 0
+    with target.open("wb") as out:
+        while chunk := stream.read(_CHUNK):
+            written += len(chunk)
+            if written > limit:
+                break
+            out.write(chunk)
+    if written > limit:
+        target.unlink()
+        raise FetchError(f"{archive}: unpacks to more than it declares and than {limit} bytes; refused")
