@@ -257,6 +257,7 @@ def test_cap_follows_the_direction() -> None:
         ((32.5, 34, 36, 37.5), 0.5),  # a half in its middle
         ((20, 30, 40, 60), 0.25),  # all of the anchor, but only a quarter of the test curve is compared
         ((32, 35, 38, 42), 0.8),
+        ((30, 33, 36, 37.5), 0.75),
         ((40, 41, 42, 43), 0.0),
     ],
 )

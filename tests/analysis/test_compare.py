@@ -128,6 +128,9 @@ def test_no_defined_sequence_means_no_value_and_the_reasons_are_told() -> None:
 def test_the_overlap_of_the_whole_is_the_smallest_of_the_sequences() -> None:
     cells = pair("a", 0.5) + rows("anchor", "b", RATES, PSNR) + rows("test", "b", RATES, PSNR + 1.8)
     assert compared(cells).bd_rate.overlap == pytest.approx(0.8)
+    undefined = rows("anchor", "c", RATES, PSNR) + rows("test", "c", RATES, PSNR + 6)
+    assert compared(cells + undefined).bd_rate.overlap == pytest.approx(0.8)
+    assert compared(undefined).bd_rate.overlap == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +237,13 @@ def test_speed_is_the_geometric_mean_over_paired_cells() -> None:
     result = compared(cells)
     assert result.encode.value == pytest.approx(math.prod(ratios) ** (1 / 8))
     assert (result.decode.value, result.decode.sequences_used) == (pytest.approx(0.5), 2)
+
+
+def test_speed_is_of_compared_sequences_alone() -> None:
+    same, other = pair("a", 0.5, decode_s=1.0), pair("b", 0.5, decode_s=9.0, frames=96)
+    for cell in (*same[:4], *other[:4]):
+        cell["decode_s"] = 2.0
+    assert compared(same + other).decode.to_dict() == {"value": 0.5, "reason": None, "sequences_used": 1}
 
 
 def test_speed_without_times_says_so() -> None:

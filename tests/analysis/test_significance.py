@@ -33,9 +33,9 @@ def test_three_sequences_span_the_smallest_to_the_largest() -> None:
 def test_the_quantiles_are_those_of_every_possible_resample() -> None:
     values = np.array([-12.0, -9.5, -7.0, -6.5, -1.0])
     every = np.array([np.mean(draw) for draw in itertools.product(values, repeat=5)])
-    tail = stats.norm.cdf(math.sqrt(5 / 4) * stats.t.ppf(0.2, df=4))
+    tail = stats.norm.cdf(math.sqrt(5 / 4) * stats.t.ppf(0.05, df=4))
     expected = np.quantile(every, [tail, 1 - tail])
-    assert ends(interval_of_mean(values, confidence=0.6, resamples=40_000)) == pytest.approx(expected, abs=0.05)
+    assert ends(interval_of_mean(values, confidence=0.9, resamples=200_000)) == pytest.approx(expected, abs=0.06)
 
 
 def test_many_normal_values_give_the_t_interval() -> None:
