@@ -159,7 +159,7 @@ def compare(
     sequences), for the chosen convention alone.
 
     Speed is the ratio of the geometric mean times of the points on the curves, per sequence, then the geometric mean of
-    these: with equally many points a side, that is the geometric mean over paired cells, however they are paired.
+    these: with equally many points everywhere, that is the geometric mean over paired cells, however they are paired.
 
     Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
     """
