@@ -19,6 +19,7 @@ values depend neither on the machine's vector width nor on threads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,7 +67,7 @@ def _inlined(function: Function) -> Function:
 
 
 def _cached(signature: str) -> Callable[[Function], Function]:
-    """Decorator: compile for one signature, or load that from numba's cache if any of its folders can be written.
+    """Decorator: compile for one signature, or load that from numba's cache where there is one to be had.
 
     One signature, so that two processes which compile at once write the same file.
     """
@@ -74,7 +75,8 @@ def _cached(signature: str) -> Callable[[Function], Function]:
     def compile_function(function: Function) -> Function:
         try:
             compiled: Function = njit(signature, cache=True, **_OPTIONS)(function)
-        except RuntimeError:  # numba's word for "no folder to cache in", which costs seconds and nothing else
+        # RuntimeError is numba's "no folder to cache in", the others are a full disk or a damaged file: seconds lost.
+        except (RuntimeError, OSError, EOFError, UnpicklingError):
             compiled = njit(signature, **_OPTIONS)(function)
         return compiled
 
