@@ -1,5 +1,43 @@
-"""vcbench: run video codecs fairly, measure, compare."""
+"""vcbench: run video codecs fairly, measure, compare.
+
+>>> import bench
+>>> results = bench.run(["x264", "x265"], datasets=["quickstart"], out="results/mine", jobs=2)  # doctest: +SKIP
+>>> results.to_pandas()  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bench.analysis.bd import bd_metric, bd_rate
+    from bench.analysis.compare import compare
+    from bench.api import run
+    from bench.engine.score import score
+    from bench.results import ResultSet, load
+
+# Imported at first use, so that the command line starts at once.
+_HOMES = {
+    "ResultSet": "bench.results",
+    "bd_metric": "bench.analysis.bd",
+    "bd_rate": "bench.analysis.bd",
+    "compare": "bench.analysis.compare",
+    "load": "bench.results",
+    "run": "bench.api",
+    "score": "bench.engine.score",
+}
+
+__all__ = ["ResultSet", "__version__", "bd_metric", "bd_rate", "compare", "load", "run", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,161 @@
+"""vcbench compare: two codecs, or two result sets, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.options import CommaList, as_json, existing, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.analysis.compare import Comparison
+
+
+@click.command("compare")
+@click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
+@click.option("--anchor", help="Codec compared with; with two folders, of the first.")
+@click.option("--test", help="Codec compared; with two folders, of the second. Default: every other, or the same one.")
+@click.option(
+    "--metric", "metrics", type=CommaList(), default=("psnr_y",), help="One metric or several.", show_default=True
+)
+@click.option("--dataset", help="Only this dataset.")
+@click.option("--method", type=click.Choice(["pchip", "akima", "cubic"]), default="pchip", show_default=True)
+@click.option(
+    "--convention",
+    type=click.Choice(["per-sequence", "mean-curve"]),
+    default="per-sequence",
+    show_default=True,
+    help="Mean of the sequences' BD-rates, or BD-rate of the mean curves.",
+)
+@click.option("--rate", "rate_axis", type=click.Choice(["bpp", "kbps"]), default="bpp", show_default=True)
+@click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
+@as_json
+def command(**options: Any) -> int:
+    """BD-rate with its confidence interval, per sequence, and speed.
+
+    \b
+    Examples:
+      vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y
+      vcbench compare results/before results/after --anchor x265 --metric psnr_y,vmaf
+    """
+    frame, pairs = _pairs(options["folders"], options["anchor"], options["test"])
+    if options["dataset"]:
+        frame = frame[frame["dataset"] == options["dataset"]]
+    comparisons = [
+        compare_metric(
+            frame,
+            anchor,
+            test,
+            metric,
+            method=options["method"],
+            convention=options["convention"],
+            rate_axis=options["rate_axis"],
+            hull=options["hull"],
+        )
+        for anchor, test in pairs
+        for metric in options["metrics"]
+    ]
+    if options["json_output"]:
+        objects = [comparison.to_dict() for comparison in comparisons]
+        print_json(objects[0] if len(objects) == 1 else objects)
+    else:
+        for comparison in comparisons:
+            _print(comparison)
+    return 0
+
+
+def compare_metric(frame: pd.DataFrame, anchor: str, test: str, metric: str, **settings: Any) -> Comparison:
+    """Compare two codecs of a result table on a metric, by the metric's own direction, cap and saturation."""
+    from bench.analysis.compare import compare
+    from bench.registry import metric_class
+
+    kind = metric_class(metric)
+    return compare(
+        frame,
+        anchor,
+        test,
+        metric,
+        higher_is_better=kind.direction == "higher",
+        cap=kind.cap,
+        saturation=kind.saturation,
+        **settings,
+    )
+
+
+def _pairs(
+    folders: tuple[Path, ...], anchor: str | None, test: str | None
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The table to compare in, and the (anchor, test) pairs of codec names in it."""
+    import pandas as pd
+
+    from bench.errors import UnknownNameError, UsageError
+    from bench.results import load
+
+    if len(folders) == 1:
+        frame = load(folders[0]).to_pandas()
+        codecs = sorted(frame["codec"].unique())
+        if anchor is None:
+            raise UsageError("compare needs --anchor CODEC (or two result folders)")
+        for name in filter(None, (anchor, test)):
+            if name not in codecs:
+                raise UnknownNameError(f"codec in {folders[0]}", name, codecs)
+        tests = [test] if test else [codec for codec in codecs if codec != anchor]
+        if not tests:
+            raise UsageError(f"{folders[0]}: {anchor} is the only codec there; nothing to compare with it")
+        return frame, [(anchor, name) for name in tests]
+    if len(folders) != 2:
+        raise UsageError("compare takes one result folder or two")
+    before, after = (load(folder).to_pandas() for folder in folders)
+    names = [anchor] if anchor else sorted(set(before["codec"]) & set(after["codec"]))
+    if not names:
+        raise UsageError(f"{folders[0]} and {folders[1]} have no codec in common; name --anchor and --test")
+    labels = [f"{folders[0]}:", f"{folders[1]}:"]
+    before["codec"] = labels[0] + before["codec"]
+    after["codec"] = labels[1] + after["codec"]
+    pairs = [(labels[0] + name, labels[1] + (test or name)) for name in names]
+    frame = pd.concat([before, after], ignore_index=True)
+    for name in (codec for pair in pairs for codec in pair):
+        if name not in set(frame["codec"]):
+            raise UnknownNameError("codec", name, sorted(set(frame["codec"])))
+    return frame, pairs
+
+
+def _print(comparison: Comparison) -> None:
+    overall, quality = comparison.bd_rate, comparison.bd_metric
+    rows = []
+    for result in comparison.per_sequence:
+        rate = result.bd_rate
+        rows.append([result.sequence, *_cells(rate.value, rate.overlap, rate.reason)])
+    interval = (
+        f"95 % interval {overall.interval.low:+.2f} to {overall.interval.high:+.2f} %"
+        if overall.interval.low is not None and overall.interval.high is not None
+        else f"no confidence interval: {overall.interval.reason}"
+    )
+    rows.append(
+        [
+            f"all ({overall.sequences_used}/{overall.sequences_total})",
+            *_cells(overall.value, overall.overlap, overall.reason),
+        ]
+    )
+    title = f"BD-rate of {comparison.test} against {comparison.anchor}, {comparison.metric}"
+    print_table(title, ["sequence", "BD-rate %", "overlap", "reason"], rows, right=(1, 2))
+    click.echo(f"  {interval}; {overall.method}, {overall.convention} convention")
+    if quality.value is not None:
+        click.echo(f"  BD-{comparison.metric} {quality.value:+.4g} at equal rate")
+    for what, ratio in (("encode", comparison.encode), ("decode", comparison.decode)):
+        if ratio.value is not None:
+            click.echo(f"  {what} time {ratio.value:.2f} x the anchor's")
+    for warning in comparison.warnings:
+        click.echo(f"  note: {warning}")
+
+
+def _cells(value: float | None, overlap: float | None, reason: str | None) -> list[str]:
+    return [
+        "undefined" if value is None else f"{value:+.2f}",
+        "" if overlap is None else f"{overlap:.0%}",
+        reason or "",
+    ]

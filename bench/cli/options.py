@@ -1,0 +1,108 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+
+
+class CommaList(click.ParamType):  # type: ignore[type-arg] - generic in the stubs of newer releases only
+    """A list such as x265,vvenc."""
+
+    name = "a,b,c"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if not isinstance(value, str):
+            return tuple(value)
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+class NumberList(CommaList):
+    """A list of numbers such as 22,27,32,37."""
+
+    name = "n,n,n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = super().convert(value, param, ctx)
+        try:
+            return tuple(float(part) for part in parts)
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers such as 22,27,32,37", param, ctx)
+
+
+class ManyFilesCommand(click.Command):
+    """A command whose ``--input`` takes every following word up to the next option, as a shell's *.y4m gives them."""
+
+    greedy: ClassVar[str] = "--input"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        taking = False
+        for argument in args:
+            if argument == self.greedy:
+                taking = True
+            elif taking and not argument.startswith("-"):
+                spread += [self.greedy, argument]
+            else:
+                taking = False
+                spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
+def existing(*, folder: bool = False) -> click.Path:
+    """A path that exists."""
+    return click.Path(exists=True, file_okay=not folder, path_type=Path)
+
+
+def search_path(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --path."""
+    return click.option(
+        "--path",
+        "paths",
+        multiple=True,
+        type=existing(folder=True),
+        help="Folder with codecs/ and datasets/ of your own, searched first (also VCBENCH_PATH).",
+    )(function)
+
+
+def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json."""
+    return click.option("--json", "json_output", is_flag=True, help="One JSON object or list on standard output.")(
+        function
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print strict JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print a table: drawn on a terminal, as aligned plain lines elsewhere. ``right`` columns are right-aligned."""
+    rows = [list(row) for row in rows]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
+        for index, name in enumerate(header):
+            table.add_column(escape(name), justify="right" if index in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        Console().print(table)
+        return
+    widths = [max(len(str(row[index])) for row in [list(header), *rows]) for index in range(len(header))]
+    click.echo(title)
+    for row in [list(header), *rows]:
+        cells = [
+            str(cell).rjust(width) if index in right else str(cell).ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  " + "  ".join(cells).rstrip())

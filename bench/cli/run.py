@@ -1,0 +1,265 @@
+"""vcbench run: codecs x datasets x metrics -> a result set."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.options import CommaList, ManyFilesCommand, NumberList, as_json, print_json, print_table, search_path
+
+if TYPE_CHECKING:
+    from bench.engine.plan import Plan
+    from bench.engine.run import Progress
+    from bench.results import CellResult
+
+
+@click.command("run", cls=ManyFilesCommand)
+@click.option("--codecs", type=CommaList(), required=True, help="Codecs by name, name@configuration, or card file.")
+@click.option("--datasets", type=CommaList(), default=(), help="Datasets by name (vcbench ls datasets).")
+@click.option("--sequences", type=CommaList(), default=(), help="Only these sequences or subsets of the datasets.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE...",
+    type=click.Path(exists=True, path_type=Path),
+    help="Clips: y4m, raw yuv, folders of PNG pictures, anything FFmpeg reads.",
+)
+@click.option("--size", help="Size of raw yuv input, such as 352x288.")
+@click.option(
+    "--pix-fmt", help="Pixel format of raw yuv input; for RGB input, what codecs are given (default yuv444p)."
+)
+@click.option("--fps", help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001.")
+@click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips.")
+@click.option("--frames", type=click.IntRange(min=1), help="Number of frames; default all.")
+@click.option("--rates", type=NumberList(), help="Values of the rate parameter instead of the card's.")
+@click.option(
+    "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Result folder; default results/NAME-OF-THE-DATASET.")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Cells side by side; default one for each CPU.")
+@click.option(
+    "--backend",
+    type=click.Choice(["loky", "threading"]),
+    default="loky",
+    help="How cells run side by side.",
+    show_default=True,
+)
+@click.option(
+    "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds one encode or decode may take."
+)
+@click.option(
+    "--timing", is_flag=True, help="One cell at a time, times measured alone; for speed that is to be quoted."
+)
+@click.option("--dry-run", is_flag=True, help="Show the cells and which are measured already; run nothing.")
+@click.option("--report", is_flag=True, help="Build the report at the end, in the folder report/ of the result folder.")
+@click.option("--trust", is_flag=True, help="Allow cards to execute Python files beside them.")
+@search_path
+@as_json
+def command(**options: Any) -> int:
+    """Run codecs over clips, measure, store. Finished cells are never run again.
+
+    \b
+    Examples:
+      vcbench run --codecs x264,x265,vvenc --datasets quickstart --report
+      vcbench run --codecs x265,svt-av1 --input clips/*.y4m --out results/mine
+      vcbench run --codecs x265 --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
+      vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
+    """
+    from bench.engine.run import RunOptions, plan, run
+    from bench.engine.store import Store
+
+    input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
+    out: Path = options["out"] or Path("results") / ("-".join(options["datasets"]) or "input")
+    settings = RunOptions(
+        codecs=options["codecs"],
+        datasets=options["datasets"],
+        inputs=options["inputs"],
+        input_format=input_format,
+        sequences=options["sequences"],
+        metrics=options["metrics"],
+        rates=options["rates"],
+        frames=options["frames"],
+        start=options["start"],
+        paths=options["paths"],
+        trust=options["trust"],
+    )
+    if options["dry_run"]:
+        planned = plan(settings)
+        return _show_plan(planned, out, json_output=options["json_output"])
+    store = Store.create(out)
+    planned = plan(settings)
+    if not planned.cells:
+        click.echo("nothing to do: the plan has no cells", err=True)
+        return 5
+    with _reporter() as reporter:
+        results = run(
+            planned,
+            store,
+            jobs=options["jobs"] or cpu_count(),
+            backend=options["backend"],
+            time_limit=options["time_limit"],
+            timing=options["timing"],
+            command=["vcbench", *sys.argv[1:]],
+            progress=reporter,
+        )
+    page = _report(store.root) if options["report"] else None
+    return _conclude(results, out, page, json_output=options["json_output"])
+
+
+def cpu_count() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _show_plan(planned: Plan, out: Path, *, json_output: bool) -> int:
+    from bench.engine.cell import is_done
+    from bench.engine.store import Store
+
+    stored = Store(out.resolve())
+    rows: list[dict[str, Any]] = [
+        {
+            "codec": cell.codec.card.name,
+            "rate": cell.rate.value,
+            "dataset": cell.sequence.dataset,
+            "sequence": cell.sequence.name,
+            "frames": cell.sequence.frames,
+            "cell": cell.name,
+            "measured": is_done(stored.read(cell.name), planned.metrics, "shared"),
+        }
+        for cell in planned.cells
+    ]
+    if json_output:
+        print_json({"out": str(out), "metrics": list(planned.metrics), "cells": rows})
+    else:
+        header = ["codec", "rate", "sequence", "frames", "state"]
+        lines = [
+            [
+                row["codec"],
+                f"{row['rate']:g}",
+                row["sequence"],
+                str(row["frames"]),
+                "measured" if row["measured"] else "to do",
+            ]
+            for row in rows
+        ]
+        print_table(f"{len(rows)} cells for {out}, metrics {', '.join(planned.metrics)}", header, lines, right=(1, 3))
+    return 0 if rows else 5
+
+
+def _report(folder: Path) -> Path:
+    from bench.report import build_report
+    from bench.results import load
+
+    return build_report(load(folder), folder / "report")
+
+
+def _conclude(results: list[CellResult], out: Path, page: Path | None, *, json_output: bool) -> int:
+    counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
+    unmeasured = [
+        (result.name, name, measured.reason)
+        for result in results
+        for name, measured in result.measurements.items()
+        if measured.status == "failed"
+    ]
+    if json_output:
+        print_json(
+            {
+                "out": str(out),
+                "cells": counts,
+                "failed": [_brief(result) for result in results if result.status == "failed"],
+                "skipped": [_brief(result) for result in results if result.status == "skipped"],
+                "failed_measurements": [
+                    dict(zip(("cell", "metric", "reason"), item, strict=True)) for item in unmeasured
+                ],
+                "report": str(page) if page else None,
+            }
+        )
+    else:
+        for result in results:
+            if result.status != "ok":
+                click.echo(f"{result.status}: {result.name}: {result.reason}: {result.message}", err=True)
+        for cell, metric, reason in unmeasured:
+            click.echo(f"not measured: {cell}: {metric}: {reason}", err=True)
+        parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
+        click.echo(f"{len(results)} cells in {out}: {', '.join(parts)}")
+        if page:
+            click.echo(f"report: {page}")
+        else:
+            click.echo(f"next: vcbench report {out}")
+    return 6 if counts["failed"] or unmeasured else 0
+
+
+def _brief(result: CellResult) -> dict[str, Any]:
+    return {"cell": result.name, "reason": result.reason, "message": result.message}
+
+
+def _describe(result: CellResult) -> str:
+    what = f"{result.codec.name} {result.rate.parameter}={result.rate.value:g} {result.sequence.name}"
+    if result.status != "ok":
+        return f"{what}: {result.status}: {result.reason}"
+    values = [
+        f"{name} {measured.value:.4g}"
+        for name in ("psnr_y", "vmaf", *result.measurements)
+        if (measured := result.measurements.get(name)) is not None and measured.value is not None
+    ]
+    return f"{what}: {result.bpp:.4f} bpp, " + ", ".join(dict.fromkeys(values[:2]))
+
+
+def _reporter() -> PlainReporter | BarReporter:
+    return BarReporter() if sys.stderr.isatty() else PlainReporter()
+
+
+class PlainReporter(AbstractContextManager["PlainReporter"]):
+    """A line for each finished cell, for logs."""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.result is None:
+            already = f", {progress.done} measured already" if progress.done else ""
+            click.echo(f"{progress.total} cells{already}", err=True)
+        else:
+            click.echo(f"[{progress.done}/{progress.total}] {_describe(progress.result)}", err=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class BarReporter(AbstractContextManager["BarReporter"]):
+    """A bar with the time left, for a terminal; failures stay above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task("cells", total=None)
+
+    def __call__(self, progress: Progress) -> None:
+        from rich.markup import escape
+
+        self._bar.update(self._task, completed=progress.done, total=progress.total)
+        if progress.result is not None and progress.result.status != "ok":
+            self._bar.console.print(escape(_describe(progress.result)))
+
+    def __enter__(self) -> BarReporter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

@@ -1,0 +1,102 @@
+"""vcbench validate: cards, manifests, result sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli.options import as_json, print_json, search_path
+
+
+@click.command("validate")
+@click.argument("targets", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--schema", type=click.Choice(["codecs", "datasets", "results"]), help="Print the JSON Schema instead.")
+@search_path
+@as_json
+def command(targets: tuple[Path, ...], schema: str | None, paths: tuple[Path, ...], json_output: bool) -> int:
+    """Check cards and manifests (TOML files) and result sets (folders); without a target, every card and manifest.
+
+    \b
+    Examples:
+      vcbench validate my-codec.toml
+      vcbench validate results/mine
+      vcbench validate --schema codecs
+    """
+    from bench.catalog import Catalog, json_schema
+
+    if schema == "results":
+        from bench.results import CellResult
+
+        print_json(CellResult.model_json_schema())
+        return 0
+    if schema is not None:
+        print_json(json_schema(schema))  # type: ignore[arg-type]
+        return 0
+    catalog = Catalog(paths)
+    found: list[tuple[Path, str]] = [(path, _kind(path)) for path in targets]
+    if not targets:
+        found = [(path, kind) for kind in ("codecs", "datasets") for path in catalog.files(kind).values()]
+    rows = [_check(path, kind) for path, kind in found]
+    if json_output:
+        print_json(rows)
+    else:
+        for row in rows:
+            click.echo(
+                f"{row['file']}: ok" if row["valid"] else f"{row['file']}: wrong\n  " + "\n  ".join(row["problems"])
+            )
+    return 0 if all(row["valid"] for row in rows) else 4
+
+
+def _kind(path: Path) -> str:
+    from bench.errors import UsageError
+
+    if path.is_dir():
+        return "results"
+    if path.suffix != ".toml":
+        raise UsageError(f"{path}: is neither a card or manifest (.toml) nor a result folder")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    return "datasets" if b"[[sequences]]" in path.read_bytes() else "codecs"
+
+
+def _check(path: Path, kind: str) -> dict[str, Any]:
+    from bench.catalog import load_card
+    from bench.errors import UnavailableError, VcbenchError
+    from bench.manifests import load_manifest
+    from bench.registry import build
+
+    problems: list[str] = []
+    try:
+        if kind == "results":
+            problems = _check_results(path)
+        elif kind == "datasets":
+            load_manifest(path)
+        else:
+            card = load_card(path)
+            for configuration in (None, *card.configurations):
+                try:
+                    build(card.configured(configuration), folder=path.parent)
+                except UnavailableError as error:
+                    # a card can be right although its codec is not here or not trusted
+                    click.echo(f"{path}: its settings are not checked: {error}", err=True)
+    except VcbenchError as error:
+        problems = [str(error)]
+    return {"file": str(path), "kind": kind, "valid": not problems, "problems": problems}
+
+
+def _check_results(folder: Path) -> list[str]:
+    """Problems of a result set: unreadable files, bitstreams that are missing or changed."""
+    from bench.engine.store import Store
+    from bench.results import load
+
+    results = load(folder)
+    store = Store(folder)
+    problems = list(results.problems)
+    for cell in results.cells:
+        if cell.bitstream is not None and not store.bitstream_is_whole(cell.bitstream):
+            problems.append(
+                f"{cell.name}: bitstreams/{cell.bitstream.file} is missing or not the file that was measured"
+            )
+    return problems
