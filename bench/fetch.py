@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import lzma
 import re
 import shutil
 import stat
@@ -15,6 +16,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Names
 from contextlib import contextmanager
@@ -58,8 +60,19 @@ Progress = Callable[[str, int, int | None], None]
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60
 _STAGING = ".download"
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 _SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
-# Longer than any test sequence; bounds what is written where a manifest does not say the number of frames.
+# A file may be longer than what is used of it, but not without bound; the second number is for a manifest that does not
+# say how many frames there are, and longer than any test sequence.
+_LONGER = 16
 _MOST_FRAMES = 10_000
 
 
@@ -187,8 +200,8 @@ def _is_raw(entry: Entry) -> bool:
 
 
 def _limit(entry: Entry) -> int:
-    """Most bytes the file may have: its frames as raw video, and some room for headers."""
-    frames = entry.start + entry.frames if entry.frames is not None else _MOST_FRAMES
+    """Most bytes the file may have: sixteen times its frames as raw video, and room for headers."""
+    frames = _LONGER * (entry.start + entry.frames) if entry.frames is not None else _MOST_FRAMES
     return frames * (entry.format.frame_bytes + 64) + _CHUNK
 
 
@@ -278,7 +291,7 @@ class ResumingDownloader:
             raise _BrokenOffError(f"broke off: {error or type(error).__name__}") from None
         except OSError as error:
             raise FetchError(
-                f"{self.part}: cannot be written: {error.strerror or error}; then run the same again"
+                f"{self.part}: cannot be written: {error.strerror or error}; make room, then run the same again"
             ) from None
 
     def _request(self, url: str) -> Request:
@@ -324,7 +337,7 @@ class ResumingDownloader:
         if self.limit is not None and size > self.limit:
             self.part.unlink(missing_ok=True)
             raise FetchError(
-                f"{url}: is larger than the {self.limit} bytes its frames in the manifest can take; it was deleted. "
+                f"{url}: is larger than the {self.limit} bytes that the manifest's frames allow; it was deleted. "
                 "Correct frames, width, height and pix_fmt in the manifest"
             )
 
@@ -362,7 +375,15 @@ def unpack(archive: Path, member: str, target: Path, *, limit: int) -> None:
             _from_tar(archive, member, target, limit)
         else:
             raise FetchError(f"{archive}: is no zip, tar or 7z archive; correct url or remove member in the manifest")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+    except OSError as error:
+        # The decompressors of gzip and bzip2 raise bare OSErrors; those of the system carry a number.
+        target.unlink(missing_ok=True)
+        if error.errno is not None:
+            raise FetchError(
+                f"{target}: cannot be written: {error.strerror}; make room, then run the same again"
+            ) from None
+        raise FetchError(f"{archive}: is damaged ({error}); fetch it again") from None
+    except _DAMAGE as error:
         target.unlink(missing_ok=True)
         raise FetchError(f"{archive}: is damaged ({error}); fetch it again") from None
 
@@ -393,6 +414,9 @@ def _from_tar(archive: Path, member: str, target: Path, limit: int) -> None:
         assert stream is not None
         with stream:
             _copy(archive, stream, target, limit)
+        # The checksum of a compressed tar stands at its end.
+        while opened.fileobj is not None and opened.fileobj.read(_CHUNK):
+            pass
 
 
 def _from_7z(archive: Path, member: str, target: Path, limit: int) -> None:
