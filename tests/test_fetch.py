@@ -5,11 +5,11 @@ import http.server
 import io
 import random
 import re
+import sys
 import tarfile
 import threading
 import zipfile
 
-import py7zr
 import pytest
 
 from bench.errors import FetchError, ManifestError, UnavailableError
@@ -304,6 +304,7 @@ def tarred(entries):
 
 
 def seven_zipped(entries):
+    py7zr = pytest.importorskip("py7zr")
     buffer = io.BytesIO()
     with py7zr.SevenZipFile(buffer, "w") as archive:
         for name, content in entries.items():
@@ -370,11 +371,21 @@ def test_links_in_archives_are_refused(kind, tmp_path):
 
 
 def test_links_in_7z_archives_are_refused(tmp_path):
+    py7zr = pytest.importorskip("py7zr")
     (tmp_path / "clip.yuv").symlink_to("/etc/passwd")
     with py7zr.SevenZipFile(tmp_path / "archive", "w") as archive:
         archive.write(tmp_path / "clip.yuv", "clip.yuv")
     with pytest.raises(FetchError, match="is a link or a folder, not a file"):
         unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=10_000)
+
+
+def test_a_7z_archive_without_py7zr_names_the_extra_and_keeps_the_download(dataset, server, root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "py7zr", None)
+    server.files["/set.7z"] = b"7z\xbc\xaf\x27\x1c" + bytes(100)
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match=r"pip install 'vcbench\[archives\]'"):
+            fetch(dataset("/set.7z", extra='member = "clip.yuv"'))
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("kind", ARCHIVERS)
