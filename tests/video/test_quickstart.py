@@ -5,6 +5,7 @@ import hashlib
 import math
 import subprocess
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def written(tmp_path_factory):
     return {name: quickstart.write_y4m(name, folder / f"{name}.y4m") for name in NAMES}
 
 
+@cache
 def frames_of(name, *, grain=True):
     clip = quickstart.SEQUENCES[name]
     return list(quickstart._planes(clip if grain else replace(clip, grain=0)))
@@ -82,7 +84,7 @@ def test_ffmpeg_decodes_the_same_planes(written):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_planes_are_limited_range_420(name):
-    for luma, cb, cr in quickstart.generate(name):
+    for luma, cb, cr in frames_of(name):
         assert [plane.dtype for plane in (luma, cb, cr)] == [np.uint8] * 3
         assert luma.shape == (288, 352)
         assert cb.shape == cr.shape == (144, 176)
@@ -268,7 +270,7 @@ def test_rate_and_quality_fall_together_under_x265(name, written, tmp_path):
         decode = [*ffmpeg, "-i", str(stream), "-f", "rawvideo", "-fps_mode", "passthrough", "-"]
         raw = subprocess.run(decode, check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL).stdout
         lumas = np.frombuffer(raw, np.uint8).reshape(-1, 352 * 288 * 3 // 2)[:, : 352 * 288]
-        source = np.stack([planes[0].ravel() for planes in quickstart.generate(name)])
+        source = np.stack([planes[0].ravel() for planes in frames_of(name)])
         points.append((8 * stream.stat().st_size / source.size, psnr(lumas, source)))
     (rate, quality), (low_rate, low_quality) = points
     assert 0.01 < low_rate < rate < 1.5
