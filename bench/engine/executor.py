@@ -48,7 +48,7 @@ def execute(
 
 
 def _parallel(tasks: list[Task], jobs: int, backend: str) -> Iterator[CellResult]:
-    if jobs == 1 or len(tasks) == 1:
+    if jobs == 1:
         yield from map(run_cell, tasks)
         return
     from joblib import Parallel, delayed

@@ -75,7 +75,7 @@ class Metric(ABC):
         self.format = fmt
 
     @classmethod
-    def check(cls) -> None:  # noqa: B027 - most metrics need nothing
+    def check(cls) -> None:
         """Raise UnavailableError, saying what to do, if the metric cannot run on this machine."""
 
     @classmethod
@@ -166,7 +166,8 @@ def pool(values: Values) -> dict[str, float]:
     known: npt.NDArray[np.float64] = np.array([value for value in values if value is not None], dtype=np.float64)
     pooled = {"mean": float(known.mean()), "minimum": float(known.min()), "maximum": float(known.max())}
     if known.min() > 0:
-        pooled["harmonic_mean"] = float(len(known) / np.sum(1 / known))
+        reciprocal = float(np.mean(1 / known))
+        pooled["harmonic_mean"] = 1 / reciprocal if reciprocal else math.inf
     ordered = np.sort(known)
     for percent in (1, 5, 10, 50, 95):
         pooled[f"p{percent}"] = _percentile(ordered, percent)

@@ -1,0 +1,429 @@
+"""The main job end to end with real encoders, and what happens when programs or workers fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import bench
+from bench.engine.run import RunOptions, plan, run, unfinished
+from bench.engine.store import Store
+from bench.errors import StoreError, UsageError
+from bench.results import CellResult
+
+SCRIPT = '''#!{python}
+"""A lossless "codec" that can be told to misbehave: tool.py encode|decode MODE IN OUT."""
+import os, shutil, subprocess, sys, time
+direction, mode, source, target = sys.argv[1:]
+if mode == direction + "-fails":
+    print("this is why", file=sys.stderr)
+    sys.exit(7)
+if mode == direction + "-hangs":
+    subprocess.Popen(["sleep", "600"])
+    time.sleep(600)
+if mode == direction + "-crashes":
+    os.kill(os.getpid(), 11)
+if mode == direction + "-writes-nothing":
+    sys.exit(0)
+if mode == direction + "-writes-empty":
+    open(target, "wb").close()
+    sys.exit(0)
+if mode == direction + "-kills-worker" and not os.path.exists(os.environ["ONCE"]):
+    open(os.environ["ONCE"], "w").close()
+    os.kill(os.getppid(), 9)
+    time.sleep(5)
+if mode == direction + "-always-kills-worker":
+    os.kill(os.getppid(), 9)
+    time.sleep(5)
+data = open(source, "rb").read()
+frame = 64 * 48 * 3 // 2
+if direction == "decode":
+    if mode == "loses-a-frame":
+        data = data[:-frame]
+    if mode == "adds-a-frame":
+        data += data[:frame]
+    if mode == "cuts-a-frame":
+        data = data[:-10]
+with open(target, "wb") as out:
+    out.write(data)
+'''
+
+CARD = """
+name = "{name}"
+title = "test codec, mode {mode}"
+adapter = "command"
+licence = "none"
+gop = "all intra"
+extension = "bin"
+[rates]
+parameter = "index"
+values = [0]
+minimum = 0
+maximum = 9
+[settings]
+get = "It is part of the test."
+encoder = {{ env = "TEST_CODEC", arguments = ["encode", "{mode}", "{{input}}", "{{bitstream}}"], version_arguments = ["-V"] }}
+decoder = {{ env = "TEST_CODEC", arguments = ["decode", "{mode}", "{{bitstream}}", "{{output}}"] }}
+"""
+
+
+def make_clip(path: Path, *, frames: int = 5, size: str = "64x48", rate: str = "25") -> Path:
+    from bench import ffmpeg
+
+    path.parent.mkdir(exist_ok=True)
+    subprocess.run(
+        [*ffmpeg.base_command(), "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}", "-frames:v", str(frames),
+         "-pix_fmt", "yuv420p", str(path)],
+        check=True,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clips" / "clip.y4m")
+
+
+@pytest.fixture
+def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Make a card of the misbehaving codec in a mode; gives the folder for --path and the codec's name."""
+    tool = tmp_path / "tool.py"
+    tool.write_text(SCRIPT.format(python=sys.executable))
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("TEST_CODEC", str(tool))
+    monkeypatch.setenv("ONCE", str(tmp_path / "once"))
+
+    def make(mode: str) -> str:
+        folder = tmp_path / "codecs"
+        folder.mkdir(exist_ok=True)
+        (folder / f"test-{mode}.toml").write_text(CARD.format(name=f"test-{mode}", mode=mode))
+        return f"test-{mode}"
+
+    return make
+
+
+def run_one(tmp_path: Path, clip: Path, *codecs: str, jobs: int = 1, **settings: object) -> list[CellResult]:
+    options = RunOptions(codecs=codecs, inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,))
+    return run(plan(options), Store.create(tmp_path / "out"), jobs=jobs, **settings)
+
+
+def vcbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_a_good_codec_is_measured(tmp_path: Path, clip: Path, codec) -> None:
+    (result,) = run_one(tmp_path, clip, codec("good"))
+    assert (result.status, result.reason) == ("ok", None)
+    assert result.measurements["psnr_y"].value == float("inf")
+    assert result.bitstream.bytes == 5 * 64 * 48 * 3 // 2
+    assert result.bpp == pytest.approx(12)
+    assert result.encode.seconds > 0
+    assert result.decode.peak_rss_bytes > 1e6
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason", "says"),
+    [
+        ("encode-fails", "exit_status", "exited with status 7; it said:\nthis is why"),
+        ("decode-fails", "exit_status", "exited with status 7"),
+        ("encode-crashes", "exit_status", "ended by signal SIGSEGV"),
+        ("encode-writes-nothing", "no_bitstream", "wrote no bitstream"),
+        ("encode-writes-empty", "no_bitstream", "wrote an empty bitstream"),
+        ("decode-writes-nothing", "no_output", "wrote no decoded.yuv"),
+        ("loses-a-frame", "frame_count", "returned 4 frames, the source has 5"),
+        ("adds-a-frame", "frame_count", "returned 6 frames, the source has 5"),
+        ("cuts-a-frame", "source", "ends inside frame 4"),
+    ],
+)
+def test_a_failing_codec_is_a_failed_cell_with_the_reason(
+    tmp_path: Path, clip: Path, codec, mode: str, reason: str, says: str
+) -> None:
+    bad, good = run_one(tmp_path, clip, codec(mode), codec("good"))
+    assert (bad.status, bad.reason) == ("failed", reason)
+    assert says in bad.message
+    assert bad.bpp is None
+    assert bad.measurements == {}
+    assert good.status == "ok"
+
+
+def test_a_time_limit_ends_the_whole_process_group(tmp_path: Path, clip: Path, codec) -> None:
+    started = time.perf_counter()
+    (result,) = run_one(tmp_path, clip, codec("encode-hangs"), time_limit=0.5)
+    assert (result.status, result.reason) == ("failed", "timeout")
+    assert "time limit of 0.5 s" in result.message
+    assert time.perf_counter() - started < 10
+    sleeping = subprocess.run(["pgrep", "-f", "sleep 600"], capture_output=True, text=True, check=False).stdout.split()
+    assert sleeping == []
+
+
+def test_a_cell_whose_worker_was_killed_once_is_tried_again(tmp_path: Path, clip: Path, codec) -> None:
+    bad, good = run_one(tmp_path, clip, codec("encode-kills-worker"), codec("good"), jobs=2)
+    assert (tmp_path / "once").exists()
+    assert (bad.status, good.status) == ("ok", "ok")
+
+
+def test_a_cell_that_always_loses_its_worker_fails_and_the_others_finish(tmp_path: Path, clip: Path, codec) -> None:
+    bad, good = run_one(tmp_path, clip, codec("encode-always-kills-worker"), codec("good"), jobs=2)
+    assert (bad.status, bad.reason) == ("failed", "worker_lost")
+    assert good.status == "ok"
+
+
+def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(tmp_path: Path, clip: Path, codec) -> None:
+    name = codec("encode-fails")
+    arguments = (
+        "run",
+        "--codecs",
+        name,
+        "--input",
+        clip,
+        "--path",
+        tmp_path,
+        "--out",
+        tmp_path / "out",
+        "--metrics",
+        "psnr_y",
+    )
+    first = vcbench(*arguments)
+    assert first.returncode == 6, first.stderr
+    assert "this is why" in first.stderr
+    card = tmp_path / "codecs" / f"{name}.toml"
+    card.write_text(card.read_text().replace('"encode-fails"', '"good"'))
+    assert vcbench(*arguments).returncode == 0
+
+
+def test_real_encoders_give_files_whose_size_is_the_rate(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m", frames=9, size="96x80")
+    codecs = ["x264", "x265", "svt-av1", "vvenc", "libaom", "vp9"]
+    results = bench.run(codecs, inputs=[clip], metrics=["psnr_y", "vmaf"], rates=[30, 40], out=tmp_path / "out", jobs=2)
+    table = results.to_pandas()
+    assert len(table) == 6 * 2 * 2
+    assert set(table["status"]) == {"ok"}
+    for cell in results.cells:
+        size = (tmp_path / "out" / "bitstreams" / cell.bitstream.file).stat().st_size
+        assert size == cell.bitstream.bytes
+        assert cell.bpp == pytest.approx(8 * size / (9 * 96 * 80))
+        assert cell.kbps == pytest.approx(8 * size * 25 / 9 / 1000)
+    by_rate = table[table["metric"] == "psnr_y"].pivot_table(index="codec", columns="rate", values=["bpp", "value"])
+    assert (by_rate["bpp"][30] > by_rate["bpp"][40]).all()
+    assert (by_rate["value"][30] > by_rate["value"][40]).all()
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m")
+    options = RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",))
+    store = Store.create(tmp_path / "out")
+    run(plan(options), store)
+    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
+    assert unfinished(plan(options), store) == []
+    run(plan(options), store)
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before
+
+
+def test_a_metric_added_later_measures_the_stored_bitstream(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m")
+    store = Store.create(tmp_path / "out")
+    first = run(plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",), rates=(30,))), store)
+    second = run(plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("ssim",), rates=(30,))), store)
+    assert first[0].bitstream == second[0].bitstream
+    assert first[0].encode == second[0].encode
+    assert set(second[0].measurements) == {"psnr_y", "ssim"}
+    frames = pd.read_parquet(store.frames_path(second[0].name))
+    assert list(frames.columns) == ["psnr_y", "ssim"]
+    assert len(frames) == 5
+
+
+def test_a_bitstream_that_was_damaged_is_encoded_again(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m")
+    store = Store.create(tmp_path / "out")
+    (first,) = run(plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",), rates=(30,))), store)
+    store.bitstream_path(first.bitstream).write_bytes(b"cut")
+    (second,) = run(plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y", "ssim"), rates=(30,))), store)
+    assert second.bitstream == first.bitstream
+    assert store.bitstream_is_whole(second.bitstream)
+
+
+def test_timing_mode_measures_encode_and_decode_alone(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m")
+    store = Store.create(tmp_path / "out")
+    planned = plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",), rates=(30,)))
+    (shared,) = run(planned, store, jobs=2)
+    (alone,) = run(planned, store, timing=True)
+    assert (shared.encode.timing, shared.decode.timing) == ("shared", "shared")
+    assert (alone.encode.timing, alone.decode.timing) == ("alone", "alone")
+    assert run(planned, store, jobs=2) == [alone]
+
+
+def test_the_key_changes_with_the_card_the_rate_the_frames_and_the_bytes(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m")
+
+    def keys(codec: str = "x264", rates: tuple[float, ...] = (30,), frames: int | None = None) -> set[str]:
+        options = RunOptions(codecs=(codec,), inputs=(clip,), metrics=("psnr_y",), rates=rates, frames=frames)
+        return {cell.key for cell in plan(options).cells}
+
+    base = keys()
+    assert keys() == base
+    assert keys("x264@low-delay") != base
+    assert keys(rates=(31,)) != base
+    assert keys(frames=4) != base
+    content = bytearray(clip.read_bytes())
+    content[-1] ^= 1
+    clip.write_bytes(content)
+    assert keys() != base
+
+
+def test_two_clips_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    clips = (make_clip(tmp_path / "a" / "clip.y4m"), make_clip(tmp_path / "b" / "clip.y4m", rate="24"))
+    cells = plan(RunOptions(codecs=("x264",), inputs=clips, metrics=("psnr_y",), rates=(30,))).cells
+    assert {cell.sequence.name for cell in cells} == {"a_clip", "b_clip"}
+
+
+def test_a_sequence_a_codec_cannot_take_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    from bench import ffmpeg
+
+    clip = tmp_path / "clip.y4m"
+    subprocess.run(
+        [
+            *ffmpeg.base_command(),
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=96x80",
+            "-frames:v",
+            "2",
+            "-pix_fmt",
+            "yuv444p",
+            str(clip),
+        ],
+        check=True,
+    )
+    done = vcbench(
+        "run", "--codecs", "svt-av1,x264", "--rates", "30", "--input", clip, "--out", tmp_path / "out", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["cells"] == {"ok": 1, "failed": 0, "skipped": 1}
+    assert summary["skipped"][0]["reason"] == "chroma"
+    assert "svt-av1 takes chroma 420, the sequence is yuv444p" in summary["skipped"][0]["message"]
+
+
+def test_a_read_only_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(StoreError, match="results cannot be written here"):
+        Store.create(blocker / "out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"codecs": ()}, "no codec is named"),
+        ({"inputs": ()}, "no video is named"),
+        ({"metrics": ("psnr_z",)}, "did you mean"),
+        ({"codecs": ("x256",)}, "did you mean"),
+        ({"codecs": ("x265@fast",)}, "configuration of x265"),
+        ({"rates": (99,)}, "qp 99 is outside 1 to 51"),
+        ({"rates": (27.5,)}, "qp 27.5 is not a whole number"),
+        ({"frames": 99}, "99 frames from frame 0 are asked for, it has 5"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_any_encode(tmp_path: Path, settings: dict, says: str) -> None:
+    clip = make_clip(tmp_path / "clip.y4m")
+    with pytest.raises(UsageError, match=says):
+        plan(RunOptions(**{"codecs": ("x265",), "inputs": (clip,), **settings}))
+
+
+def comparable(folder: Path) -> list[dict]:
+    """Everything of a result set that must not depend on when and how it was run."""
+    cells = sorted(bench.load(folder).cells, key=lambda cell: cell.name)
+    return [
+        {
+            "name": cell.name,
+            "status": cell.status,
+            "bitstream": cell.bitstream,
+            "values": {name: (item.value, item.pooled) for name, item in cell.measurements.items()},
+            "frames": pd.read_parquet(folder / "frames" / f"{cell.name}.parquet").to_dict("list"),
+        }
+        for cell in cells
+    ]
+
+
+def test_a_run_killed_with_sigkill_goes_on_and_ends_like_a_quiet_one(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m", frames=30, size="176x144")
+    out = tmp_path / "killed"
+    arguments = [
+        "run",
+        "--codecs",
+        "x264,x265",
+        "--input",
+        str(clip),
+        "--metrics",
+        "psnr_y,vmaf",
+        "--jobs",
+        "2",
+        "--out",
+    ]
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", *arguments, str(out)],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(list((out / "cells").glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    finished = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*.json")}
+    assert 2 <= len(finished) < 8
+    again = vcbench(*arguments, out)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert list((out / "work").iterdir()) == []
+    quiet = vcbench(*arguments, tmp_path / "quiet")
+    assert quiet.returncode == 0, quiet.stderr
+    assert comparable(out) == comparable(tmp_path / "quiet")
+
+
+def test_ctrl_c_ends_the_encoders_and_exits_with_2(tmp_path: Path, clip: Path, codec) -> None:
+    name = codec("encode-hangs")
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "run", "--codecs", name, "--input", str(clip), "--path", str(tmp_path),
+         "--out", str(tmp_path / "out"), "--metrics", "psnr_y", "--jobs", "2", "--rates", "0,1,2"],
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "out").glob("work/*/marker.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, said = driver.communicate(timeout=30)
+    assert driver.returncode == 2, said
+    assert "interrupted" in said
+    left = subprocess.run(["pgrep", "-f", str(tmp_path / "tool.py")], capture_output=True, text=True, check=False)
+    assert left.stdout == ""
+
+
+def test_two_drivers_on_one_store_lose_nothing(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.y4m", frames=9, size="96x80")
+    arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y", "--jobs", "2", "--out"]
+    drivers = [
+        subprocess.Popen([sys.executable, "-m", "bench.cli", *map(str, arguments), str(tmp_path / "both")],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    for driver in drivers:
+        _, said = driver.communicate(timeout=60)
+        assert driver.returncode == 0, said
+    assert vcbench(*arguments, tmp_path / "alone").returncode == 0
+    assert comparable(tmp_path / "both") == comparable(tmp_path / "alone")
