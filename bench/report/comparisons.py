@@ -1,0 +1,174 @@
+"""Every comparison that a report shows: each codec against the anchor, for each metric and dataset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.analysis.compare import Comparison, SpeedRatio, compare
+from bench.errors import UnknownNameError
+from bench.report.facts import MetricFacts, dataset_text
+from bench.results import CellResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_ANCHOR = "x265"
+UNTIMED = SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The sequences that are taken together: those of one dataset, or of all."""
+
+    dataset: str | None
+
+    @property
+    def label(self) -> str:
+        return "all datasets" if self.dataset is None else dataset_text(self.dataset)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One codec against the anchor; without a comparison, `problem` says why.
+
+    estimated: which of the two have a rate that is an estimate.
+    """
+
+    scope: Scope
+    anchor: str
+    test: str
+    metric: MetricFacts
+    comparison: Comparison | None
+    problem: str | None
+    estimated: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How long one codec took in one scope.
+
+    encode, decode: the ratio to the anchor's times, None for the anchor itself and where nothing is compared.
+    encode_s, decode_s: seconds a frame, the geometric mean over the codec's finished cells. timing: "alone", "shared"
+    (measured while other cells were at work), "mixed" or "" where nothing was timed.
+    """
+
+    scope: Scope
+    codec: str
+    is_anchor: bool
+    encode: SpeedRatio
+    decode: SpeedRatio
+    encode_s: float | None
+    decode_s: float | None
+    cells: int
+    timing: str
+
+
+def choose_anchor(cells: Sequence[CellResult], wanted: str | None) -> tuple[str, str]:
+    """The anchor, and why it is that one. Raises UnknownNameError for a wanted codec that has no cell."""
+    names = {cell.codec.name for cell in cells}
+    if wanted is not None:
+        if wanted not in names:
+            raise UnknownNameError("codec", wanted, names)
+        return wanted, "as asked for"
+    usable = {cell.codec.name for cell in cells if cell.status == "ok"} or names
+    if DEFAULT_ANCHOR in usable:
+        return DEFAULT_ANCHOR, "the default anchor"
+    return min(usable), f"the first codec by name, as there is no result of {DEFAULT_ANCHOR}"
+
+
+def scopes(cells: Iterable[CellResult]) -> list[Scope]:
+    """Each dataset, and all together where there are several."""
+    datasets = sorted({cell.sequence.dataset for cell in cells})
+    return [*map(Scope, datasets), *([Scope(None)] if len(datasets) > 1 else [])]
+
+
+def comparisons(
+    frame: pd.DataFrame, cells: Sequence[CellResult], anchor: str, metrics: Sequence[MetricFacts]
+) -> list[Compared]:
+    """Every codec against the anchor, for each scope and metric, in that order."""
+    estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
+    tests = sorted({cell.codec.name for cell in cells} - {anchor})
+    return [
+        Compared(
+            scope,
+            anchor,
+            test,
+            metric,
+            *_compare(part, scope, anchor, test, metric),
+            frozenset(estimates & {anchor, test}),
+        )
+        for scope in scopes(cells)
+        for part in [_part(frame, scope)]
+        for metric in metrics
+        for test in tests
+    ]
+
+
+def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared]) -> list[Speed]:
+    """The times of every codec in every scope; ratios are those of the first metric that has them."""
+    return [
+        _speed(scope, name, anchor, [cell for cell in cells if _within(cell, scope, name)], compared)
+        for scope in scopes(cells)
+        for name in sorted({cell.codec.name for cell in cells}, key=lambda name: (name != anchor, name))
+    ]
+
+
+def _compare(
+    part: pd.DataFrame, scope: Scope, anchor: str, test: str, metric: MetricFacts
+) -> tuple[Comparison | None, str | None]:
+    if metric.direction is None:
+        return None, metric.problem
+    codecs = set(part["codec"])
+    for name in (anchor, test):
+        if name not in codecs:
+            return None, f"{name}: has no result on {scope.label}"
+    if metric.name not in set(part["metric"].dropna()):
+        return None, f"{metric.name}: has no measurement on {scope.label}"
+    comparison = compare(
+        part,
+        anchor,
+        test,
+        metric.name,
+        higher_is_better=metric.direction == "higher",
+        cap=metric.cap,
+        saturation=metric.saturation,
+    )
+    return comparison, None
+
+
+def _part(frame: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    return frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
+
+
+def _within(cell: CellResult, scope: Scope, codec: str) -> bool:
+    return cell.codec.name == codec and scope.dataset in {None, cell.sequence.dataset}
+
+
+def _speed(scope: Scope, name: str, anchor: str, cells: Sequence[CellResult], compared: Sequence[Compared]) -> Speed:
+    own = [c.comparison for c in compared if c.comparison and c.scope == scope and c.test == name]
+    done = [cell for cell in cells if cell.status == "ok"]
+    costs = [cost for cell in done for cost in (cell.encode, cell.decode) if cost]
+    timings = {cost.timing for cost in costs}
+    return Speed(
+        scope,
+        name,
+        name == anchor,
+        next((c.encode for c in own if c.encode.value is not None), UNTIMED),
+        next((c.decode for c in own if c.decode.value is not None), UNTIMED),
+        _geometric_mean(c.encode.seconds / c.sequence.frames for c in done if c.encode),
+        _geometric_mean(c.decode.seconds / c.sequence.frames for c in done if c.decode),
+        len(done),
+        "mixed" if len(timings) > 1 else next(iter(timings), ""),
+    )
+
+
+def _geometric_mean(values: Iterable[float]) -> float | None:
+    logs = [math.log(value) for value in _positive(values)]
+    return math.exp(math.fsum(logs) / len(logs)) if logs else None
+
+
+def _positive(values: Iterable[float]) -> Iterator[float]:
+    return (value for value in values if 0 < value < math.inf)

@@ -1,0 +1,68 @@
+"""Text from outside made harmless in each format that a report is written in."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+# Controls, and the marks that reverse the direction of text: a name with them reads as another one.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+# What a spreadsheet takes for the beginning of a formula, in the width of East Asian keyboards too.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+
+
+def printable(text: object) -> str:
+    """The text with control characters, direction marks and what UTF-8 cannot hold replaced by U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", str(text)).encode("utf-8", "replace").decode("utf-8")
+
+
+def csv_cell(value: object) -> str:
+    """A CSV field: numbers exactly, None as nothing, text that a spreadsheet would run as a formula behind a '."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(float(value))
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows by column name; a column that a row lacks is empty."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(csv_cell(column) for column in columns)
+        writer.writerows([csv_cell(row.get(column)) for column in columns] for row in rows)
+
+
+def markdown(text: object) -> str:
+    """Text for a line or a table cell of Markdown: no markup, no HTML, no line break of its own."""
+    flat = " ".join(printable(text).split())
+    return html.escape(_MARKDOWN.sub(r"\\\g<0>", flat), quote=False)
+
+
+def slug(name: str) -> str:
+    """A file name for a name: its letters, digits, dots, dashes, underscores, and a digest if that loses anything."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:60]
+    return safe if safe == name else f"{safe}-{hashlib.sha256(printable(name).encode()).hexdigest()[:8]}".strip("-")
+
+
+def web_address(text: object) -> str | None:
+    """The address, if it leads to the web by http or https; None for anything else, such as a script."""
+    try:
+        parts = urlsplit(str(text).strip())
+    except ValueError:
+        return None
+    return str(text).strip() if parts.scheme in {"http", "https"} and parts.netloc else None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]inf", text) is not None

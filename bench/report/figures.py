@@ -1,0 +1,245 @@
+"""RD figures as papers print them: SVG, PDF and PNG of equal content, identical for equal results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.report.escape import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bench.analysis.curves import RDCurve
+
+FORMATS = ("svg", "pdf", "png")
+COLUMN_IN = 3.5
+PAGE_IN = 7.16
+PANELS_A_FIGURE = 28
+PNG_DPI = 300
+
+# Okabe and Ito, "Color universal design", 2008, without the yellow that white paper swallows.
+_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+# Dashes are left to estimated rates.
+_LINES: tuple[Any, ...] = ("solid", (0, (6, 1.2, 1, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2, 1, 1.2)))
+_ESTIMATED_LINE = (0, (4, 2))
+
+_STYLE: dict[str, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "axes.unicode_minus": True,
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "vcbench",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The quality axis: the metric's name, its unit ("" where it has none) and "higher", "lower" or None if unknown."""
+
+    title: str
+    unit: str
+    direction: str | None
+
+    @property
+    def label(self) -> str:
+        """Name with unit, and on a second line which way is better."""
+        name = f"{self.title} ({self.unit})" if self.unit else self.title
+        return f"{name}\n{self.direction} is better" if self.direction else name
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a figure: the index of its style (one a codec), and its entry in the legend."""
+
+    style: int
+    label: str
+    curve: RDCurve
+
+
+def rd_figure(lines: Sequence[Line], axis: Axis) -> Figure:
+    """All curves in one plot of a paper column's width, the legend below it."""
+    labels = [drawable(line.label) for line in lines]
+    columns = _legend_columns(labels, COLUMN_IN)
+    figure = _figure(COLUMN_IN, 2.45 + 0.145 * math.ceil(len(labels) / columns))
+    axes = figure.add_subplot()
+    handles = [_draw(axes, line) for line in lines]
+    _scale(axes, [line.curve for line in lines])
+    axes.set_xlabel(_RATE_LABEL)
+    axes.set_ylabel(drawable(axis.label))
+    _legend(figure, handles, labels, columns)
+    return figure
+
+
+def panel_figure(panels: Sequence[tuple[str, Sequence[Line]]], axis: Axis) -> Figure:
+    """One small plot a sequence, of a page's width; each has its own axes, all have one legend."""
+    entries = {line.style: line for _, lines in panels for line in lines}
+    ordered = [entries[style] for style in sorted(entries)]
+    labels = [drawable(line.label) for line in ordered]
+    columns = _legend_columns(labels, PAGE_IN)
+    across = len(panels) if len(panels) <= 4 else min((4, 3), key=lambda columns: -len(panels) % columns)
+    down = math.ceil(len(panels) / across)
+    figure = _figure(PAGE_IN, 0.55 + 1.6 * down + 0.145 * math.ceil(len(labels) / columns))
+    # In a figure of its own within the figure, the common axis labels keep clear of the legend.
+    body = figure.add_subfigure(figure.add_gridspec()[0])
+    handles: dict[int, Any] = {}
+    for number, (title, lines) in enumerate(panels, start=1):
+        axes = body.add_subplot(down, across, number)
+        handles.update({line.style: _draw(axes, line) for line in lines})
+        _scale(axes, [line.curve for line in lines], few=True)
+        axes.set_title(_shortened(drawable(title), 34))
+    body.supxlabel(_RATE_LABEL, fontsize=8)
+    body.supylabel(drawable(axis.label), fontsize=8, multialignment="center")
+    _legend(figure, [handles[line.style] for line in ordered], labels, columns)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as ``name``.svg, .pdf and .png, without dates."""
+    figure.draw_without_rendering()
+    # The layout is found once, not for each format again.
+    figure.set_layout_engine(None)
+    for suffix in FORMATS:
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[suffix]
+        figure.savefig(folder / f"{name}.{suffix}", dpi=PNG_DPI, metadata=metadata)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The settings that figures are made and saved with, whatever the user's own; put back afterwards."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def drawn_points(curve: RDCurve) -> int:
+    """How many points have a place on the axes: a positive rate and a finite quality."""
+    return len(_visible(curve))
+
+
+def can_draw(curve: RDCurve) -> bool:
+    """Whether any point has a place on the axes."""
+    return drawn_points(curve) > 0
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers from `low` to `high` (both positive) for a logarithmic axis: at least 3, mostly at most `most`."""
+    for steps in _TICK_STEPS:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= min(4, most - 1):
+            return inside[:: math.ceil(len(inside) / most)]
+    from matplotlib.ticker import MaxNLocator
+
+    return [float(tick) for tick in MaxNLocator(most - 1).tick_values(low, high) if low <= tick <= high]
+
+
+def drawable(text: str) -> str:
+    """The text with characters that the figures' font lacks replaced by a box; never read as markup by matplotlib."""
+    glyphs = _glyphs()
+    shown = "".join(sign if sign == "\n" or ord(sign) in glyphs else "□" for sign in printable(text))
+    # A legend leaves out labels that begin with an underscore.
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+_RATE_LABEL = "rate (bit/pixel, log scale)"
+_TICK_STEPS: tuple[tuple[float, ...], ...] = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 5, 7),
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
+)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _visible(curve: RDCurve) -> list[tuple[float, float]]:
+    return [(p.rate, p.quality) for p in curve.points if 0 < p.rate < math.inf and math.isfinite(p.quality)]
+
+
+def _draw(axes: Axes, line: Line) -> Any:
+    points = _visible(line.curve)
+    colour = _COLOURS[line.style % len(_COLOURS)]
+    estimated = line.curve.estimated
+    (handle,) = axes.plot(
+        [rate for rate, _ in points],
+        [quality for _, quality in points],
+        color=colour,
+        marker=_MARKERS[line.style % len(_MARKERS)],
+        linestyle=_ESTIMATED_LINE if estimated else _LINES[line.style % len(_LINES)],
+        markerfacecolor="white" if estimated else colour,
+        markeredgecolor=colour,
+        markeredgewidth=0.8,
+    )
+    return handle
+
+
+def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool = False) -> None:
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+    rates = [rate for curve in curves for rate, _ in _visible(curve)]
+    axes.set_xscale("log")
+    if rates:
+        margin = max((max(rates) / min(rates)) ** 0.05, 1.02)
+        low, high = min(rates) / margin, max(rates) * margin
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high, 4 if few else 7)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(MaxNLocator(4 if few else 6))
+    axes.grid(True)
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    # A letter takes about 0.055 inch at the legend's size, line and gap of an entry as much as eight letters.
+    fit = int(width / (0.055 * (max(map(len, labels), default=1) + 8)))
+    fit = max(1, min(fit, len(labels), 6))
+    return math.ceil(len(labels) / math.ceil(len(labels) / fit)) if labels else 1
+
+
+def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    if labels:
+        short = [_shortened(label, 52) for label in labels]
+        figure.legend(handles, short, loc="outside lower center", ncols=columns, handlelength=2.8, columnspacing=1.2)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

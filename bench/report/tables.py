@@ -1,0 +1,450 @@
+"""The tables of a report: as CSV with every digit for programs, as grids of text for people."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.bd import BDResult
+from bench.analysis.compare import Overall, SequenceResult, SpeedRatio
+from bench.report.comparisons import Compared, Scope, Speed
+from bench.report.escape import markdown, write_csv
+from bench.results import CellResult
+
+UNDEFINED = "undefined"
+LOAD = "under load"
+_NO_REASON = "no reason given"
+Row = Mapping[str, Any]
+
+_RD = (
+    *("codec", "parameter", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps"),
+    *("rate_kind", "encode_s", "decode_s", "timing", "status", "reason", "cell"),
+)
+_LONG = (
+    *("codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind"),
+    *("metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "cell"),
+)
+_BD = (
+    *("dataset", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent", "ci_low", "ci_high", "ci_reason"),
+    *("status", "reason", "overlap", "sequences_used", "sequences_total", "convention", "method", "rate_kind"),
+    *("bd_rate_mean_curve_percent", "mean_curve_reason", "mean_curve_sequences", "bd_metric", "bd_metric_ci_low"),
+    *("bd_metric_ci_high", "bd_metric_reason", "unit", "notes"),
+)
+_BD_SEQUENCES = (
+    *("dataset", "sequence", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent", "status", "reason"),
+    *("overlap", "method", "rate_kind", "bd_metric", "bd_metric_reason", "unit", "notes"),
+)
+_SPEED = (
+    *("dataset", "codec", "anchor", "encode_ratio", "encode_reason", "encode_sequences", "decode_ratio"),
+    *("decode_reason", "decode_sequences", "encode_s_per_frame", "decode_s_per_frame", "cells", "timing"),
+)
+_EXCLUDED = ("what", "codec", "rate", "dataset", "sequence", "metric", "status", "reason")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text. `align` has l or r for each column; `notes` stand below, numbered from 1."""
+
+    title: str
+    caption: str
+    headings: tuple[str, ...]
+    align: str
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def write_results(path: Path, cells: Iterable[CellResult]) -> None:
+    """results.csv: one row a (cell, metric), as `ResultSet.to_pandas` has them."""
+    write_csv(path, _LONG, (row for cell in cells for row in cell.rows()))
+
+
+def write_rd(path: Path, cells: Iterable[CellResult], metrics: Sequence[str]) -> None:
+    """rd.csv: one row a cell, one column a metric; why a metric is empty stands in the column reason."""
+    write_csv(path, (*_RD, *metrics), (_rd_row(cell, metrics) for cell in cells))
+
+
+def write_bd_rate(path: Path, compared: Iterable[Compared]) -> None:
+    """bd_rate.csv: one row a (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
+    write_csv(path, _BD, map(_bd_row, compared))
+
+
+def write_bd_rate_sequences(path: Path, compared: Iterable[Compared]) -> None:
+    """bd_rate_sequences.csv: one row a (sequence, test codec, metric)."""
+    write_csv(path, _BD_SEQUENCES, (_sequence_row(c, result) for c in compared for result in _per_sequence(c)))
+
+
+def write_speed(path: Path, speeds: Iterable[Speed], anchor: str) -> None:
+    """speed.csv: one row a (dataset, codec)."""
+    write_csv(path, _SPEED, (_speed_row(speed, anchor) for speed in speeds))
+
+
+def write_excluded(path: Path, rows: Iterable[Row]) -> None:
+    """excluded.csv: one row for each value that is not there, with the reason."""
+    write_csv(path, _EXCLUDED, rows)
+
+
+def write_markdown(path: Path, grids: Iterable[Grid], none: str) -> None:
+    """Grids as Markdown tables under their titles, or the sentence `none` when there is no grid."""
+    path.write_text("\n".join(map(_markdown_grid, grids)) or f"{markdown(none)}\n", encoding="utf-8")
+
+
+def excluded_rows(
+    cells: Sequence[CellResult],
+    problems: Iterable[str],
+    metrics: Sequence[str],
+    compared: Iterable[Compared],
+    left_out: Iterable[Row],
+) -> list[Row]:
+    """Everything that has no value, with its reason: files, cells, measurements, mean curves, BD-rates, BD-metrics."""
+    return [
+        *({"what": "result file", "status": "unreadable", "reason": problem} for problem in problems),
+        *(row for cell in cells for row in _absent(cell, metrics)),
+        *left_out,
+        *(row for c in compared for row in _undefined(c)),
+    ]
+
+
+def bd_rate_grids(compared: Sequence[Compared]) -> list[Grid]:
+    """One grid a scope: every metric and test codec, with interval, overlap and remarks."""
+    return [_bd_grid(scope, list(group)) for scope, group in groupby(compared, key=lambda c: c.scope)]
+
+
+def bd_rate_sequence_grids(compared: Sequence[Compared]) -> list[Grid]:
+    """One grid a dataset and metric: sequences down, test codecs across."""
+    by_dataset = [c for c in compared if c.scope.dataset is not None]
+    groups = groupby(by_dataset, key=lambda c: (c.scope, c.metric.name))
+    return [grid for (scope, metric), group in groups if (grid := _sequence_grid(scope, metric, list(group)))]
+
+
+def speed_grids(speeds: Sequence[Speed], anchor: str) -> list[Grid]:
+    """One grid a scope."""
+    return [_speed_grid(scope, list(group), anchor) for scope, group in groupby(speeds, key=lambda s: s.scope)]
+
+
+def excluded_grid(rows: Sequence[Row], most: int | None = None) -> Grid:
+    """What is missing and why; beyond `most` rows, the number of the others."""
+    shown = rows if most is None else rows[:most]
+    notes = (f"{len(rows) - len(shown)} more stand in excluded.csv.",) if len(shown) < len(rows) else ()
+    return Grid(
+        "Excluded and undefined",
+        "Everything that failed, was skipped, or has no defined value; none of it is counted as zero or ranked.",
+        ("What", "Codec", "Rate", "Dataset", "Sequence", "Metric", "Status", "Reason"),
+        "llrlllll",
+        tuple(tuple(_plain(row.get(column)) for column in _EXCLUDED) for row in shown),
+        notes,
+    )
+
+
+def _rd_row(cell: CellResult, metrics: Sequence[str]) -> Row:
+    base = {**next(iter(cell.rows()), {}), **_identity(cell)}
+    measured = {name: cell.measurements[name] for name in metrics if name in cell.measurements}
+    reasons = [f"{name}: {m.status}, {m.reason or _NO_REASON}" for name, m in measured.items() if m.status != "ok"]
+    failure = f"{cell.reason}: {cell.message}" if cell.status != "ok" else None
+    values = {name: m.value for name, m in measured.items() if m.status == "ok"}
+    return {**base, **values, "status": cell.status, "reason": failure or "; ".join(reasons) or None}
+
+
+def _identity(cell: CellResult) -> Row:
+    return {
+        "codec": cell.codec.name,
+        "parameter": cell.rate.parameter,
+        "rate": cell.rate.value,
+        "dataset": cell.sequence.dataset,
+        "sequence": cell.sequence.name,
+        "cell": cell.name,
+    }
+
+
+def _bd_row(compared: Compared) -> Row:
+    base = _compared_columns(compared) | {"dataset": _dataset(compared.scope)}
+    if compared.comparison is None:
+        nothing = dict.fromkeys(("bd_rate_percent", "bd_rate_mean_curve_percent", "bd_metric", "status"), UNDEFINED)
+        return base | nothing | {"reason": compared.problem}
+    rate, metric = compared.comparison.bd_rate, compared.comparison.bd_metric
+    mean = compared.comparison.bd_rates["mean-curve"]
+    return base | {
+        "bd_rate_percent": _or_undefined(rate.value),
+        "ci_low": _or_undefined(rate.interval.low),
+        "ci_high": _or_undefined(rate.interval.high),
+        "ci_reason": rate.interval.reason or rate.interval.note,
+        "status": rate.status,
+        "reason": rate.reason,
+        "overlap": rate.overlap,
+        "sequences_used": rate.sequences_used,
+        "sequences_total": rate.sequences_total,
+        "convention": rate.convention,
+        "method": rate.method,
+        "bd_rate_mean_curve_percent": _or_undefined(mean.value),
+        "mean_curve_reason": mean.reason,
+        "mean_curve_sequences": mean.sequences_used,
+        "bd_metric": _or_undefined(metric.value),
+        "bd_metric_ci_low": _or_undefined(metric.interval.low),
+        "bd_metric_ci_high": _or_undefined(metric.interval.high),
+        "bd_metric_reason": metric.reason,
+        "notes": "; ".join((*rate.notes, *compared.comparison.warnings)),
+    }
+
+
+def _sequence_row(compared: Compared, result: SequenceResult) -> Row:
+    return _compared_columns(compared) | {
+        "dataset": result.dataset,
+        "sequence": result.sequence,
+        "bd_rate_percent": _or_undefined(result.bd_rate.value),
+        "status": result.bd_rate.status,
+        "reason": result.bd_rate.reason,
+        "overlap": result.bd_rate.overlap,
+        "method": result.bd_rate.method,
+        "bd_metric": _or_undefined(result.bd_metric.value),
+        "bd_metric_reason": result.bd_metric.reason,
+        "notes": "; ".join(result.bd_rate.notes),
+    }
+
+
+def _compared_columns(compared: Compared) -> dict[str, Any]:
+    return {
+        "anchor": compared.anchor,
+        "test": compared.test,
+        "metric": compared.metric.name,
+        "higher_is_better": None if compared.metric.direction is None else compared.metric.direction == "higher",
+        "unit": compared.metric.unit,
+        "rate_kind": "estimate" if compared.estimated else "bitstream",
+    }
+
+
+def _speed_row(speed: Speed, anchor: str) -> Row:
+    row: dict[str, Any] = {
+        "dataset": _dataset(speed.scope),
+        "codec": speed.codec,
+        "anchor": anchor,
+        "encode_s_per_frame": _or_undefined(speed.encode_s),
+        "decode_s_per_frame": _or_undefined(speed.decode_s),
+        "cells": speed.cells,
+        "timing": _timing(speed.timing),
+    }
+    for step, ratio in (("encode", speed.encode), ("decode", speed.decode)):
+        row |= {
+            f"{step}_ratio": 1.0 if speed.is_anchor else _or_undefined(ratio.value),
+            f"{step}_reason": None if speed.is_anchor else ratio.reason,
+            f"{step}_sequences": None if speed.is_anchor else ratio.sequences_used,
+        }
+    return row
+
+
+def _absent(cell: CellResult, metrics: Sequence[str]) -> Iterator[Row]:
+    if cell.status != "ok":
+        yield {**_identity(cell), "what": "cell", "status": cell.status, "reason": f"{cell.reason}: {cell.message}"}
+        return
+    for name in metrics:
+        measured = cell.measurements.get(name)
+        row = {**_identity(cell), "what": "measurement", "metric": name}
+        if measured is None:
+            yield {**row, "status": "not measured", "reason": "the run of this cell did not ask for it"}
+        elif measured.status != "ok":
+            yield {**row, "status": measured.status, "reason": measured.reason or _NO_REASON}
+
+
+def _undefined(compared: Compared) -> Iterator[Row]:
+    base = {"codec": compared.test, "metric": compared.metric.name, "status": UNDEFINED}
+    if compared.comparison is None:
+        yield {**base, "what": "BD-rate", "dataset": _dataset(compared.scope), "reason": compared.problem}
+        return
+    for what, overall in (("BD-rate", compared.comparison.bd_rate), ("BD-metric", compared.comparison.bd_metric)):
+        if overall.value is None:
+            yield {**base, "what": f"{what} overall", "dataset": _dataset(compared.scope), "reason": overall.reason}
+    for result in _per_sequence(compared):
+        where = {"dataset": result.dataset, "sequence": result.sequence}
+        for what, delta in (("BD-rate", result.bd_rate), ("BD-metric", result.bd_metric)):
+            if delta.value is None:
+                yield {**base, **where, "what": what, "reason": delta.reason}
+
+
+def _per_sequence(compared: Compared) -> Sequence[SequenceResult]:
+    # The sequences of all datasets together are those of each dataset once more.
+    return compared.comparison.per_sequence if compared.comparison and compared.scope.dataset is not None else ()
+
+
+def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
+    remarks = _numbered([_remarks(c) for c in compared])
+    rows = ((c.metric.name, _codec(c), *_bd_cells(c), text) for c, text in zip(compared, remarks.texts, strict=True))
+    first = next((c.comparison for c in compared if c.comparison), None)
+    method = f", {first.bd_rate.method} interpolation" if first else ""
+    return Grid(
+        f"BD-rate on {scope.label}",
+        f"BD-rate on {scope.label} against {compared[0].anchor}{method}: mean of the per-sequence results, with its"
+        " interval of 95 % confidence over sequences; then the BD-rate of the mean curves. Negative: fewer bits than"
+        " the anchor for equal quality. BD-metric: mean difference in quality at equal rate.",
+        ("Metric", "Codec", "BD-rate", "95 % interval", "Mean curve", "Sequences", "Overlap", "BD-metric", "Remarks"),
+        "llrrrrrrl",
+        tuple(rows),
+        remarks.notes,
+    )
+
+
+def _bd_cells(compared: Compared) -> tuple[str, ...]:
+    if compared.comparison is None:
+        return (UNDEFINED, "none", UNDEFINED, "0", "none", UNDEFINED)
+    rate, metric = compared.comparison.bd_rate, compared.comparison.bd_metric
+    return (
+        _per_cent(rate, compared),
+        _interval(rate),
+        _per_cent(compared.comparison.bd_rates["mean-curve"], compared),
+        f"{rate.sequences_used} of {rate.sequences_total}",
+        _overlap(rate.overlap),
+        UNDEFINED if metric.value is None else f"{_signed(metric.value, '.3g')} {compared.metric.unit}".strip(),
+    )
+
+
+def _remarks(compared: Compared) -> list[str]:
+    comparison = compared.comparison
+    if comparison is None:
+        return [compared.problem or ""]
+    rate, metric, mean = comparison.bd_rate, comparison.bd_metric, comparison.bd_rates["mean-curve"]
+    interval = rate.interval
+    # The overall intervals' own notes are among the warnings too.
+    warnings = [text for text in comparison.warnings if not text.startswith(("BD-rate,", "BD-metric,"))]
+    return [
+        *([] if rate.reason is None else [rate.reason]),
+        *([] if mean.reason is None else [f"mean curve: {mean.reason}"]),
+        *([] if metric.reason is None or metric.reason == rate.reason else [f"BD-metric: {metric.reason}"]),
+        *([f"no interval: {interval.reason}"] if interval.reason and rate.value is not None else []),
+        *([f"interval: {interval.note}"] if interval.note else []),
+        *rate.notes,
+        *warnings,
+    ]
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    texts: list[str]
+    notes: tuple[str, ...]
+
+
+def _numbered(remarks: Sequence[Sequence[str]]) -> _Numbered:
+    """Remarks that several rows share become numbered notes; the others stay in their row."""
+    counts = Counter(text for row in remarks for text in dict.fromkeys(row))
+    shared = [text for text, count in counts.items() if count > 1]
+    numbers = {text: number for number, text in enumerate(shared, start=1)}
+
+    def text(row: Sequence[str]) -> str:
+        distinct = list(dict.fromkeys(row))
+        found = sorted(numbers[item] for item in distinct if item in numbers)
+        own = [item for item in distinct if item not in numbers]
+        return "; ".join([*own, *([f"note {', '.join(map(str, found))}"] if found else [])])
+
+    return _Numbered([text(row) for row in remarks], tuple(shared))
+
+
+def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> Grid | None:
+    tests = [c for c in compared if c.comparison]
+    results = {(r.sequence, c.test): (c, r.bd_rate) for c in tests for r in _per_sequence(c)}
+    sequences = sorted({sequence for sequence, _ in results})
+    if not sequences:
+        return None
+
+    def cell(sequence: str, test: str) -> str:
+        found = results.get((sequence, test))
+        if found is None:
+            return f"{UNDEFINED}: neither codec was measured"
+        c, delta = found
+        return _per_cent(delta, c) if delta.value is not None else f"{UNDEFINED}: {delta.reason}"
+
+    return Grid(
+        f"{metric} on {scope.label}",
+        f"BD-rate of each sequence of {scope.label} by {metric}, against {compared[0].anchor}.",
+        ("Sequence", *(_codec(c) for c in tests)),
+        "l" + "r" * len(tests),
+        tuple((sequence, *(cell(sequence, c.test) for c in tests)) for sequence in sequences),
+    )
+
+
+def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
+    loaded = any(speed.timing in {"shared", "mixed"} for speed in speeds)
+    return Grid(
+        f"Speed on {scope.label}",
+        f"Encoding and decoding time on {scope.label}: the ratio to {anchor} (geometric mean over the sequences that"
+        " both coded; under 1 is faster), and seconds a frame (geometric mean over the cells)."
+        + (
+            f" “{LOAD}”: other cells were at work at the same time, so these times are no benchmark of speed;"
+            " such a decoding time is a lower bound. A run that times its cells one at a time gives times to compare."
+            if loaded
+            else ""
+        ),
+        ("Codec", "Encoding ratio", "Decoding ratio", "Encoding s/frame", "Decoding s/frame", "Cells", "Timing"),
+        "lrrrrrl",
+        tuple(
+            (
+                speed.codec,
+                _ratio(speed.encode, speed),
+                _ratio(speed.decode, speed),
+                _seconds(speed.encode_s),
+                _seconds(speed.decode_s),
+                str(speed.cells),
+                _timing(speed.timing),
+            )
+            for speed in speeds
+        ),
+    )
+
+
+def _markdown_grid(grid: Grid) -> str:
+    rule = ["---:" if side == "r" else ":---" for side in grid.align]
+    lines = [list(map(markdown, grid.headings)), rule, *(list(map(markdown, row)) for row in grid.rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = "".join(f"{number}. {markdown(note)}\n" for number, note in enumerate(grid.notes, start=1))
+    text = f"## {markdown(grid.title)}\n\n{markdown(grid.caption)}\n\n{table}\n"
+    return f"{text}\nNotes:\n\n{notes}" if notes else text
+
+
+def _dataset(scope: Scope) -> str:
+    return "all datasets" if scope.dataset is None else scope.dataset
+
+
+def _codec(compared: Compared) -> str:
+    return f"{compared.test} (rate estimated)" if compared.test in compared.estimated else compared.test
+
+
+def _per_cent(delta: BDResult, compared: Compared) -> str:
+    if delta.value is None:
+        return UNDEFINED
+    return f"{'≈ ' if compared.estimated else ''}{_signed(delta.value, '.2f')} %"
+
+
+def _interval(overall: Overall) -> str:
+    low, high = overall.interval.low, overall.interval.high
+    return "none" if low is None or high is None else f"{_signed(low, '.2f')} to {_signed(high, '.2f')} %"
+
+
+def _overlap(overlap: float | None) -> str:
+    # Rounded down, so that what is refused as less than 75 % never reads 75 %.
+    return "none" if overlap is None else f"{math.floor(overlap * 100 + 1e-9)} %"
+
+
+def _signed(value: float, form: str) -> str:
+    return f"{value:+{form}}".replace("-", "−")
+
+
+def _ratio(ratio: SpeedRatio, speed: Speed) -> str:
+    if speed.is_anchor:
+        return "1 (anchor)"
+    return f"{UNDEFINED}: {ratio.reason}" if ratio.value is None else f"{ratio.value:.3g}"
+
+
+def _seconds(value: float | None) -> str:
+    return "not timed" if value is None else f"{value:.3g}"
+
+
+def _timing(timing: str) -> str:
+    return {"shared": LOAD, "mixed": f"partly {LOAD}", "": "not timed"}.get(timing, timing)
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _or_undefined(value: float | None) -> float | str:
+    return UNDEFINED if value is None else value
