@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
-    "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "cell",
+    "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped", "cell",
 )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ class CellResult(Model):
         }
         if self.status != "ok":
             outcome = {"metric": None, "value": None, "status": self.status, "reason": f"{self.reason}: {self.message}"}
-            yield {**shared, **outcome, "pooling": None}
+            yield {**shared, **outcome, "pooling": None, "value_capped": None}
             return
         for name, measured in self.measurements.items():
             yield {
@@ -166,6 +166,7 @@ class CellResult(Model):
                 "status": measured.status,
                 "reason": measured.reason,
                 "pooling": measured.provenance.get("pooling"),
+                "value_capped": measured.pooled.get("mean_capped"),
             }
 
 

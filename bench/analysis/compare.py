@@ -237,7 +237,7 @@ class _Pair:
     def delta(self, delta: _Delta, label: str) -> BDResult:
         if self.problem:
             return BDResult.undefined(*self.problem, label)
-        return delta(self.anchor.rates, self.anchor.qualities, self.test.rates, self.test.qualities)
+        return delta(self.anchor.rates, self.anchor.delta_qualities, self.test.rates, self.test.delta_qualities)
 
 
 @dataclass(frozen=True)
@@ -349,6 +349,9 @@ def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]],
         reasons = [reason for curve in side for reason in _reasons(curve)]
         if reasons:
             yield f"{side[0].codec}: {len(reasons)} points are without a value ({_tally(reasons)})"
+        lossless = sum(point.delta_quality != point.quality for curve in side for point in curve.points)
+        if lossless:
+            yield f"{side[0].codec}: {lossless} points have lossless frames, each counted as the metric's cap"
         if any(curve.estimated for curve in side):
             yield f"{side[0].codec}: rate is an estimate, not the size of a bitstream"
     for name, per_sequence in results.items():

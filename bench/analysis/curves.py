@@ -58,8 +58,9 @@ class Source(NamedTuple):
 class RDPoint:
     """One rate point as measured.
 
-    rate: bpp or kbps. quality: the metric's unit; infinite for an identical PSNR. label: the rate point's name on the
-    codec's card. encode_s, decode_s: wall time of the whole sequence, None where it was not taken.
+    rate: bpp or kbps. quality: the metric's unit; infinite where a frame's PSNR is. capped: the same with the metric's
+    cap on each frame, where the table tells it; a delta takes it in place of an infinite quality. label: the rate
+    point's name on the codec's card. encode_s, decode_s: wall time of the whole sequence, None where it was not taken.
     """
 
     rate: float
@@ -67,6 +68,12 @@ class RDPoint:
     label: str
     encode_s: float | None = None
     decode_s: float | None = None
+    capped: float | None = None
+
+    @property
+    def delta_quality(self) -> float:
+        """Quality that a Bjontegaard delta works with."""
+        return self.capped if self.capped is not None and math.isinf(self.quality) else self.quality
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,11 @@ class RDCurve:
         return np.array([point.quality for point in self.points], dtype=np.float64)
 
     @property
+    def delta_qualities(self) -> NDArray[np.float64]:
+        """Qualities that a Bjontegaard delta works with, in the order of `rates`."""
+        return np.array([point.delta_quality for point in self.points], dtype=np.float64)
+
+    @property
     def key(self) -> SequenceKey:
         """Dataset and sequence."""
         return SequenceKey(self.dataset, self.sequence)
@@ -138,8 +150,10 @@ class MeanCurve:
 def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> dict[CurveKey, RDCurve]:
     """Every curve of `metric` in a long table, keyed by (codec, dataset, sequence) and sorted by that key.
 
-    `frame` has one row a (cell, metric) and at least the columns `COLUMNS`. Rows whose status is not "ok", and rows
-    without a value or a rate, become `excluded` points; a curve that has no other rows is there without points.
+    `frame` has one row a (cell, metric) and at least the columns `COLUMNS`; an optional column ``value_capped`` has the
+    value with the metric's cap on each frame. Rows whose status is not "ok", and rows without a value or a rate, become
+    `excluded` points, and so do rows of failed cells, which have no metric; a curve that has no other rows is there
+    without points.
 
     Raises UsageError for a missing column or another rate axis, UnknownNameError for a metric the table does not have.
     """
@@ -148,10 +162,12 @@ def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> 
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise UsageError(f"the table of measurements lacks the columns {', '.join(missing)}; load it with bench.load")
-    known = {str(name) for name in frame["metric"].unique()}
+    known = {str(name) for name in frame["metric"].dropna().unique()}
     if metric not in known:
         raise UnknownNameError("metric", metric, known)
-    table = frame.loc[frame["metric"] == metric, list(COLUMNS)].astype(object)
+    failed = frame["metric"].isna() & (frame["status"] != "ok")
+    columns = [*COLUMNS, *(["value_capped"] if "value_capped" in frame.columns else [])]
+    table = frame.loc[(frame["metric"] == metric) | failed, columns].astype(object)
     rows: dict[CurveKey, list[Any]] = {}
     records: Iterable[Any] = table.where(table.notna(), None).itertuples(index=False)
     for row in records:
@@ -179,7 +195,7 @@ def point_table(curves_of_codec: Iterable[RDCurve]) -> PointTable:
     for row, curve in enumerate(whole):
         by_label = {point.label: point for point in curve.points}
         rates[row] = [by_label[label].rate for label in labels]
-        qualities[row] = [by_label[label].quality for label in labels]
+        qualities[row] = [by_label[label].delta_quality for label in labels]
     return PointTable(labels, tuple(curve.key for curve in whole), rates, qualities, left_out)
 
 
@@ -187,8 +203,8 @@ def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
     """The mean curve of one codec: per rate point, the mean of rate and the mean of quality over the sequences.
 
     Only sequences that have every rate point count, so that all points are means of the same material. Quality is
-    averaged in the metric's unit (dB for PSNR) and an infinite one makes its point infinite. Without a sequence that
-    has all points the curve is empty.
+    averaged in the metric's unit (dB for PSNR); an infinite one counts by its capped value, or makes its point infinite
+    where the table has none. Without a sequence that has all points the curve is empty.
 
     Raises UsageError when given no curve, or curves of more than one codec, metric or rate axis.
     """
@@ -229,7 +245,17 @@ def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> 
         elif row.value is None or rate is None:
             excluded.append(ExcludedPoint(label, "ok", "no value" if row.value is None else f"no {rate_axis}"))
         else:
-            points.append(RDPoint(float(rate), float(row.value), label, _seconds(row.encode_s), _seconds(row.decode_s)))
+            capped = getattr(row, "value_capped", None)
+            points.append(
+                RDPoint(
+                    float(rate),
+                    float(row.value),
+                    label,
+                    _seconds(row.encode_s),
+                    _seconds(row.decode_s),
+                    None if capped is None else float(capped),
+                )
+            )
             sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0)))
             estimated |= row.rate_kind == "estimate"
     points.sort(key=lambda point: point.rate)

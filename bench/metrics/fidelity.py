@@ -101,7 +101,7 @@ class PsnrRgb(Psnr):
 
 
 class Ssim(Metric):
-    """Structural similarity of luma (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, valid area, K 0.01 and 0.03."""
+    """Structural similarity of luma (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, valid area, K 0.01, 0.03."""
 
     name, title = "ssim", "SSIM of luma"
     bounds = (-1.0, 1.0)

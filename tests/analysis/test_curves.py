@@ -194,3 +194,20 @@ def test_a_mean_of_different_codecs_is_a_usage_error() -> None:
 def test_sequences_print_with_their_dataset() -> None:
     assert str(SequenceKey("uvg", "Beauty")) == "uvg/Beauty"
     assert str(SequenceKey("", "clip.y4m")) == "clip.y4m"
+
+
+def test_a_point_with_lossless_frames_counts_by_its_frames_capped_in_a_delta() -> None:
+    frame = table(
+        row("x265", "akiyo", 1, 0.4, math.inf, value_capped=61.5),
+        row("x265", "akiyo", 9, 0.2, 40.0, value_capped=39.0),
+        row("x265", "akiyo", 20, 0.1, math.inf, value_capped=None),
+    )
+    curve = only(curves(frame, "psnr_y"))
+    assert list(curve.qualities) == [math.inf, 40.0, math.inf]
+    assert list(curve.delta_qualities) == [math.inf, 40.0, 61.5]
+
+
+def test_a_failed_cell_which_has_no_metric_is_excluded_from_every_curve_of_its_codec() -> None:
+    failed = row("x265", "akiyo", 9, 0.2, None, metric=None, status="failed", reason="timeout: too slow")
+    curve = only(curves(table(row("x265", "akiyo", 1, 0.4, 40.0), failed), "psnr_y"))
+    assert curve.excluded == (ExcludedPoint("9", "failed", "timeout: too slow"),)
