@@ -12,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ _PIPE_BYTES = 1 << 20
 _MEMORY_POLL_S = 0.02
 _PR_SET_PDEATHSIG = 1
 
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -45,7 +47,10 @@ class Usage:
 
 
 class ProcessError(Exception):
-    """A program ended with an error; the caller turns it into an error that names the cell."""
+    """A program ended with an error; the caller turns it into an error that names the cell.
+
+    ``returncode`` is the exit status, or minus the number of the signal that ended it.
+    """
 
     def __init__(
         self, argv: Sequence[str], returncode: int, stderr: str, *, timed_out: bool, limit: float | None
@@ -57,17 +62,18 @@ class ProcessError(Exception):
         if timed_out:
             how = f"ran past its time limit of {limit:g} s and was ended with its process group"
         elif returncode < 0:
-            how = f"was ended by signal {signal.Signals(-returncode).name}"
+            how = f"was ended by signal {_signal_name(-returncode)}"
         else:
             how = f"exited with status {returncode}"
         super().__init__(f"{shlex.join(self.argv)}\n  {how}" + (f"; it said:\n{stderr}" if stderr else ""))
 
 
 class Process:
-    """A running program. Use as a context manager: leaving it early ends the whole process group.
+    """A running program. Use as a context manager: leaving it early ends it and everything it started.
 
     ``stdin`` and ``stdout`` are binary pipes where asked for. ``finish`` waits and returns the Usage, or raises
-    ProcessError.
+    ProcessError. Raises OSError if the program cannot be started. It must be started by a thread that outlives it:
+    on Linux it is ended with that thread, so that a killed worker leaves no encoder running.
     """
 
     def __init__(
@@ -86,18 +92,23 @@ class Process:
         self._timed_out = False
         self._usage: Usage | None = None
         self._peak_rss = 0
+        self._inherited_rss = _high_water_mark(os.getpid())
         self._started = time.perf_counter()
         target = {"pipe": subprocess.PIPE, "null": subprocess.DEVNULL}
-        self._popen = subprocess.Popen(
-            self.argv,
-            cwd=cwd,
-            stdin=target[stdin],
-            stdout=target[stdout],
-            stderr=self._stderr,
-            env=None if env is None else {**os.environ, **env},
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe after fork
-        )
+        try:
+            self._popen = subprocess.Popen(
+                self.argv,
+                cwd=cwd,
+                stdin=target[stdin],
+                stdout=target[stdout],
+                stderr=self._stderr,
+                env=None if env is None else {**os.environ, **env},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe after fork
+            )
+        except BaseException:
+            self._stderr.close()
+            raise
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 _widen(pipe.fileno())
@@ -116,16 +127,24 @@ class Process:
         return self._popen.stdout  # type: ignore[return-value]
 
     def _watch(self) -> None:
-        while not self._ended.wait(_MEMORY_POLL_S):
+        pause = 0.001
+        while not self._ended.wait(pause):
+            looked = time.perf_counter()
             self._peak_rss = max(self._peak_rss, _peak_memory(self._popen.pid))
             if self.time_limit is not None and time.perf_counter() - self._started > self.time_limit:
                 self._timed_out = True
                 self._kill()
                 return
+            pause = max(min(2 * pause, _MEMORY_POLL_S), 50 * (time.perf_counter() - looked))
 
     def _kill(self) -> None:
+        # a descendant that opened a session of its own is in another group, and may hold our pipe open
+        descendants = [] if self._popen.returncode is not None else list(_family(self._popen.pid))[1:]
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, signal.SIGKILL)
+        for pid in descendants:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def finish(self) -> Usage:
         """Close the pipes, wait for the end; raises ProcessError unless the program exited with 0."""
@@ -133,17 +152,15 @@ class Process:
             if self._popen.stdin is not None:
                 with contextlib.suppress(BrokenPipeError):
                     self._popen.stdin.close()
+            if self._popen.stdout is not None:
+                self._popen.stdout.close()  # first, or a program whose output is not wanted would wait for a reader
             _, status, rusage = os.wait4(self._popen.pid, 0)
             wall = time.perf_counter() - self._started
             self._popen.returncode = os.waitstatus_to_exitcode(status)
             self._ended.set()
             self._watcher.join()
             self._kill()  # what it forked and left behind
-            if self._popen.stdout is not None:
-                self._popen.stdout.close()
-            # ru_maxrss counts the parent's pages before exec, so it only serves where /proc was too slow to look
-            peak = self._peak_rss or rusage.ru_maxrss * 1024
-            self._usage = Usage(wall, rusage.ru_utime + rusage.ru_stime, peak)
+            self._usage = Usage(wall, rusage.ru_utime + rusage.ru_stime, self._peak(rusage.ru_maxrss * 1024))
         if self._timed_out or self._popen.returncode != 0:
             raise ProcessError(
                 self.argv,
@@ -154,11 +171,20 @@ class Process:
             )
         return self._usage
 
+    def _peak(self, reported: int) -> int:
+        # the kernel's own figure counts this process's pages before exec: only above those does it speak of the program
+        believed = reported > self._inherited_rss or not self._peak_rss
+        return max(self._peak_rss, reported) if believed else self._peak_rss
+
+    def stderr_text(self, limit: int | None = None) -> str:
+        """What the program wrote to its standard error, or the last ``limit`` bytes of it."""
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(0 if limit is None else max(0, size - limit))
+        return self._stderr.read().decode("utf-8", "replace").strip()
+
     def stderr_tail(self) -> str:
         """The last few thousand characters the program wrote to its standard error."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - STDERR_TAIL))
-        return self._stderr.read().decode("utf-8", "replace").strip()
+        return self.stderr_text(STDERR_TAIL)
 
     def __enter__(self) -> Self:
         return self
@@ -182,25 +208,69 @@ def _widen(fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _peak_memory(pid: int) -> int:
-    """Peak resident memory in bytes of a process and its living descendants, summed; 0 where /proc cannot tell."""
-    total = 0
+def _family(pid: int) -> Iterator[int]:
+    """A process and its living descendants; the process alone where /proc cannot tell."""
+    children = _listed_children if _LISTS_CHILDREN else _scanned_children()
     pending = [pid]
     while pending:
         current = pending.pop()
-        try:
-            status = Path(f"/proc/{current}/status").read_text(encoding="ascii", errors="replace")
-            children = Path(f"/proc/{current}/task/{current}/children").read_text(encoding="ascii")
-        except OSError:
-            continue
-        pending.extend(int(child) for child in children.split())
-        mark = status.find("VmHWM:")
-        if mark >= 0:
-            total += int(status[mark + 6 : status.index("kB", mark)]) * 1024
-    return total
+        yield current
+        pending.extend(children(current))
+
+
+def _listed_children(pid: int) -> list[int]:
+    found: list[int] = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.extend(int(child) for child in listing.read_text(encoding="ascii").split())
+    return found
+
+
+def _scanned_children() -> Callable[[int], list[int]]:
+    """For kernels built without lists of children: every process is asked for its parent."""
+    by_parent: defaultdict[int, list[int]] = defaultdict(list)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # the program's name, in brackets, may hold anything
+            parent = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            by_parent[int(parent)].append(int(stat.parent.name))
+    return lambda pid: by_parent[pid]
+
+
+def _high_water_mark(pid: int) -> int:
+    """Peak resident memory in bytes of one process; 0 where /proc cannot tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    mark = status.find("VmHWM:")
+    return int(status[mark + 6 : status.index("kB", mark)]) * 1024 if mark >= 0 else 0
+
+
+def _peak_memory(pid: int) -> int:
+    """Peak resident memory in bytes of a process and its living descendants, summed."""
+    return sum(map(_high_water_mark, _family(pid)))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return str(number)
 
 
 def run(argv: Sequence[str], *, time_limit: float | None = 60) -> tuple[bytes, str, int]:
-    """Run a short program: (standard output, standard error, exit status). Raises OSError if it cannot be started."""
-    done = subprocess.run(list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit, check=False)
-    return done.stdout, done.stderr.decode("utf-8", "replace"), done.returncode
+    """Run a short program: (standard output, standard error, exit status).
+
+    Raises OSError if it cannot be started, ProcessError if it runs past the limit (seconds).
+    """
+    with Process(argv, stdout="pipe", time_limit=time_limit) as program:
+        out = program.stdout.read()
+        try:
+            program.finish()
+            status = 0
+        except ProcessError as error:
+            if error.timed_out:
+                raise
+            status = error.returncode
+        return out, program.stderr_text(), status
