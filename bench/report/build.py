@@ -54,7 +54,7 @@ def build(
             metrics=facts,
             environment=environment(results, cells),
         )
-        tables.write_results(out / "tables" / "results.csv", cells)
+        tables.write_results(out / "tables" / "results.csv", list(frame.columns), cells)
         tables.write_rd(out / "tables" / "rd.csv", cells, names)
         tables.write_bd_rate(out / "tables" / "bd_rate.csv", compared)
         tables.write_bd_rate_sequences(out / "tables" / "bd_rate_sequences.csv", compared)

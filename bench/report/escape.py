@@ -52,7 +52,11 @@ def markdown(text: object) -> str:
 def slug(name: str) -> str:
     """A file name for a name: its letters, digits, dots, dashes, underscores, and a digest if that loses anything."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:60]
-    return safe if safe == name else f"{safe}-{hashlib.sha256(printable(name).encode()).hexdigest()[:8]}".strip("-")
+    return (
+        safe
+        if safe == name and safe
+        else f"{safe}-{hashlib.sha256(printable(name).encode()).hexdigest()[:8]}".strip("-")
+    )
 
 
 def web_address(text: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,9 @@ class _Subject:
             "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
             f"Not drawn, as no sequence has all of its points or none can be placed: {', '.join(sorted(absent))}"
             if absent
+            else "",
+            f"Infinite qualities count by the metric's cap of {self._metric.cap:g} {self._metric.unit}"
+            if self._metric.cap is not None and any(math.isinf(q) for c in self._curves for q in c.qualities)
             else "",
             *self._reading([mean.curve for mean in means.values()]),
         )

@@ -45,8 +45,8 @@ BD = (
     " sequences is the arithmetic mean of their BD-rates; that of the two mean curves is given beside it. BD-metric:"
     f" the same with the axes exchanged. A curve of fewer than {MIN_POINTS} points, two points of one rate or quality,"
     " quality that falls as rate rises, saturated values and an overlap (the common interval divided by the longer"
-    f" curve's) of less than {100 * MIN_OVERLAP:g} % leave it undefined. An infinite PSNR"
-    " counts as the metric's cap there, and only there."
+    f" curve's) of less than {100 * MIN_OVERLAP:g} % leave it undefined. A lossless frame,"
+    " whose PSNR is infinite, counts as the metric's cap there and in mean curves, and only there."
 )
 INTERVAL = (
     "The 95 % interval is an expanded percentile bootstrap over sequences, 2000 resamples from seed 0. It tells how"

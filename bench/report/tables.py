@@ -25,10 +25,6 @@ _RD = (
     *("codec", "parameter", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps"),
     *("rate_kind", "encode_s", "decode_s", "timing", "status", "reason", "cell"),
 )
-_LONG = (
-    *("codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind"),
-    *("metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "cell"),
-)
 _BD = (
     *("dataset", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent", "ci_low", "ci_high", "ci_reason"),
     *("status", "reason", "overlap", "sequences_used", "sequences_total", "convention", "method", "rate_kind"),
@@ -58,9 +54,9 @@ class Grid:
     notes: tuple[str, ...] = ()
 
 
-def write_results(path: Path, cells: Iterable[CellResult]) -> None:
-    """results.csv: one row a (cell, metric), as `ResultSet.to_pandas` has them."""
-    write_csv(path, _LONG, (row for cell in cells for row in cell.rows()))
+def write_results(path: Path, columns: Sequence[str], cells: Iterable[CellResult]) -> None:
+    """results.csv: one row a (cell, metric), with the columns of `ResultSet.to_pandas`."""
+    write_csv(path, columns, (row for cell in cells for row in cell.rows()))
 
 
 def write_rd(path: Path, cells: Iterable[CellResult], metrics: Sequence[str]) -> None:
