@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bench.report.escape import printable
 
@@ -65,8 +68,8 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """Name with unit, and on a second line which way is better."""
-        name = f"{self.title} ({self.unit})" if self.unit else self.title
+        """Name with unit, in lines that fit beside a plot, and on a line of its own which way is better."""
+        name = textwrap.fill(f"{self.title} ({self.unit})" if self.unit else self.title, 34)
         return f"{name}\n{self.direction} is better" if self.direction else name
 
 
@@ -81,7 +84,7 @@ class Line:
 
 def rd_figure(lines: Sequence[Line], axis: Axis) -> Figure:
     """All curves in one plot of a paper column's width, the legend below it."""
-    labels = [drawable(line.label) for line in lines]
+    labels = [_shortened(drawable(line.label), 52) for line in lines]
     columns = _legend_columns(labels, COLUMN_IN)
     figure = _figure(COLUMN_IN, 2.45 + 0.145 * math.ceil(len(labels) / columns))
     axes = figure.add_subplot()
@@ -97,7 +100,7 @@ def panel_figure(panels: Sequence[tuple[str, Sequence[Line]]], axis: Axis) -> Fi
     """One small plot a sequence, of a page's width; each has its own axes, all have one legend."""
     entries = {line.style: line for _, lines in panels for line in lines}
     ordered = [entries[style] for style in sorted(entries)]
-    labels = [drawable(line.label) for line in ordered]
+    labels = [_shortened(drawable(line.label), 52) for line in ordered]
     columns = _legend_columns(labels, PAGE_IN)
     across = len(panels) if len(panels) <= 4 else min((4, 3), key=lambda columns: -len(panels) % columns)
     down = math.ceil(len(panels) / across)
@@ -109,7 +112,7 @@ def panel_figure(panels: Sequence[tuple[str, Sequence[Line]]], axis: Axis) -> Fi
         axes = body.add_subplot(down, across, number)
         handles.update({line.style: _draw(axes, line) for line in lines})
         _scale(axes, [line.curve for line in lines], few=True)
-        axes.set_title(_shortened(drawable(title), 34))
+        axes.set_title(_shortened(drawable(title), 102 // max(across, 2)), fontsize=7)
     body.supxlabel(_RATE_LABEL, fontsize=8)
     body.supylabel(drawable(axis.label), fontsize=8, multialignment="center")
     _legend(figure, [handles[line.style] for line in ordered], labels, columns)
@@ -229,17 +232,22 @@ def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool = False) -> None:
 
 
 def _legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many columns, each as wide as its longest label, fit into a width in inches."""
     # A letter takes about 0.055 inch at the legend's size, line and gap of an entry as much as eight letters.
-    fit = int(width / (0.055 * (max(map(len, labels), default=1) + 8)))
-    fit = max(1, min(fit, len(labels), 6))
-    return math.ceil(len(labels) / math.ceil(len(labels) / fit)) if labels else 1
+    lengths = [len(label) + 8 for label in labels]
+    fit = [
+        columns
+        for columns in range(1, min(len(labels), 6) + 1)
+        if 0.055 * sum(part.max() for part in np.array_split(lengths, columns)) <= width
+    ]
+    return max(fit, default=1)
 
 
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
     if labels:
-        short = [_shortened(label, 52) for label in labels]
-        figure.legend(handles, short, loc="outside lower center", ncols=columns, handlelength=2.8, columnspacing=1.2)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.8, columnspacing=1.2)
 
 
 def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    # What tells long names apart stands at their ends more often than in the middle.
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-(length // 2 - 1) :]}"

@@ -56,7 +56,7 @@ def _gaps(results: ResultSet) -> Iterator[str]:
     if not any(cell.status == "ok" for cell in results.cells):
         yield "No cell ended well: there are no rates and no qualities to show. The reasons stand under Excluded."
     elif bad := Counter[str](cell.status for cell in results.cells if cell.status != "ok"):
-        yield f"{count_text(bad)} of {len(results.cells)} cells have no result; the reasons stand under Excluded."
+        yield f"Of {len(results.cells)} cells, {count_text(bad)}; the reasons stand under Excluded."
     if results.problems:
         yield f"{_count(len(results.problems), 'result file')} could not be read and is left out; see Excluded."
 
