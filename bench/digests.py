@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ def digest_of(value: Any) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # not tempfile's: its files are closed to everyone else, which results on a shared file system must not be
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -44,10 +46,19 @@ def cache_folder() -> Path:
     return Path(base) / "vcbench"
 
 
+# The coarsest time stamps of file systems in use: a file changed twice within this may show one time.
+_TICK_NS = 2_000_000_000
+
+
 def _identity(path: Path) -> list[int]:
     """What the file system changes whenever a file's content can have changed."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+
+
+def _has_settled(identity: list[int]) -> bool:
+    _, modified, changed, *_ = identity
+    return abs(time.time_ns() - max(modified, changed)) > _TICK_NS
 
 
 def hash_file(path: Path) -> str:
@@ -68,7 +79,7 @@ def file_digest(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     sha256 = hash_file(path)
-    if _identity(path) == identity:
+    if _identity(path) == identity and _has_settled(identity):
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(entry, canonical_json({"identity": identity, "sha256": sha256}).encode())
