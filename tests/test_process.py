@@ -17,6 +17,10 @@ from bench.process import Process, ProcessError, run
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+# memory counts once it was written to
+TOUCHED = "block = bytearray({0}); block[::4096] = b'x' * len(block[::4096])"
+
+
 def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
 
@@ -76,15 +80,14 @@ def test_error_names_command_status_and_the_end_of_stderr() -> None:
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 def test_error_names_the_signal(name: str) -> None:
     code = f"import os, signal; signal.signal(signal.{name}, signal.SIG_DFL) if '{name}' != 'SIGKILL' else None; "
-    with pytest.raises(ProcessError, match=f"ended by signal {name}"):
-        with Process(python(code + f"os.kill(os.getpid(), signal.{name})")) as process:
-            process.finish()
+    argv = python(code + f"os.kill(os.getpid(), signal.{name})")
+    with pytest.raises(ProcessError, match=f"ended by signal {name}"), Process(argv) as process:
+        process.finish()
 
 
 def test_error_copes_with_a_signal_without_a_name() -> None:
-    with pytest.raises(ProcessError, match="ended by signal 40"):
-        with Process(["sh", "-c", "kill -40 $$"]) as process:
-            process.finish()
+    with pytest.raises(ProcessError, match="ended by signal 40"), Process(["sh", "-c", "kill -40 $$"]) as process:
+        process.finish()
 
 
 @linux_only
@@ -105,7 +108,7 @@ def test_peak_memory_is_the_programs_own(seconds: float) -> None:
 def test_peak_memory_above_this_process_is_exact_even_for_a_short_one() -> None:
     own = psutil.Process().memory_info().rss
     size = own + (200 << 20)
-    with Process(python(f"block = bytearray({size}); block[::4096] = b'x' * len(block[::4096])")) as process:
+    with Process(python(TOUCHED.format(size))) as process:
         usage = process.finish()
     assert size < usage.peak_rss_bytes < size + (30 << 20)
 
