@@ -50,7 +50,10 @@ def base_command() -> list[str]:
 @cache
 def version() -> str:
     """Version as the program prints it, such as n9.0.2-17-g2a571b6068."""
-    out, err, status = process.run([executable(), "-version"])
+    try:
+        out, err, status = process.run([executable(), "-version"])
+    except (OSError, process.ProcessError) as error:
+        raise UnavailableError(f"{executable()} cannot be run: {error}") from None
     match = re.match(rb"ffmpeg version (\S+)", out)
     if status != 0 or match is None:
         raise UnavailableError(f"{executable()} is not a working ffmpeg: {err.strip() or out[:200]!r}")
@@ -59,6 +62,7 @@ def version() -> str:
 
 @cache
 def _names(listing: str) -> frozenset[str]:
+    version()  # says so if this is no ffmpeg
     out, _, _ = process.run([executable(), "-hide_banner", f"-{listing}"])
     return frozenset(re.findall(r"^ [A-Z.|]{2,6} (\S+)", out.decode("utf-8", "replace"), re.MULTILINE))
 
@@ -112,9 +116,12 @@ def input_arguments(path: Path) -> list[str]:
 def probe(path: Path) -> Probe:
     """Decode one frame of a file and read its true format off it. Raises MediaError if FFmpeg cannot."""
     argv = [executable(), "-hide_banner", "-nostdin", "-loglevel", "info", *input_arguments(path)]
-    _, err, status = process.run(
-        [*argv, "-map", "0:v:0", "-frames:v", "1", "-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"]
-    )
+    try:
+        _, err, status = process.run(
+            [*argv, "-map", "0:v:0", "-frames:v", "1", "-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"]
+        )
+    except process.ProcessError as error:
+        raise MediaError(f"{path}: FFmpeg cannot decode its first frame: {error}") from None
     frame, colour, rate = _FRAME.search(err), _COLOUR.search(err), _RATE.search(err)
     if status != 0 or frame is None or rate is None:
         last = "\n".join(err.strip().splitlines()[-3:])
@@ -138,16 +145,20 @@ def probe(path: Path) -> Probe:
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames that decoding the first video stream yields."""
+    """Number of frames that decoding the first video stream yields. Raises MediaError unless they are of one size."""
+    # framecrc lists every frame with its size in bytes; a null output would not tell that the picture changed
     out, err, status = process.run(
-        [*base_command(), *input_arguments(path), "-map", "0:v:0", "-fps_mode", "passthrough",
-         "-progress", "pipe:1", "-f", "null", "-"],
+        [*base_command(), *input_arguments(path), "-map", "0:v:0", "-fps_mode", "passthrough", "-noautoscale",
+         "-f", "framecrc", "pipe:1"],
         time_limit=None,
     )  # fmt: skip
-    counts = re.findall(rb"^frame=\s*(\d+)", out, re.MULTILINE)
-    if status != 0 or not counts or err.strip():
+    sizes = re.findall(rb"^0,[^,]*,[^,]*,[^,]*, *(\d+),", out, re.MULTILINE)
+    if status != 0 or not sizes or err.strip():
         raise MediaError(f"{path}: FFmpeg cannot decode this file to its end: {err.strip() or 'no frames'}")
-    return int(counts[-1])
+    if len(set(sizes)) > 1:
+        changed = next(index for index, size in enumerate(sizes) if size != sizes[0])
+        raise MediaError(f"{path}: the size or format of its pictures changes at frame {changed}; cut the file there")
+    return len(sizes)
 
 
 def decode_command(path: Path, pix_fmt: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, get_args
@@ -17,6 +18,8 @@ BIT_DEPTHS = (8, 10, 12, 14, 16)
 
 # Beyond any camera; a header that claims more is damaged or hostile.
 MAX_SIDE = 65536
+MAX_PIXELS = 1 << 28
+MAX_FPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class VideoFormat:
     def __post_init__(self) -> None:
         if not (0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE):
             raise UsageError(f"frame size {self.width}x{self.height} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}")
+        if self.width * self.height > MAX_PIXELS:
+            raise UsageError(f"frame size {self.width}x{self.height} is beyond {MAX_PIXELS} pixels")
         if self.chroma not in get_args(Chroma):
             raise UsageError(f"chroma {self.chroma!r} is none of {', '.join(get_args(Chroma))}")
         if self.bit_depth not in BIT_DEPTHS:
             raise UsageError(f"bit depth {self.bit_depth} is none of {', '.join(map(str, BIT_DEPTHS))}")
-        if self.fps <= 0:
-            raise UsageError(f"frame rate {self.fps} is not positive")
+        if not 0 < self.fps <= MAX_FPS:
+            raise UsageError(f"frame rate {_short(self.fps)} is not above 0 and at most {MAX_FPS}")
 
     @property
     def peak(self) -> int:
@@ -88,41 +93,50 @@ class VideoFormat:
         return f"{self.width}x{self.height} {self.pix_fmt} at {float(self.fps):g} fps"
 
 
+_PIX_FMT = re.compile(r"(?:(gray|gbrp)|yuv(j?)(420|422|444)p)(?:(10|12|14|16)(?:le)?)?")
+
+
 def parse_pix_fmt(pix_fmt: str) -> tuple[Chroma, int, bool]:
     """Chroma, bit depth and "is full range by name" (yuvj420p) of a planar FFmpeg pixel format."""
-    name = pix_fmt.removesuffix("le")
-    full_range = name.startswith("yuvj")
-    name = name.replace("yuvj", "yuv", 1)
-    for chroma in get_args(Chroma):
-        base = {"gray": "gray", "rgb": "gbrp"}.get(chroma, f"yuv{chroma}p")
-        depth = name.removeprefix(base)
-        if name.startswith(base) and (depth == "" or depth.isdigit()):
-            bit_depth = int(depth or 8)
-            if bit_depth in BIT_DEPTHS:
-                return chroma, bit_depth, full_range
-    raise UsageError(
-        f"pixel format {pix_fmt!r} is not supported; use gray, yuv420p, yuv422p, yuv444p or gbrp, "
-        "alone or with 10le, 12le, 14le or 16le"
-    )
+    match = _PIX_FMT.fullmatch(pix_fmt)
+    if match is None or (match[2] and match[4]):
+        raise UsageError(
+            f"pixel format {_short(pix_fmt)!r} is not supported; use gray, yuv420p, yuv422p, yuv444p or gbrp, "
+            "alone or with 10le, 12le, 14le or 16le"
+        )
+    chroma_of: dict[str, Chroma] = {"gray": "gray", "gbrp": "rgb", "420": "420", "422": "422", "444": "444"}
+    return chroma_of[match[1] or match[3]], int(match[4] or 8), bool(match[2])
+
+
+_SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.IGNORECASE)
+_FPS = re.compile(r"[0-9]{1,12}([./][0-9]{1,12})?")
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """(width, height) of a text such as 352x288."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"size {text!r} is not WIDTHxHEIGHT, such as 352x288")
-    return int(width), int(height)
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"size {_short(text)!r} is not WIDTHxHEIGHT, such as 352x288")
+    return int(match[1]), int(match[2])
 
 
 def parse_fps(text: str | float | Fraction) -> Fraction:
     """Frame rate of 30, "29.97", "30000/1001" ...; 29.97 and its kin mean the NTSC fractions."""
+    # digits alone: Fraction would take 1e999999999, and all memory with it
+    if not _FPS.fullmatch(str(text)):
+        raise UsageError(f"frame rate {_short(text)!r} is not a number such as 30, 29.97 or 30000/1001")
     try:
-        fps = Fraction(str(text)) if isinstance(text, str | float) else Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"frame rate {text!r} is not a number such as 30, 29.97 or 30000/1001") from None
+        fps = Fraction(str(text))
+    except ZeroDivisionError:
+        raise UsageError(f"frame rate {text!r} divides by zero") from None
     ntsc = Fraction(round(fps * 1001 / 1000) * 1000, 1001)
     if fps.denominator != 1 and abs(fps - ntsc) < Fraction(1, 200):
         fps = ntsc
     if fps <= 0:
         raise UsageError(f"frame rate {text!r} is not positive")
     return fps
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -47,30 +47,28 @@ class Y4mSource(Source):
         self.path = path
         with path.open("rb") as stream:
             self._header = y4m.read_header(stream, str(path))
-            marker = stream.readline(1024)
-        self.format = self._header.format
-        size = path.stat().st_size
-        stride = len(marker) + self.format.frame_bytes
-        self.frames, rest = divmod(size - self._header.length, stride)
-        if self.frames == 0:
+            marker = stream.readline(len(b"FRAME\n"))
+            self.format = self._header.format
+            size = path.stat().st_size
+            frames, rest = divmod(size - self._header.length, len(marker) + self.format.frame_bytes)
+            if marker != b"FRAME\n" or rest:
+                # frame headers with parameters differ in length
+                frames = sum(1 for _ in y4m.frame_offsets(stream, self._header, str(path)))
+        self.frames = frames
+        if frames == 0:
             raise TruncatedError(
                 f"{path}: byte {size}: the header promises frames of {self.format.frame_bytes} bytes "
                 f"({self.format.describe()}), the file holds none"
-            )
-        if marker != b"FRAME\n" and rest:
-            # frame headers with parameters may differ in length, so that only reading tells
-            self.frames = sum(1 for _ in self.read(0, -1))
-        elif rest:
-            raise TruncatedError(
-                f"{path}: byte {size}: the file ends inside frame {self.frames} "
-                f"({rest} of {stride} bytes); cut it at byte {size - rest} or get it again"
             )
 
     def read(self, start: int, count: int) -> Iterator[Frame]:
         with self.path.open("rb") as stream:
             header = y4m.read_header(stream, str(self.path))
-            frames = y4m.read_frames(stream, header, str(self.path))
-            yield from islice(frames, start, None if count < 0 else start + count)
+            offset = header.length
+            if start:
+                offset = next(islice(y4m.frame_offsets(stream, header, str(self.path)), start, None))
+                stream.seek(offset)
+            yield from islice(y4m.read_frames(stream, header, str(self.path), offset), count)
 
 
 class RawSource(Source):
@@ -105,7 +103,17 @@ class FFmpegSource(Source):
     def read(self, start: int, count: int) -> Iterator[Frame]:
         argv = ffmpeg.decode_command(self.path, self.format.pix_fmt)
         with Process(argv, stdout="pipe") as decoder:
-            yield from islice(read_raw_frames(decoder.stdout, self.format, str(self.path)), start, start + count)
+            frames = read_raw_frames(decoder.stdout, self.format, str(self.path))
+            got = 0
+            for frame in islice(frames, start, start + count):
+                got += 1
+                yield frame
+            further = start + count == self.frames and next(frames, None) is not None
+            if got < count or further:
+                raise MediaError(
+                    f"{self.path}: FFmpeg counted {self.frames} frames in it and now decodes "
+                    f"{'more' if further else start + got}; has the file changed?"
+                )
             if start + count == self.frames:
                 try:
                     decoder.finish()
@@ -118,7 +126,7 @@ class PngSource(Source):
 
     def __init__(self, path: Path, fps: Any) -> None:
         self.path = path
-        self._files = sorted(path.glob("*.png"), key=_natural)
+        self._files = sorted((file for file in path.iterdir() if file.suffix.lower() == ".png"), key=_natural)
         if not self._files:
             raise MediaError(f"{path}: a folder without .png files is no sequence")
         self.frames = len(self._files)
@@ -153,7 +161,10 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _read_png(path: Path) -> Any:
     import cv2
 
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # a header that claims more than OpenCV will allocate
+        picture = None
     if picture is None:
         raise MediaError(f"{path}: cannot be read as a PNG picture")
     if picture.ndim == 3 and picture.shape[2] == 4:

@@ -1,10 +1,12 @@
 """YUV4MPEG2: read a header, read and write frames.
 
-Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2, with FFmpeg's C tags for more than 8 bit.
+Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2, with FFmpeg's C tags for more than 8 bit. Where the C tag is
+absent or a plain 420, chroma sits in the centre (420jpeg), as mjpegtools and FFmpeg read it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ _EIGHT_BIT: dict[str, tuple[Chroma, Siting]] = {
     "420jpeg": ("420", "centre"),
     "420mpeg2": ("420", "left"),
     "420paldv": ("420", "topleft"),
-    "420": ("420", "left"),
+    "420": ("420", "centre"),
     "422": ("422", "left"),
     "444": ("444", "left"),
     "mono": ("gray", "left"),
@@ -43,7 +45,18 @@ class Y4mHeader:
 def _line(stream: BinaryIO, name: str, offset: int) -> bytes:
     line = stream.readline(_MAX_LINE)
     if line and not line.endswith(b"\n"):
+        if len(line) < _MAX_LINE:
+            raise TruncatedError(
+                f"{name}: byte {offset + len(line)}: ends inside the header that begins at byte {offset}"
+            )
         raise HeaderError(f"{name}: no end of line within {_MAX_LINE} bytes of byte {offset}; not a y4m file?")
+    return line
+
+
+def _frame_line(stream: BinaryIO, name: str, offset: int) -> bytes:
+    line = _line(stream, name, offset)
+    if line and line[:-1].split(b" ")[0] != b"FRAME":
+        raise HeaderError(f"{name}: byte {offset}: expected a FRAME header")
     return line
 
 
@@ -64,21 +77,23 @@ def read_header(stream: BinaryIO, name: str) -> Y4mHeader:
     try:
         chroma, bit_depth, siting = _parse_chroma(tags.get("C", "420"))
         fmt = VideoFormat(
-            width=int(tags["W"]),
-            height=int(tags["H"]),
+            width=_parse_side(tags, "W"),
+            height=_parse_side(tags, "H"),
             chroma=chroma,
             bit_depth=bit_depth,
-            fps=_parse_ratio(tags.get("F", "25:1")),
+            fps=_parse_rate(tags.get("F", "25:1")),
             full_range=colour_range == "FULL",
             siting=siting,
         )
     except KeyError as missing:
         raise HeaderError(f"{name}: y4m header (byte 0) has no {missing.args[0]} tag") from None
-    except (ValueError, ZeroDivisionError, UsageError) as error:
+    except ZeroDivisionError:
+        raise HeaderError(f"{name}: y4m header (byte 0): frame rate F{tags['F']} divides by zero") from None
+    except (ValueError, UsageError) as error:
         raise HeaderError(f"{name}: y4m header (byte 0): {error}") from None
     if tags.get("I", "p") not in {"p", "?"}:
         raise HeaderError(
-            f"{name}: y4m header (byte 0): interlaced video (I{tags['I']}) is not supported; deinterlace it"
+            f"{name}: y4m header (byte 0): interlaced video (I{tags['I'][:40]}) is not supported; deinterlace it"
         )
     return Y4mHeader(fmt, len(line))
 
@@ -89,15 +104,30 @@ def _parse_chroma(tag: str) -> tuple[Chroma, int, Siting]:
         return chroma, 8, siting
     match = _HIGH_DEPTH.fullmatch(tag)
     if match is None:
-        raise ValueError(f"colour space C{tag} is not supported")
+        raise ValueError(
+            f"colour space C{tag[:40]} is not supported; there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
+        )
     sampling, depth, mono_depth = match.groups()
     chroma_of: dict[str, Chroma] = {"420": "420", "422": "422", "444": "444"}
     return chroma_of.get(sampling, "gray"), int(depth or mono_depth), "left"
 
 
-def _parse_ratio(text: str) -> Fraction:
-    numerator, _, denominator = text.partition(":")
-    return Fraction(int(numerator), int(denominator or 1))
+_RATIO = re.compile(r"([0-9]{1,12})(?::([0-9]{1,12}))?")
+
+
+def _parse_rate(text: str) -> Fraction:
+    if text == "0:0":  # "unknown", for which FFmpeg too takes 25
+        return Fraction(25)
+    match = _RATIO.fullmatch(text)
+    if match is None:
+        raise ValueError(f"frame rate F{text[:40]} is not a ratio such as 30000:1001")
+    return Fraction(int(match[1]), int(match[2] or 1))
+
+
+def _parse_side(tags: dict[str, str], letter: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", tags[letter]):
+        raise ValueError(f"{letter}{tags[letter][:40]} is not a number of samples")
+    return int(tags[letter])
 
 
 def header_line(fmt: VideoFormat) -> bytes:
@@ -115,23 +145,45 @@ def header_line(fmt: VideoFormat) -> bytes:
     return f"YUV4MPEG2 W{fmt.width} H{fmt.height} F{fps} Ip A1:1 C{tag} XCOLORRANGE={colour_range}\n".encode()
 
 
-def read_frames(stream: BinaryIO, header: Y4mHeader, name: str) -> Iterator[Frame]:
-    """Frames up to the end of the stream; raises HeaderError or TruncatedError with the byte offset."""
+def frame_offsets(stream: BinaryIO, header: Y4mHeader, name: str) -> Iterator[int]:
+    """Byte at which each frame of a seekable stream begins; only the frames' headers are read.
+
+    Raises HeaderError or TruncatedError with the byte offset.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    offset = stream.seek(header.length)
+    while line := _frame_line(stream, name, offset):
+        data = offset + len(line)
+        if data + header.format.frame_bytes > size:
+            raise _cut(name, header.format, data, size - data)
+        yield offset
+        offset = stream.seek(data + header.format.frame_bytes)
+
+
+def read_frames(stream: BinaryIO, header: Y4mHeader, name: str, offset: int | None = None) -> Iterator[Frame]:
+    """Frames up to the end of the stream, which stands at byte ``offset`` (after the header where not said).
+
+    Raises HeaderError or TruncatedError with the byte offset.
+    """
     fmt = header.format
     dtype = sample_dtype(fmt)
-    offset = header.length
-    while line := _line(stream, name, offset):
-        if not line.startswith(b"FRAME"):
-            raise HeaderError(f"{name}: byte {offset}: expected a FRAME header")
+    if offset is None:
+        offset = header.length
+    while line := _frame_line(stream, name, offset):
         offset += len(line)
         data = np.empty(fmt.samples_per_frame, dtype)
         got = read_exactly(stream, data.view(np.uint8).data)
         if got < fmt.frame_bytes:
-            raise TruncatedError(
-                f"{name}: byte {offset + got}: the file ends inside a frame ({got} of {fmt.frame_bytes} bytes)"
-            )
+            raise _cut(name, fmt, offset, got)
         offset += got
         yield Frame(fmt, data)
+
+
+def _cut(name: str, fmt: VideoFormat, offset: int, got: int) -> TruncatedError:
+    return TruncatedError(
+        f"{name}: byte {offset + got}: ends inside the frame whose samples begin at byte {offset} "
+        f"({got} of {fmt.frame_bytes} bytes); cut it there, or get it again"
+    )
 
 
 def read_exactly(stream: BinaryIO, buffer: memoryview) -> int:
