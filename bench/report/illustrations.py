@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.curves import MeanCurve, RDCurve, curves, mean_curve
+from bench.analysis.curves import MeanCurve, RDCurve, SequenceKey, curves, mean_curve
 from bench.report import figures
 from bench.report.escape import slug
 from bench.report.facts import MetricFacts, dataset_text
@@ -68,17 +68,12 @@ class _Subject:
         self._codecs = codecs
         self._curves = found
         self._own = {name: mean_curve(c for c in found if c.codec == name) for name in {c.codec for c in found}}
-        used = [set(mean.used) for mean in self._own.values() if mean.used]
-        self._common = set.intersection(*used) if used else set()
+        self._common, self._averaged = self._shared()
         self._axis = figures.Axis(metric.title, metric.unit, metric.direction)
 
     def draw(self, folder: Path) -> list[Illustration]:
         means = self._means()
-        lines = [
-            figures.Line(self._codecs.index(name), self._label(mean), mean.curve)
-            for name, mean in sorted(means.items(), key=lambda item: self._codecs.index(item[0]))
-            if figures.can_draw(mean.curve)
-        ]
+        lines = [self._line(mean.curve) for mean in means.values() if figures.can_draw(mean.curve)]
         drawn = []
         if lines:
             figure = figures.rd_figure(lines, self._axis)
@@ -90,10 +85,11 @@ class _Subject:
         means = self._means()
         rows: list[Mapping[str, Any]] = []
         for curve in self._curves:
-            mean = means[curve.codec]
-            if curve.key in mean.used:
+            if curve.codec in means and curve.key in self._common:
                 continue
-            reason = self._own[curve.codec].left_out.get(curve.key) or "another codec lacks it"
+            reason = self._own[curve.codec].left_out.get(curve.key) or (
+                "another codec lacks it" if curve.codec in means else "the codec lacks most of the other sequences"
+            )
             rows.append(
                 {
                     "what": "mean curve in the figure",
@@ -107,13 +103,26 @@ class _Subject:
             )
         return rows
 
+    def _shared(self) -> tuple[set[SequenceKey], list[str]]:
+        """The sequences that the mean curves are over, and the codecs that have all of their points on these.
+
+        All mean curves are of the same material. A codec that has less than half of what the others have in common is
+        left out, so that it does not take the other sequences from them.
+        """
+        common: set[SequenceKey] = set()
+        averaged: list[str] = []
+        for name in sorted(self._own, key=lambda name: (-len(self._own[name].used), self._codecs.index(name))):
+            used = set(self._own[name].used)
+            both = common & used if averaged else used
+            if both and 2 * len(both) >= len(common):
+                common, averaged = both, [*averaged, name]
+        return common, sorted(averaged, key=self._codecs.index)
+
     def _means(self) -> dict[str, MeanCurve]:
-        """The mean curve of each codec over the same sequences; over its own where no sequence is common to all."""
-        if not self._common:
-            return self._own
+        """The mean curve of each codec that has one, over the same sequences."""
         return {
-            name: mean_curve(c for c in self._curves if c.codec == name and c.key in self._common) if own.used else own
-            for name, own in self._own.items()
+            name: mean_curve(c for c in self._curves if c.codec == name and c.key in self._common)
+            for name in self._averaged
         }
 
     def _panels(self, folder: Path, *, any_mean: bool) -> list[Illustration]:
@@ -139,10 +148,6 @@ class _Subject:
     def _line(self, curve: RDCurve) -> figures.Line:
         return figures.Line(self._codecs.index(curve.codec), _estimate_label(curve), curve)
 
-    def _label(self, mean: MeanCurve) -> str:
-        label = _estimate_label(mean.curve)
-        return label if self._common else f"{label} ({_sequences(len(mean.used))})"
-
     def _saved(self, figure: Figure, folder: Path, kind: str, caption: str, shown: Sequence[RDCurve]) -> Illustration:
         name = f"rd_{slug(self._dataset or 'input')}_{slug(self._metric.name)}_{kind}"
         figures.save(figure, folder, name)
@@ -151,23 +156,19 @@ class _Subject:
         return Illustration(name, dataset_text(self._dataset), self._metric.name, caption, alt, width, height)
 
     def _mean_caption(self, means: Mapping[str, MeanCurve]) -> str:
-        absent = [name for name, mean in means.items() if not figures.can_draw(mean.curve)]
+        absent = [name for name in self._own if name not in means or not figures.can_draw(means[name].curve)]
         every = {curve.key for curve in self._curves}
-        if self._common:
-            names = ", ".join(sorted(key.sequence for key in self._common)) if len(self._common) <= 10 else ""
-            over = f"over {_sequences(len(self._common), len(every))}" + (f" ({names})" if names else "")
-            if len(self._common) < len(every):
-                over += ", those on which every codec shown has all of its rate points"
-        else:
-            over = "over those sequences on which the codec has all of its rate points, not the same for all codecs"
+        names = f" ({', '.join(sorted(key.sequence for key in self._common))})" if len(self._common) <= 10 else ""
+        over = f"over {_sequences(len(self._common), len(every))}{names}"
+        if len(self._common) < len(every):
+            over += ", those on which every codec shown has all of its rate points"
+        capped = self._metric.cap is not None and any(math.isinf(q) for c in self._curves for q in c.qualities)
         return _sentences(
             f"Rate and quality by {self._metric.title} on {dataset_text(self._dataset)}: mean curves {over}",
             "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
-            f"Not drawn, as no sequence has all of its points or none can be placed: {', '.join(sorted(absent))}"
-            if absent
-            else "",
+            f"Not drawn, for want of these sequences: {', '.join(sorted(absent))}" if absent else "",
             f"Infinite qualities count by the metric's cap of {self._metric.cap:g} {self._metric.unit}"
-            if self._metric.cap is not None and any(math.isinf(q) for c in self._curves for q in c.qualities)
+            if capped
             else "",
             *self._reading([mean.curve for mean in means.values()]),
         )

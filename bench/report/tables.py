@@ -265,7 +265,7 @@ def _per_sequence(compared: Compared) -> Sequence[SequenceResult]:
 
 
 def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
-    remarks = _numbered([_remarks(c) for c in compared])
+    remarks = _numbered([list(map(_brief, _remarks(c))) for c in compared])
     rows = ((c.metric.name, _codec(c), *_bd_cells(c), text) for c, text in zip(compared, remarks.texts, strict=True))
     first = next((c.comparison for c in compared if c.comparison), None)
     method = f", {first.bd_rate.method} interpolation" if first else ""
@@ -327,6 +327,7 @@ def _numbered(remarks: Sequence[Sequence[str]]) -> _Numbered:
     numbers = {text: number for number, text in enumerate(shared, start=1)}
 
     def text(row: Sequence[str]) -> str:
+        """What stands in a row: its own remarks, then the numbers of its notes."""
         distinct = list(dict.fromkeys(row))
         found = sorted(numbers[item] for item in distinct if item in numbers)
         own = [item for item in distinct if item not in numbers]
@@ -347,7 +348,7 @@ def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> G
         if found is None:
             return f"{UNDEFINED}: neither codec was measured"
         c, delta = found
-        return _per_cent(delta, c) if delta.value is not None else f"{UNDEFINED}: {delta.reason}"
+        return _per_cent(delta, c) if delta.value is not None else f"{UNDEFINED}: {_brief(delta.reason or _NO_REASON)}"
 
     return Grid(
         f"{metric} on {scope.label}",
@@ -394,6 +395,10 @@ def _markdown_grid(grid: Grid) -> str:
     notes = "".join(f"{number}. {markdown(note)}\n" for number, note in enumerate(grid.notes, start=1))
     text = f"## {markdown(grid.title)}\n\n{markdown(grid.caption)}\n\n{table}\n"
     return f"{text}\nNotes:\n\n{notes}" if notes else text
+
+
+def _brief(reason: str) -> str:
+    return reason if len(reason) <= 240 else f"{reason[:200]} … (in full in the CSV)"
 
 
 def _dataset(scope: Scope) -> str:

@@ -60,7 +60,7 @@ def make_cell(
     key = hashlib.sha256(repr((codec, rate, sequence, dataset, sha256, frames, tool)).encode()).hexdigest()
     return CellResult.model_validate(
         {
-            "name": f"{codec}_{rate}_{sequence}_{key[:12]}",
+            "name": f"{codec}_{rate}_{sequence}_{key[:12]}".replace("/", "-").replace("\\", "-"),
             "key": key,
             "status": status,
             "reason": None if done else "timeout",

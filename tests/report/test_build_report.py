@@ -137,8 +137,25 @@ def test_a_codec_that_lacks_a_sequence_does_not_shift_the_means(curve: Curve, re
 
 def test_codecs_without_a_common_sequence(curve: Curve, report: Report) -> None:
     folder = report([*curve("x265", "a"), *curve("y", "b")])
-    assert "not the same for all codecs" in page(folder)
+    assert "Not drawn, for want of these sequences: y." in page(folder)
     assert "y: not measured" in page(folder) and "x265: not measured" in page(folder)
+
+
+def test_a_codec_with_few_sequences_does_not_take_the_others_away(curve: Curve, report: Report) -> None:
+    cells = [cell for codec in ("x265", "y") for name in "abc" for cell in curve(codec, name)]
+    folder = report([*cells, *curve("z", "a")])
+    assert "mean curves over 3 sequences (a, b, c)." in page(folder)
+    assert "Not drawn, for want of these sequences: z." in page(folder)
+    assert "z,,set,a,psnr_y,left out" in (folder / "tables" / "excluded.csv").read_text(encoding="utf-8")
+
+
+def test_long_reasons_are_whole_in_the_csv_and_short_in_the_table(
+    cell: Callable[..., CellResult], curve: Curve, report: Report
+) -> None:
+    long = "the encoder said: " + "x" * 500
+    folder = report([*curve("x265"), cell("y", 22, status="failed", message=long)])
+    assert long in (folder / "tables" / "bd_rate.csv").read_text(encoding="utf-8")
+    assert long not in (folder / "tables" / "bd_rate.md").read_text(encoding="utf-8")
 
 
 def test_several_datasets_are_apart_and_together(curve: Curve, report: Report) -> None:
