@@ -6,14 +6,15 @@ A result set is a folder: ``cells/`` has one strict-JSON file a cell, ``bitstrea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from bench.catalog import explain
 from bench.errors import StoreError, UsageError
@@ -24,8 +25,19 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
-    "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped", "cell",
+    "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped",
+    "cell",
 )  # fmt: skip
+
+
+def _number(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("is not a number")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_number)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 
 
 class Model(BaseModel):
@@ -70,7 +82,7 @@ class SequenceRecord(Model):
 
 
 class BitstreamRecord(Model):
-    file: str
+    file: FileName
     bytes: int
     sha256: str
 
@@ -93,9 +105,9 @@ class CostRecord(Model):
 class MeasurementRecord(Model):
     key: str
     status: Literal["ok", "undefined", "unavailable", "failed"]
-    value: float | None = None
+    value: Number | None = None
     reason: str | None = None
-    pooled: dict[str, float] = {}
+    pooled: dict[str, Number] = {}
     provenance: dict[str, Any] = {}
 
 
@@ -134,7 +146,7 @@ class CellResult(Model):
         return float(8 * self.bitstream.bytes * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
 
     def rows(self) -> Iterable[dict[str, Any]]:
-        """One row a metric for the table; a cell without measurements gives one row without a metric."""
+        """One row a metric for the table; a failed or skipped cell gives one row without a metric."""
         shared = {
             "codec": self.codec.name,
             "rate": self.rate.value,
@@ -180,17 +192,32 @@ def parse_cell(text: str, where: str) -> CellResult:
 
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{where}: is not strict JSON: {error}") from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerSchemaError(
-            f"{where}: has schema version {version}, this vcbench reads up to {SCHEMA_VERSION}; update vcbench"
+            f"{where}: has schema version {version}, this vcbench reads up to {SCHEMA_VERSION}; "
+            "update vcbench, or work in another folder"
         )
     try:
         return CellResult.model_validate(data)
     except ValidationError as error:
         raise StoreError(f"{where}: is no result file:\n  {explain(error)}") from None
+
+
+def read_cell(path: Path) -> CellResult:
+    """Result in a file; StoreError naming it when it is damaged or under another cell's name.
+
+    Raises NewerSchemaError when a later vcbench wrote it, and OSError when it cannot be read at all.
+    """
+    try:
+        cell = parse_cell(path.read_bytes().decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: is not strict JSON: not UTF-8 at byte {error.start}") from None
+    if cell.name != path.stem:
+        raise StoreError(f"{path}: holds the cell {cell.name}; a result file is named as its cell")
+    return cell
 
 
 def _refuse_constant(name: str) -> float:
@@ -214,14 +241,13 @@ class ResultSet:
     def frames(self, metric: str) -> pd.DataFrame:
         """Per-frame values of a metric: codec, rate, dataset, sequence, frame, value."""
         import pandas as pd
-        import pyarrow.parquet as pq
 
         parts = []
         for cell in self.cells:
             path = self._frames_path(cell.name)
-            if metric not in cell.measurements or path is None or metric not in pq.read_schema(path).names:
+            values = _read_column(path, metric) if path is not None and metric in cell.measurements else None
+            if values is None:
                 continue
-            values = pq.read_table(path, columns=[metric]).column(metric).to_numpy()
             part = pd.DataFrame({"frame": range(len(values)), "value": values})
             part.insert(0, "sequence", cell.sequence.name)
             part.insert(0, "dataset", cell.sequence.dataset)
@@ -243,6 +269,19 @@ class ResultSet:
         return list(dict.fromkeys(name for cell in self.cells for name in cell.measurements))
 
 
+def _read_column(path: Path, name: str) -> Any:
+    """A column of a Parquet file as an array, None if there is none of that name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if name not in pq.read_schema(path).names:
+            return None
+        return pq.read_table(path, columns=[name]).column(name).to_numpy()
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path}: per-frame values cannot be read: {error}; delete it and measure again") from None
+
+
 def load(*folders: str | Path) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
@@ -258,9 +297,11 @@ def load(*folders: str | Path) -> ResultSet:
             )
         for path in sorted((folder / "cells").glob("*.json")):
             try:
-                cell = parse_cell(path.read_text(encoding="utf-8"), str(path))
-            except (StoreError, UnicodeDecodeError, OSError) as error:
+                cell = read_cell(path)
+            except StoreError as error:
                 problems.append(str(error))
+            except OSError as error:
+                problems.append(f"{path}: cannot be read: {error.strerror or error}")
             else:
                 cells.setdefault(cell.key, cell)
     return ResultSet(paths, list(cells.values()), problems)

@@ -10,11 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from bench.digests import hash_file, write_atomically
 from bench.errors import StoreError
-from bench.results import BitstreamRecord, CellResult, NewerSchemaError, parse_cell
+from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
 _SUBFOLDERS = ("cells", "bitstreams", "frames", "work")
 
@@ -24,11 +26,28 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.@+-]", "_", text).lstrip("-.")[:80] or "_"
 
 
+def check_writable(root: Path) -> None:
+    """Raise StoreError if a result folder could not be made or written there; makes nothing."""
+    folder = root.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _not_writable(root, error) from None
+
+
+def _not_writable(root: Path, error: OSError) -> StoreError:
+    return StoreError(f"{root}: results cannot be written here ({error.strerror}); choose another --out")
+
+
 class Store:
-    """A result folder open for writing."""
+    """A result folder open for writing. ``problems`` says which damaged files were set aside."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.problems: list[str] = []
 
     @classmethod
     def create(cls, root: Path) -> Store:
@@ -39,9 +58,7 @@ class Store:
             with tempfile.TemporaryFile(dir=root / "work"):
                 pass
         except OSError as error:
-            raise StoreError(
-                f"{root}: results cannot be written here ({error.strerror}); choose another --out"
-            ) from None
+            raise _not_writable(root, error) from None
         return cls(root.resolve())
 
     def cell_path(self, name: str) -> Path:
@@ -58,19 +75,29 @@ class Store:
 
         Raises NewerSchemaError rather than overwrite what a later vcbench wrote.
         """
-        path = self.cell_path(name)
         try:
-            return parse_cell(path.read_text(encoding="utf-8"), str(path))
-        except FileNotFoundError:
-            return None
+            return self.look(name)
         except NewerSchemaError:
             raise
-        except (StoreError, UnicodeDecodeError):
-            aside = self.root / "set-aside"
-            aside.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):  # another run may have moved it just now
-                path.replace(aside / f"{path.name}.{os.getpid()}")
+        except StoreError as error:
+            self._set_aside(self.cell_path(name), str(error))
             return None
+
+    def look(self, name: str) -> CellResult | None:
+        """Result of a cell, or None if it has none, leaving the folder as it is; StoreError for a damaged file."""
+        try:
+            return read_cell(self.cell_path(name))
+        except FileNotFoundError:
+            return None
+
+    def _set_aside(self, path: Path, problem: str) -> None:
+        aside = self.root / "set-aside"
+        aside.mkdir(exist_ok=True)
+        names = (aside / f"{path.stem}.{number}{path.suffix}" for number in count(1))
+        target = next(name for name in names if not name.exists())
+        with suppress(FileNotFoundError):  # another run may have moved it just now
+            path.replace(target)
+            self.problems.append(f"{problem}; set aside as {target.relative_to(self.root)}")
 
     def write(self, result: CellResult) -> None:
         """Write or replace a cell's result file."""
@@ -103,14 +130,26 @@ class Store:
             return
         path = self.frames_path(name)
         table = {key: pa.array(values, pa.float64()) for key, values in columns.items()}
-        if path.is_file():
-            old = pq.read_table(path)
+        old = self._old_frames(path)
+        if old is not None:
             table = {**{key: old.column(key) for key in old.column_names if key not in table}, **table}
             length = len(next(iter(columns.values())))
             table = {key: column for key, column in table.items() if len(column) == length}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(table), sink)
         write_atomically(path, sink.getvalue().to_pybytes())
+
+    def _old_frames(self, path: Path) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_table(path)
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowException, OSError) as error:
+            self._set_aside(path, f"{path}: per-frame values cannot be read: {error}")
+            return None
 
     @contextmanager
     def working_folder(self, name: str) -> Iterator[Path]:
