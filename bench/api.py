@@ -2,55 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from bench.engine import run as engine
-from bench.engine.store import Store
+from bench.engine.store import Store, check_writable
 from bench.results import ResultSet, load
+
+Names = str | Iterable[str]
+Paths = str | Path | Iterable[str | Path]
 
 
 def run(
-    codecs: Sequence[str],
+    codecs: Names,
     *,
     out: str | Path,
-    inputs: Iterable[str | Path] = (),
-    datasets: Iterable[str] = (),
-    metrics: Iterable[str] = (),
+    inputs: Paths = (),
+    size: str | None = None,
+    pix_fmt: str | None = None,
+    fps: str | float | None = None,
+    datasets: Names = (),
+    sequences: Names = (),
+    metrics: Names = (),
     rates: Iterable[float] | None = None,
+    start: int = 0,
     frames: int | None = None,
     jobs: int = 1,
+    backend: str = "loky",
     timing: bool = False,
     time_limit: float | None = None,
-    paths: Iterable[str | Path] = (),
+    paths: Paths = (),
+    trust: bool = False,
     progress: Callable[[engine.Progress], None] | None = None,
-    **input_format: Any,
 ) -> ResultSet:
     """Run codecs over clips and datasets into the folder ``out`` and load it; what is measured already is kept.
 
-    ``input_format`` may have size, pix_fmt and fps for raw inputs. With ``jobs`` over 1 the calling script must be
-    importable (guard it by ``if __name__ == "__main__"``). Raises UsageError and its kin before any work where
-    something cannot be run; a cell that fails is a result with status "failed".
+    The settings are those of ``vcbench run``: ``size``, ``pix_fmt`` and ``fps`` describe raw inputs, ``rates`` are
+    values of the rate parameter, ``time_limit`` is in seconds. With ``jobs`` over 1 the calling script must be
+    importable (guard it by ``if __name__ == "__main__"``). Result files that were damaged are set aside and named in
+    ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell that fails is a
+    result with status "failed".
     """
+    given = {"size": size, "pix_fmt": pix_fmt, "fps": fps}
     options = engine.RunOptions(
-        codecs=tuple(codecs),
-        datasets=tuple(datasets),
-        inputs=tuple(map(Path, inputs)),
-        input_format=input_format,
-        metrics=tuple(metrics),
+        codecs=_names(codecs),
+        datasets=_names(datasets),
+        inputs=_paths(inputs),
+        input_format={key: value for key, value in given.items() if value is not None},
+        sequences=_names(sequences),
+        metrics=_names(metrics),
         rates=None if rates is None else tuple(rates),
         frames=frames,
-        paths=tuple(map(Path, paths)),
+        start=start,
+        paths=_paths(paths),
+        trust=trust,
     )
+    check_writable(Path(out))
+    planned = engine.plan(options)
     store = Store.create(Path(out))
     engine.run(
-        engine.plan(options),
+        planned,
         store,
         jobs=jobs,
+        backend=backend,
         timing=timing,
         time_limit=time_limit,
         command=["bench.run"],
         progress=progress,
     )
-    return load(out)
+    results = load(out)
+    results.problems += store.problems
+    return results
+
+
+def _names(given: Names) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _paths(given: Paths) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))
