@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import click
 
 
-class CommaList(click.ParamType):  # type: ignore[type-arg] - generic in the stubs of newer releases only
+# generic in newer releases of click only, so that the type argument cannot be given
+class CommaList(click.ParamType):  # type: ignore[type-arg]
     """A list such as x265,vvenc."""
 
     name = "a,b,c"

@@ -72,6 +72,12 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
     """
+    from bench.engine.workers import start_workers
+
+    jobs = 1 if options["timing"] else options["jobs"] or cpu_count()
+    if not options["dry_run"]:
+        start_workers(jobs, options["backend"])
+
     from bench.engine.run import RunOptions, plan, run
     from bench.engine.store import Store
 
@@ -102,7 +108,7 @@ def command(**options: Any) -> int:
         results = run(
             planned,
             store,
-            jobs=options["jobs"] or cpu_count(),
+            jobs=jobs,
             backend=options["backend"],
             time_limit=options["time_limit"],
             timing=options["timing"],

@@ -54,7 +54,7 @@ def _parallel(tasks: list[Task], jobs: int, backend: str) -> Iterator[CellResult
     from joblib import Parallel, delayed
 
     parallel = Parallel(
-        n_jobs=min(jobs, len(tasks)),
+        n_jobs=jobs,
         backend=backend,
         batch_size=1,
         pre_dispatch="2*n_jobs",

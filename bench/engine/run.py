@@ -94,6 +94,11 @@ def plan(options: RunOptions) -> Plan:
     return make_plan(entries, open_sequences(options, catalog), metrics, rates=options.rates)
 
 
+def cpu_count() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[Any]:
     """Cells of a plan that still have something to measure, in order."""
     return [cell for cell in planned.cells if not is_done(store.read(cell.name), planned.metrics, timing)]
@@ -117,7 +122,8 @@ def run(
     mode: Timing = "alone" if timing else "shared"
     todo = unfinished(planned, store, mode)
     jobs = 1 if timing else max(1, jobs)
-    threads = max(1, len(os.sched_getaffinity(0)) // min(jobs, max(1, len(todo))))
+    # filters may use every CPU: they cost the same on several threads, and the last cells have CPUs to spare
+    threads = cpu_count()
     provenance = {**collect(command), "jobs": jobs, "backend": backend if jobs > 1 else "none"}
     tasks = [Task(cell, planned.metrics, store.root, provenance, mode, threads, time_limit) for cell in todo]
     done = len(planned.cells) - len(tasks)

@@ -7,8 +7,6 @@ timestamp can pair the wrong ones.
 from __future__ import annotations
 
 import json
-import math
-import os
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -189,7 +187,3 @@ class FilterPass:
         """End the process if it still runs."""
         self._process.__exit__(None, None, None)
 
-
-def cpu_threads(jobs: int) -> int:
-    """Threads for a filter when ``jobs`` cells are measured side by side."""
-    return max(1, math.floor(len(os.sched_getaffinity(0)) / jobs))
