@@ -303,14 +303,13 @@ def open_sequence(
         raise UsageError(f"{path}: no such file or folder")
     source = _open_source(path, size, pix_fmt, fps)
     fmt = replace(source.format, fps=parse_fps(fps)) if fps is not None else source.format
-    if isinstance(source, RawSource):
-        pass
-    elif fmt.chroma == "rgb":
-        target = pix_fmt or ("yuv444p" if fmt.bit_depth == 8 else f"yuv444p{fmt.bit_depth}le")
+    if fmt.chroma == "rgb":
+        wanted = None if isinstance(source, RawSource) else pix_fmt
+        target = wanted or ("yuv444p" if fmt.bit_depth == 8 else f"yuv444p{fmt.bit_depth}le")
         fmt = replace(fmt, full_range=False).with_pix_fmt(target)
         if fmt.bit_depth != source.format.bit_depth:
             raise UsageError(f"{path}: has {source.format.bit_depth} bit; {target} would change the bit depth")
-    elif pix_fmt is not None and fmt.with_pix_fmt(pix_fmt).pix_fmt != fmt.pix_fmt:
+    elif not isinstance(source, RawSource) and pix_fmt is not None and fmt.with_pix_fmt(pix_fmt).pix_fmt != fmt.pix_fmt:
         raise UsageError(f"{path}: is {fmt.pix_fmt}, not {pix_fmt}; convert the file, vcbench does so only for RGB")
     if size is not None and parse_size(size) != (fmt.width, fmt.height):
         raise UsageError(f"{path}: is {fmt.width}x{fmt.height}, not {size}; vcbench never resizes")

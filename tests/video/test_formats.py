@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 
 import pytest
@@ -64,8 +65,19 @@ def test_full_range_by_name() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "nv12", "yuv411p", "yuva420p", "yuv420p9le", "yuv420p10be", "yuv420ple", "yuv420p²", "yuvj420p10le", "rgb24", "x" * 999],
-)  # fmt: skip
+    [
+        "",
+        "nv12",
+        "yuv411p",
+        "yuva420p",
+        "yuv420p9le",
+        "yuv420p10be",
+        "yuv420ple",
+        "yuv420p²",
+        "yuvj420p10le",
+        "x" * 999,
+    ],
+)
 def test_pix_fmts_that_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="pixel format") as caught:
         parse_pix_fmt(name)
@@ -76,10 +88,8 @@ def test_pix_fmts_that_are_refused(name: str) -> None:
 @given(st.text(max_size=20))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for parse in (parse_fps, parse_pix_fmt, parse_size):
-        try:
+        with suppress(VcbenchError):
             parse(text)
-        except VcbenchError:
-            pass
 
 
 @pytest.mark.parametrize(("text", "size"), [("352x288", (352, 288)), ("1920X1080", (1920, 1080))])

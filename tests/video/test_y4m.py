@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 
 from bench.errors import HeaderError, MediaError, TruncatedError, UsageError, VcbenchError
 from bench.video import y4m
-from bench.video.formats import VideoFormat
+from bench.video.formats import Siting, VideoFormat
 from bench.video.frame import Frame
 from bench.video.sequence import open_sequence
+
+TinyClip = Callable[..., Path]
+RunFFmpeg = Callable[..., bytes]
 
 PIX_FMTS = [
     *(f"yuv{chroma}p{depth}" for chroma in ("420", "422", "444") for depth in ("", "10le", "12le", "14le", "16le")),
@@ -39,7 +43,9 @@ def frames_of(content: bytes) -> list[Frame]:
 
 @pytest.mark.parametrize("size", [(64, 48), (67, 45), (1, 1)])
 @pytest.mark.parametrize("pix_fmt", PIX_FMTS)
-def test_reads_what_ffmpeg_writes(tiny_clip, run_ffmpeg, pix_fmt: str, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+def test_reads_what_ffmpeg_writes(
+    tiny_clip: TinyClip, run_ffmpeg: RunFFmpeg, pix_fmt: str, size: tuple[int, int]
+) -> None:
     path = tiny_clip(*size, 3, pix_fmt, rate="30000/1001")
     raw = run_ffmpeg("-i", path, "-f", "rawvideo", "-")
     sequence = open_sequence(path)
@@ -53,7 +59,7 @@ def test_reads_what_ffmpeg_writes(tiny_clip, run_ffmpeg, pix_fmt: str, size: tup
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le", "gray", "yuv422p12le"])
 @pytest.mark.parametrize("full_range", [False, True])
-def test_ffmpeg_reads_what_we_write(run_ffmpeg, tmp_path: Path, pix_fmt: str, full_range: bool) -> None:  # type: ignore[no-untyped-def]
+def test_ffmpeg_reads_what_we_write(run_ffmpeg: RunFFmpeg, tmp_path: Path, pix_fmt: str, full_range: bool) -> None:
     fmt = VideoFormat(7, 5, fps=Fraction(24000, 1001), full_range=full_range).with_pix_fmt(pix_fmt)
     samples = np.random.default_rng(0).integers(0, fmt.peak, fmt.samples_per_frame)
     frame = Frame.from_planes(fmt, [samples])
@@ -67,7 +73,7 @@ def test_ffmpeg_reads_what_we_write(run_ffmpeg, tmp_path: Path, pix_fmt: str, fu
 @pytest.mark.parametrize(
     ("location", "siting"), [("left", "left"), ("center", "centre"), ("topleft", "topleft"), ("unspecified", "centre")]
 )
-def test_chroma_siting_of_ffmpegs_tags(run_ffmpeg, tmp_path: Path, location: str, siting: str) -> None:  # type: ignore[no-untyped-def]
+def test_chroma_siting_of_ffmpegs_tags(run_ffmpeg: RunFFmpeg, tmp_path: Path, location: str, siting: str) -> None:
     path = tmp_path / "clip.y4m"
     chain = f"format=yuv420p,setparams=chroma_location={location}"
     run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=16x16", "-frames:v", "1", "-vf", chain, path)
@@ -75,12 +81,12 @@ def test_chroma_siting_of_ffmpegs_tags(run_ffmpeg, tmp_path: Path, location: str
 
 
 @pytest.mark.parametrize("siting", ["left", "centre", "topleft"])
-def test_siting_is_written(siting) -> None:  # type: ignore[no-untyped-def]
+def test_siting_is_written(siting: Siting) -> None:
     fmt = VideoFormat(4, 2, siting=siting)
     assert header_of(y4m.header_line(fmt)).format == fmt
 
 
-def test_full_range_is_read(tiny_clip) -> None:  # type: ignore[no-untyped-def]
+def test_full_range_is_read(tiny_clip: TinyClip) -> None:
     assert open_sequence(tiny_clip(full_range=True)).format.full_range
 
 
