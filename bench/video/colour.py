@@ -6,7 +6,7 @@ for chroma at 8 bit, scaled by powers of two above.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def _rgb_to_yuv(fmt: VideoFormat) -> npt.NDArray[np.float64]:
     return np.hstack([inverse, offset[:, None]])
 
 
-@cache
+@lru_cache(maxsize=2)  # as large as two frames each
 def _upsampling_maps(fmt: VideoFormat) -> tuple[Float, Float]:
     """Chroma coordinates of every luma sample."""
     sub_x, sub_y = CHROMA_SUBSAMPLING[fmt.chroma]
