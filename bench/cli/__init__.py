@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
 from bench import __version__
 from bench.cli import compare, doctor, fetch, ls, measure, report, run, validate
+from bench.cli.options import print_json
 from bench.errors import VcbenchError
 
 EXIT_REGRESSION = 1
@@ -44,26 +47,45 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        outcome = vcbench.main(args=arguments, prog_name="vcbench", standalone_mode=False)
-    except click.exceptions.Abort:
-        return _say("interrupted; what is finished is stored, the same command goes on from there", EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        return _say("interrupted; what is finished is stored, the same command goes on from there", EXIT_INTERRUPTED)
+        return _command(given)
+    except (BrokenPipeError, SystemExit):  # click turns a closed pipe into SystemExit
+        _drop_output()
+        return EXIT_INTERRUPTED
+
+
+def _command(given: list[str]) -> int:
+    try:
+        outcome = vcbench.main(args=given, prog_name="vcbench", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        message = "interrupted; what is finished is stored, the same command goes on from there"
+        return _end(given, error, message, EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
-        return EXIT_USAGE
+        return _end(given, error, error.format_message(), EXIT_USAGE, told=True)
     except VcbenchError as error:
-        return _say(f"error: {error}", EXIT_USAGE)
+        return _end(given, error, str(error), EXIT_USAGE)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing is left to say
-        return EXIT_INTERRUPTED
-    except Exception:
+        raise
+    except Exception as error:
         traceback.print_exc()
-        return _say("this is a fault of vcbench; please report it with the lines above", EXIT_INTERNAL)
+        message = f"{type(error).__name__}: {error}; this is a fault of vcbench: please report it with the lines above"
+        return _end(given, error, message, EXIT_INTERNAL)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _say(message: str, status: int) -> int:
-    click.echo(f"vcbench: {message}", err=True)
+def _end(given: list[str], error: BaseException, message: str, status: int, *, told: bool = False) -> int:
+    """Say what ended a command: a line for people, and an object on standard output where JSON is wanted."""
+    if not told:
+        prefix = "" if status == EXIT_INTERRUPTED else "error: "
+        click.echo(f"vcbench: {prefix}{message}", err=True)
+    if "--json" in given:
+        print_json({"error": {"type": type(error).__name__, "message": message, "exit_code": status}})
     return status
+
+
+def _drop_output() -> None:
+    """The reader of our output has gone: what is still buffered goes nowhere, or the interpreter would complain."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

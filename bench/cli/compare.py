@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from bench.analysis.compare import Comparison
 
 
-@click.command("compare")
+@click.command("compare", short_help="BD-rate of codecs against an anchor, and speed.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
-@click.option("--anchor", help="Codec compared with; with two folders, of the first.")
-@click.option("--test", help="Codec compared; with two folders, of the second. Default: every other, or the same one.")
+@click.option("--anchor", help="Codec compared with; of the first of two folders. Default there: all they share.")
+@click.option("--test", help="Codec compared; of the second of two folders. Default: every other, or there the same.")
 @click.option(
     "--metric", "metrics", type=CommaList(), default=("psnr_y",), help="One metric or several.", show_default=True
 )
 @click.option("--dataset", help="Only this dataset.")
-@click.option("--method", type=click.Choice(["pchip", "akima", "cubic"]), default="pchip", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(["pchip", "akima", "cubic"]),
+    default="pchip",
+    show_default=True,
+    help="Interpolation of the RD curves.",
+)
 @click.option(
     "--convention",
     type=click.Choice(["per-sequence", "mean-curve"]),
@@ -31,20 +37,30 @@ if TYPE_CHECKING:
     show_default=True,
     help="Mean of the sequences' BD-rates, or BD-rate of the mean curves.",
 )
-@click.option("--rate", "rate_axis", type=click.Choice(["bpp", "kbps"]), default="bpp", show_default=True)
+@click.option(
+    "--rate",
+    "rate_axis",
+    type=click.Choice(["bpp", "kbps"]),
+    default="bpp",
+    show_default=True,
+    help="Rate in bits per pixel or kilobits a second.",
+)
 @click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
 @as_json
 def command(**options: Any) -> int:
     """BD-rate with its confidence interval, per sequence, and speed.
+
+    With --json: one object where --anchor, --test and one metric are named, or --anchor and one metric with two
+    folders; otherwise a list of such objects.
 
     \b
     Examples:
       vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y
       vcbench compare results/before results/after --anchor x265 --metric psnr_y,vmaf
     """
-    frame, pairs = _pairs(options["folders"], options["anchor"], options["test"])
+    frame, pairs, problems = _pairs(options["folders"], options["anchor"], options["test"])
     if options["dataset"]:
-        frame = frame[frame["dataset"] == options["dataset"]]
+        frame = _only(frame, options["dataset"])
     comparisons = [
         compare_metric(
             frame,
@@ -59,13 +75,27 @@ def command(**options: Any) -> int:
         for anchor, test in pairs
         for metric in options["metrics"]
     ]
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
     if options["json_output"]:
         objects = [comparison.to_dict() for comparison in comparisons]
-        print_json(objects[0] if len(objects) == 1 else objects)
+        for item in objects:
+            item["warnings"] += [f"left out: {problem}" for problem in problems]
+        named = options["anchor"] and (options["test"] or len(options["folders"]) > 1) and len(options["metrics"]) == 1
+        print_json(objects[0] if named else objects)
     else:
         for comparison in comparisons:
             _print(comparison)
     return 0
+
+
+def _only(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    from bench.errors import UnknownNameError
+
+    known = set(frame["dataset"])
+    if dataset not in known:
+        raise UnknownNameError("dataset of these results", dataset, known)
+    return frame[frame["dataset"] == dataset]
 
 
 def compare_metric(frame: pd.DataFrame, anchor: str, test: str, metric: str, **settings: Any) -> Comparison:
@@ -88,15 +118,21 @@ def compare_metric(frame: pd.DataFrame, anchor: str, test: str, metric: str, **s
 
 def _pairs(
     folders: tuple[Path, ...], anchor: str | None, test: str | None
-) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """The table to compare in, and the (anchor, test) pairs of codec names in it."""
+) -> tuple[pd.DataFrame, list[tuple[str, str]], list[str]]:
+    """The table to compare in, the (anchor, test) pairs of codec names in it, and what could not be read."""
     import pandas as pd
 
     from bench.errors import UnknownNameError, UsageError
     from bench.results import load
 
+    if len(folders) > 2:
+        raise UsageError("compare takes one result folder or two")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError(f"{folders[0]} is given twice; give it once and name --anchor and --test")
+    results = [load(folder) for folder in folders]
+    problems = [problem for result in results for problem in result.problems]
     if len(folders) == 1:
-        frame = load(folders[0]).to_pandas()
+        frame = results[0].to_pandas()
         codecs = sorted(frame["codec"].unique())
         if anchor is None:
             raise UsageError("compare needs --anchor CODEC (or two result folders)")
@@ -106,25 +142,31 @@ def _pairs(
         tests = [test] if test else [codec for codec in codecs if codec != anchor]
         if not tests:
             raise UsageError(f"{folders[0]}: {anchor} is the only codec there; nothing to compare with it")
-        return frame, [(anchor, name) for name in tests]
-    if len(folders) != 2:
-        raise UsageError("compare takes one result folder or two")
-    before, after = (load(folder).to_pandas() for folder in folders)
+        return frame, [(anchor, name) for name in tests], problems
+    before, after = (result.to_pandas() for result in results)
     names = [anchor] if anchor else sorted(set(before["codec"]) & set(after["codec"]))
     if not names:
         raise UsageError(f"{folders[0]} and {folders[1]} have no codec in common; name --anchor and --test")
-    labels = [f"{folders[0]}:", f"{folders[1]}:"]
+    labels = _labels(folders)
     before["codec"] = labels[0] + before["codec"]
     after["codec"] = labels[1] + after["codec"]
     pairs = [(labels[0] + name, labels[1] + (test or name)) for name in names]
     frame = pd.concat([before, after], ignore_index=True)
     for name in (codec for pair in pairs for codec in pair):
         if name not in set(frame["codec"]):
-            raise UnknownNameError("codec", name, sorted(set(frame["codec"])))
-    return frame, pairs
+            raise UnknownNameError("codec", name, set(frame["codec"]))
+    return frame, pairs, problems
+
+
+def _labels(folders: tuple[Path, ...]) -> list[str]:
+    """What is put before the codecs of each folder: its own name, or its whole path where the names are equal."""
+    names = [folder.resolve().name for folder in folders]
+    return [f"{name}:" for name in (names if len(set(names)) == len(names) else map(str, folders))]
 
 
 def _print(comparison: Comparison) -> None:
+    from bench.analysis.bd import Cause
+
     overall, quality = comparison.bd_rate, comparison.bd_metric
     rows = []
     for result in comparison.per_sequence:
@@ -138,7 +180,8 @@ def _print(comparison: Comparison) -> None:
     rows.append(
         [
             f"all ({overall.sequences_used}/{overall.sequences_total})",
-            *_cells(overall.value, overall.overlap, overall.reason),
+            # the sequences' own reasons stand in the rows above
+            *_cells(overall.value, overall.overlap, "" if overall.cause is Cause.NO_SEQUENCE else overall.reason),
         ]
     )
     title = f"BD-rate of {comparison.test} against {comparison.anchor}, {comparison.metric}"

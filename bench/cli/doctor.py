@@ -10,18 +10,18 @@ import click
 from bench.cli.options import as_json, print_json, search_path
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Say what works on this machine.")
 @search_path
 @as_json
 def command(paths: tuple[Any, ...], json_output: bool) -> int:
-    """Check FFmpeg, every codec, metric and dataset, the cache and the result folder.
+    """Check FFmpeg, the cache, every codec, metric and dataset, and say how to get what is missing.
 
     \b
     Example:
       vcbench doctor
     """
     from bench.catalog import Catalog
-    from bench.cli.ls import _codec, _dataset, _metrics
+    from bench.cli.ls import _codec, _dataset, _metrics, brief_reason
 
     catalog = Catalog(paths)
     groups = {
@@ -37,7 +37,7 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
             click.echo(f"{title}:")
             for row in rows:
                 mark = "ok " if row["available"] else "-- "
-                detail = row.get("detail") or (row["reason"] if not row["available"] else row.get("title", ""))
+                detail = row.get("detail") or (row.get("title", "") if row["available"] else brief_reason(row))
                 click.echo(f"  {mark} {row['name']}: {detail}")
     return 0 if all(row["available"] for row in groups["machine"]) else 4
 

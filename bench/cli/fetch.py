@@ -11,7 +11,7 @@ import click
 from bench.cli.options import CommaList, as_json, print_json, search_path
 
 
-@click.command("fetch")
+@click.command("fetch", short_help="Download datasets, verified.")
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--sequences", type=CommaList(), help="Only these sequences or subsets.")
 @click.option(

@@ -7,16 +7,18 @@ from typing import Any
 
 import click
 
-from bench.cli.options import as_json, print_json, print_table, search_path
+from bench.cli.options import as_json, counted, existing, print_json, print_table, search_path
 
 
-@click.command("ls")
+@click.command("ls", short_help="List codecs, datasets, metrics or results.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results"]))
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, type=existing(folder=True))
 @search_path
 @as_json
 def command(kind: str, folders: tuple[Path, ...], paths: tuple[Path, ...], json_output: bool) -> int:
     """List what there is, whether it works on this machine, and what to do where it does not.
+
+    FOLDERS are result sets; by default those in the folder results/ of the working directory.
 
     \b
     Examples:
@@ -24,7 +26,10 @@ def command(kind: str, folders: tuple[Path, ...], paths: tuple[Path, ...], json_
       vcbench ls results results/*
     """
     from bench.catalog import Catalog
+    from bench.errors import UsageError
 
+    if folders and kind != "results":
+        raise UsageError(f"ls {kind} takes no folder; --path names a folder with cards and manifests of your own")
     catalog = Catalog(paths)
     if kind == "codecs":
         rows = [_codec(catalog, name) for name in catalog.files("codecs")]
@@ -33,7 +38,9 @@ def command(kind: str, folders: tuple[Path, ...], paths: tuple[Path, ...], json_
     elif kind == "metrics":
         rows = _metrics()
     else:
-        rows = [_result_set(folder) for folder in folders or sorted(Path("results").glob("*"))]
+        rows = [
+            _result_set(folder) for folder in folders or sorted(path.parent for path in Path("results").glob("*/cells"))
+        ]
     if json_output:
         print_json(rows)
     else:
@@ -46,16 +53,26 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
         "codecs": ("name", "title", "rate_points", "configurations", "available"),
         "datasets": ("name", "title", "sequences", "available"),
         "metrics": ("name", "title", "direction", "unit", "available"),
-        "results": ("folder", "cells", "codecs", "sequences", "metrics", "available"),
+        "results": ("folder", "ok", "failed", "skipped", "codecs", "sequences", "metrics", "readable"),
     }[kind]
     lines = []
     for row in rows:
         shown = {
             key: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in row.items()
         }
-        shown["available"] = "yes" if row["available"] else f"no: {row['reason']}"
+        shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row)}"
         lines.append([shown.get(column, "") for column in columns])
-    print_table(f"{len(rows)} {kind}", columns, lines)
+    title = "result set" if kind == "results" else kind.removesuffix("s")
+    print_table(counted(len(rows), title), [column.replace("_", " ") for column in columns], lines)
+
+
+def brief_reason(row: dict[str, Any]) -> str:
+    """Why something is not available, in a line; the whole reason is in the JSON."""
+    if row.get("problems"):
+        return f"{counted(len(row['problems']), 'file')} cannot be read; vcbench validate {row['folder']} names them"
+    if row.get("download"):
+        return f"{row['here']} of {row['sequences']} here; vcbench fetch {row['name']}"
+    return str(row["reason"]).splitlines()[0]
 
 
 def _codec(catalog: Any, name: str) -> dict[str, Any]:
@@ -146,7 +163,7 @@ def _result_set(folder: Path) -> dict[str, Any]:
     try:
         results = load(folder)
     except VcbenchError as error:
-        return {"folder": str(folder), "cells": 0, "available": False, "reason": str(error)}
+        return {"folder": str(folder), "cells": 0, "available": False, "reason": str(error), "problems": []}
     counts = {status: sum(cell.status == status for cell in results.cells) for status in ("ok", "failed", "skipped")}
     return {
         "folder": str(folder),
@@ -157,4 +174,5 @@ def _result_set(folder: Path) -> dict[str, Any]:
         "metrics": results.metrics,
         "available": not results.problems,
         "reason": "; ".join(results.problems) or None,
+        "problems": results.problems,
     }

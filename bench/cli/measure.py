@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.options import CommaList, as_json, print_json, print_table
 
+if TYPE_CHECKING:
+    from bench.metrics.base import Measurement
 
-@click.command("measure")
+
+@click.command("measure", short_help="Score video files against their source.")
 @click.argument("reference", type=click.Path(exists=True, path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -23,37 +26,60 @@ from bench.cli.options import CommaList, as_json, print_json, print_table
 def command(reference: Path, files: tuple[Path, ...], metrics: tuple[str, ...], json_output: bool, **given: Any) -> int:
     """Measure files that exist already: any container FFmpeg reads, paired with REFERENCE frame by frame.
 
-    Frame count, size and format must be equal. The rate is not judged here: that takes ``vcbench run``.
+    Frame count, size and format must be equal; a file that differs has the reason instead of values, and the exit code
+    is 6. The rate is not judged here: that takes vcbench run.
 
     \b
     Example:
       vcbench measure source.y4m encoded.mkv encoded.hevc --metrics psnr_y,vmaf
     """
     from bench.engine.run import resolve_metrics
-    from bench.engine.score import score
 
     input_format = {key: value for key, value in given.items() if value is not None}
     names = resolve_metrics(metrics)
-    scores = {str(path): score(reference, path, names, input_format=input_format) for path in files}
+    rows = [_score(reference, path, names, input_format) for path in files]
     if json_output:
-        print_json(
-            {
-                path: {
-                    item.metric: {"value": _finite(item.value), "status": item.status, "reason": item.reason}
-                    for item in items
-                }
-                for path, items in scores.items()
-            }
-        )
+        print_json(rows)
     else:
-        rows = [
-            [path, item.metric, "" if item.value is None else f"{item.value:.4f}", item.reason or ""]
-            for path, items in scores.items()
-            for item in items
-        ]
-        print_table(f"against {reference}", ["file", "metric", "value", "reason"], rows, right=(2,))
-    return 0
+        lines = [line for row in rows for line in _lines(row)]
+        print_table(f"against {reference}", ["file", "frames", "metric", "value", "reason"], lines, right=(1, 3))
+    return 0 if all(row["status"] == "ok" for row in rows) else 6
 
 
-def _finite(value: float | None) -> float | str | None:
-    return str(value) if value is not None and value in (float("inf"), float("-inf")) else value
+def _score(reference: Path, path: Path, names: tuple[str, ...], input_format: dict[str, Any]) -> dict[str, Any]:
+    from bench.engine.score import score
+    from bench.errors import CellError, MediaError
+
+    row: dict[str, Any] = {"file": str(path), "status": "ok", "reason": None, "frames": None, "measurements": {}}
+    try:
+        found = score(reference, path, names, input_format=input_format)
+    except (CellError, MediaError) as error:
+        return {**row, "status": "failed", "reason": str(error)}
+    failed = [item.metric for item in found if item.status == "failed"]
+    return {
+        **row,
+        "status": "failed" if failed else "ok",
+        "reason": f"not measured: {', '.join(failed)}" if failed else None,
+        "frames": max(len(item.frames) for item in found) or None,
+        "measurements": {item.metric: _brief(item) for item in found},
+    }
+
+
+def _brief(item: Measurement) -> dict[str, Any]:
+    return {"value": item.value, "status": item.status, "reason": item.reason, "pooled": dict(item.pooled)}
+
+
+def _lines(row: dict[str, Any]) -> list[list[str]]:
+    if not row["measurements"]:
+        return [[row["file"], "", "", row["status"], row["reason"]]]
+    frames = "" if row["frames"] is None else str(row["frames"])
+    return [
+        [row["file"], frames, name, _shown(item["value"], item["status"]), item["reason"] or ""]
+        for name, item in row["measurements"].items()
+    ]
+
+
+def _shown(value: float | None, status: str) -> str:
+    if value is None:
+        return status
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.4g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -47,6 +48,9 @@ class ManyFilesCommand(click.Command):
         for argument in args:
             if argument == self.greedy:
                 taking = True
+            elif argument.startswith(f"{self.greedy}="):
+                taking = True
+                spread.append(argument)
             elif taking and not argument.startswith("-"):
                 spread += [self.greedy, argument]
             else:
@@ -79,8 +83,23 @@ def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_json(value: Any) -> None:
-    """Print strict JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print strict JSON; infinite numbers are the strings "Infinity" and "-Infinity", as in result files."""
+    click.echo(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 cell", "2 cells"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:

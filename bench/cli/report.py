@@ -9,7 +9,7 @@ import click
 from bench.cli.options import CommaList, as_json, existing, print_json
 
 
-@click.command("report")
+@click.command("report", short_help="Write figures, tables and a page.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Folder of the report; default report/ in the first."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, ManyFilesCommand, NumberList, as_json, print_json, print_table, search_path
+from bench.cli.options import (
+    CommaList,
+    ManyFilesCommand,
+    NumberList,
+    as_json,
+    counted,
+    print_json,
+    print_table,
+    search_path,
+)
 
 if TYPE_CHECKING:
     from bench.engine.plan import Plan
     from bench.engine.run import Progress
+    from bench.engine.store import Store
     from bench.results import CellResult
 
 
-@click.command("run", cls=ManyFilesCommand)
+@click.command("run", cls=ManyFilesCommand, short_help="Run codecs over clips, measure, store.")
 @click.option("--codecs", type=CommaList(), required=True, help="Codecs by name, name@configuration, or card file.")
 @click.option("--datasets", type=CommaList(), default=(), help="Datasets by name (vcbench ls datasets).")
 @click.option("--sequences", type=CommaList(), default=(), help="Only these sequences or subsets of the datasets.")
@@ -29,7 +40,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE...",
     type=click.Path(exists=True, path_type=Path),
-    help="Clips: y4m, raw yuv, folders of PNG pictures, anything FFmpeg reads.",
+    help="Clips: y4m, raw yuv, folders of PNG pictures, anything FFmpeg reads; takes every word up to the next option.",
 )
 @click.option("--size", help="Size of raw yuv input, such as 352x288.")
 @click.option(
@@ -42,7 +53,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Result folder; default results/NAME-OF-THE-DATASET.")
+@click.option("--out", type=click.Path(path_type=Path), help="Result folder; default results/DATASET or results/input.")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Cells side by side; default one for each CPU.")
 @click.option(
     "--backend",
@@ -74,19 +85,20 @@ def command(**options: Any) -> int:
     """
     from bench.engine.workers import start_workers
 
+    _check_combination(options)
     jobs = 1 if options["timing"] else options["jobs"] or cpu_count()
     if not options["dry_run"]:
         start_workers(jobs, options["backend"])
 
     from bench.engine.run import RunOptions, plan, run
-    from bench.engine.store import Store
+    from bench.engine.store import Store, check_writable
 
     input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
     out: Path = options["out"] or Path("results") / ("-".join(options["datasets"]) or "input")
     settings = RunOptions(
         codecs=options["codecs"],
         datasets=options["datasets"],
-        inputs=options["inputs"],
+        inputs=tuple(dict.fromkeys(options["inputs"])),
         input_format=input_format,
         sequences=options["sequences"],
         metrics=options["metrics"],
@@ -98,12 +110,13 @@ def command(**options: Any) -> int:
     )
     if options["dry_run"]:
         planned = plan(settings)
-        return _show_plan(planned, out, json_output=options["json_output"])
-    store = Store.create(out)
+        return _show_plan(planned, out, timing=options["timing"], json_output=options["json_output"])
+    check_writable(out)
     planned = plan(settings)
     if not planned.cells:
         click.echo("nothing to do: the plan has no cells", err=True)
-        return 5
+        return _conclude([], [], out, None, json_output=options["json_output"])
+    store = Store.create(out)
     with _reporter() as reporter:
         results = run(
             planned,
@@ -116,7 +129,18 @@ def command(**options: Any) -> int:
             progress=reporter,
         )
     page = _report(store.root) if options["report"] else None
-    return _conclude(results, out, page, json_output=options["json_output"])
+    return _conclude(results, store.problems, out, page, json_output=options["json_output"])
+
+
+def _check_combination(options: dict[str, Any]) -> None:
+    """Refuse options that would have no effect: whoever gave them expects one."""
+    from bench.errors import UsageError
+
+    given = [f"--{name.replace('_', '-')}" for name in ("size", "pix_fmt", "fps", "start") if options[name]]
+    if given and not options["inputs"]:
+        raise UsageError(f"{', '.join(given)}: only for clips given by --input; manifests say it for datasets")
+    if options["sequences"] and not options["datasets"]:
+        raise UsageError("--sequences chooses among the sequences of --datasets, and none is given")
 
 
 def cpu_count() -> int:
@@ -124,8 +148,7 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _show_plan(planned: Plan, out: Path, *, json_output: bool) -> int:
-    from bench.engine.cell import is_done
+def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> int:
     from bench.engine.store import Store
 
     stored = Store(out.resolve())
@@ -137,7 +160,7 @@ def _show_plan(planned: Plan, out: Path, *, json_output: bool) -> int:
             "sequence": cell.sequence.name,
             "frames": cell.sequence.frames,
             "cell": cell.name,
-            "measured": is_done(stored.read(cell.name), planned.metrics, "shared"),
+            **_state(stored, cell.name, planned, timing=timing),
         }
         for cell in planned.cells
     ]
@@ -151,12 +174,24 @@ def _show_plan(planned: Plan, out: Path, *, json_output: bool) -> int:
                 f"{row['rate']:g}",
                 row["sequence"],
                 str(row["frames"]),
-                "measured" if row["measured"] else "to do",
+                row["problem"] or ("measured" if row["measured"] else "to do"),
             ]
             for row in rows
         ]
-        print_table(f"{len(rows)} cells for {out}, metrics {', '.join(planned.metrics)}", header, lines, right=(1, 3))
+        title = f"{counted(len(rows), 'cell')} for {out}, metrics {', '.join(planned.metrics)}"
+        print_table(title, header, lines, right=(1, 3))
     return 0 if rows else 5
+
+
+def _state(stored: Store, name: str, planned: Plan, *, timing: bool) -> dict[str, Any]:
+    from bench.engine.cell import is_done
+    from bench.errors import StoreError
+
+    try:
+        known = stored.look(name)
+    except StoreError as error:
+        return {"measured": False, "problem": str(error)}
+    return {"measured": is_done(known, planned.metrics, "alone" if timing else "shared"), "problem": None}
 
 
 def _report(folder: Path) -> Path:
@@ -166,7 +201,9 @@ def _report(folder: Path) -> Path:
     return build_report(load(folder), folder / "report")
 
 
-def _conclude(results: list[CellResult], out: Path, page: Path | None, *, json_output: bool) -> int:
+def _conclude(
+    results: list[CellResult], problems: list[str], out: Path, page: Path | None, *, json_output: bool
+) -> int:
     counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
     unmeasured = [
         (result.name, name, measured.reason)
@@ -184,21 +221,26 @@ def _conclude(results: list[CellResult], out: Path, page: Path | None, *, json_o
                 "failed_measurements": [
                     dict(zip(("cell", "metric", "reason"), item, strict=True)) for item in unmeasured
                 ],
+                "set_aside": problems,
                 "report": str(page) if page else None,
             }
         )
     else:
+        for problem in problems:
+            click.echo(problem, err=True)
         for result in results:
             if result.status != "ok":
                 click.echo(f"{result.status}: {result.name}: {result.reason}: {result.message}", err=True)
         for cell, metric, reason in unmeasured:
             click.echo(f"not measured: {cell}: {metric}: {reason}", err=True)
         parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
-        click.echo(f"{len(results)} cells in {out}: {', '.join(parts)}")
+        click.echo(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
         if page:
             click.echo(f"report: {page}")
-        else:
-            click.echo(f"next: vcbench report {out}")
+        elif results:
+            click.echo(f"next: vcbench report {shlex.quote(str(out))}")
+    if not results:
+        return 5
     return 6 if counts["failed"] or unmeasured else 0
 
 
@@ -228,7 +270,7 @@ class PlainReporter(AbstractContextManager["PlainReporter"]):
     def __call__(self, progress: Progress) -> None:
         if progress.result is None:
             already = f", {progress.done} measured already" if progress.done else ""
-            click.echo(f"{progress.total} cells{already}", err=True)
+            click.echo(f"{counted(progress.total, 'cell')}{already}", err=True)
         else:
             click.echo(f"[{progress.done}/{progress.total}] {_describe(progress.result)}", err=True)
 

@@ -10,7 +10,7 @@ import click
 from bench.cli.options import as_json, print_json, search_path
 
 
-@click.command("validate")
+@click.command("validate", short_help="Check cards, manifests and result sets.")
 @click.argument("targets", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", type=click.Choice(["codecs", "datasets", "results"]), help="Print the JSON Schema instead.")
 @search_path
@@ -87,7 +87,7 @@ def _check(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _check_results(folder: Path) -> list[str]:
-    """Problems of a result set: unreadable files, bitstreams that are missing or changed."""
+    """Problems of a result set: files that are unreadable, missing or changed since."""
     from bench.engine.store import Store
     from bench.results import load
 
@@ -98,5 +98,9 @@ def _check_results(folder: Path) -> list[str]:
         if cell.bitstream is not None and not store.bitstream_is_whole(cell.bitstream):
             problems.append(
                 f"{cell.name}: bitstreams/{cell.bitstream.file} is missing or not the file that was measured"
+            )
+        if cell.measurements and not store.frames_path(cell.name).is_file():
+            problems.append(
+                f"{cell.name}: frames/{cell.name}.parquet is missing; delete cells/{cell.name}.json to measure it again"
             )
     return problems
