@@ -151,19 +151,35 @@ class ExternalCodec(BaseCodec):
     def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
         """Command that writes the frames of a bitstream; ``coded`` is what they are expected to be."""
 
+    def encode_commands(
+        self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path
+    ) -> tuple[Command, ...]:
+        """Commands to run one after the other, each given the frames: more than one for an encoder in passes."""
+        return (self.encode_command(source, coded, rate, bitstream),)
+
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         """Run the encoder on a sequence, fed frame by frame. Raises EncodeError or TimeLimitError."""
         transform = self.transform(source.format)
-        folder = bitstream.parent
-        command = self.encode_command(source, transform.coded, rate, bitstream)
+        bitstream = bitstream.resolve()
+        commands = self.encode_commands(source, transform.coded, rate, bitstream)
+        usages = [self._encode_once(command, source, transform, bitstream.parent) for command in commands]
+        usage = Usage(
+            wall_s=sum(usage.wall_s for usage in usages),
+            cpu_s=sum(usage.cpu_s for usage in usages),
+            peak_rss_bytes=max(usage.peak_rss_bytes for usage in usages),
+        )
+        return EncodeInfo(usage, tuple(command.argv for command in commands))
+
+    def _encode_once(self, command: Command, source: Sequence, transform: CodingTransform, folder: Path) -> Usage:
         frames = map(transform.forward, source.read())
         try:
             if command.through == "file":
                 assert command.file is not None
                 with command.file.open("wb") as stream:
                     write_frames(stream, transform.coded, frames, command.frames_as)
-            with Process(
-                command.argv,
+            with _started(
+                command,
+                EncodeError,
                 cwd=folder,
                 stdin="pipe" if command.through == "pipe" else "null",
                 time_limit=self.time_limit,
@@ -172,15 +188,12 @@ class ExternalCodec(BaseCodec):
                     # an encoder that stops reading has failed; finish() says how
                     with suppress(BrokenPipeError):
                         write_frames(encoder.stdin, transform.coded, frames, command.frames_as)
-                usage = encoder.finish()
+                return encoder.finish()
         except ProcessError as error:
             raise _cell_error(error, EncodeError) from None
-        except FileNotFoundError as error:
-            raise EncodeError("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
         finally:
             if command.file is not None:
                 command.file.unlink(missing_ok=True)
-        return EncodeInfo(usage, (command.argv,))
 
     def open_decoder(self, bitstream: Path, coded: VideoFormat) -> RunningDecoder:
         """Start decoding; frames come one at a time, the usage when they have ended."""
@@ -203,8 +216,9 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
         command = self.command
         piped = command.through == "pipe"
         try:
-            self._process = Process(
-                command.argv,
+            self._process = _started(
+                command,
+                DecodeError,
                 cwd=self._folder,
                 stdout="pipe" if piped else "null",
                 time_limit=self._time_limit,
@@ -220,8 +234,6 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
                     yield from self._parse(stream)
         except ProcessError as error:
             raise _cell_error(error, DecodeError) from None
-        except FileNotFoundError as error:
-            raise DecodeError("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
 
     def _parse(self, stream: BinaryIO) -> Iterator[Frame]:
         name = f"output of {Path(self.command.argv[0]).name}"
@@ -242,6 +254,13 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
     ) -> None:
         if self._process is not None:
             self._process.__exit__(kind, error, trace)
+
+
+def _started(command: Command, kind: type[EncodeError] | type[DecodeError], **settings: Any) -> Process:
+    try:
+        return Process(command.argv, **settings)
+    except OSError as error:  # not there, not executable, of another machine
+        raise kind("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
 
 
 def _cell_error(

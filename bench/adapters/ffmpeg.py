@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from bench import ffmpeg
 from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
@@ -14,18 +16,23 @@ from bench.errors import UnavailableError
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence
 
+# A card sets up an encoder; it does not choose files that FFmpeg reads or writes.
+Option = Annotated[str, StringConstraints(pattern=r"^[^/\\]*$")]
+_STATISTICS = "first-pass"
+
 
 class FFmpegSettings(Settings):
     """The ``settings`` table of a card with adapter = "ffmpeg"."""
 
     encoder: str = Field(pattern=r"^[a-z0-9_-]+$", description="FFmpeg's name of the encoder, such as libx265")
-    arguments: tuple[str, ...] = Field(description="encoder options, with {rate}, {intra_period} ...")
+    arguments: tuple[Option, ...] = Field(description="encoder options, with {rate}, {intra_period} ...; no paths")
+    passes: Literal[1, 2] = 1
     muxer: str = Field(pattern=r"^[a-z0-9_]+$", description="elementary-stream muxer, such as hevc")
     demuxer: str = Field(pattern=r"^[a-z0-9_]+$", description="demuxer that reads it back")
     decoder: str | None = Field(
         default=None, pattern=r"^[a-z0-9_-]+$", description="decoder, where not FFmpeg's default"
     )
-    decoder_arguments: tuple[str, ...] = ("-threads", "1")
+    decoder_arguments: tuple[Option, ...] = ("-threads", "1")
 
 
 class FFmpegCodec(ExternalCodec):
@@ -46,6 +53,17 @@ class FFmpegCodec(ExternalCodec):
     def tool(self) -> dict[str, str]:
         return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
 
+    def encode_commands(
+        self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path
+    ) -> tuple[Command, ...]:
+        last = self.encode_command(source, coded, rate, bitstream)
+        if self.settings.passes == 1:
+            return (last,)
+        output = last.argv.index("-f", last.argv.index("-c:v"))
+        first = (*last.argv[:output], "-pass", "1", "-passlogfile", _STATISTICS, "-f", "null", "-")
+        second = (*last.argv[:output], "-pass", "2", "-passlogfile", _STATISTICS, *last.argv[output:])
+        return (replace(last, argv=first), replace(last, argv=second))
+
     def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
         settings = self.settings
         values = placeholders(coded, source.frames, rate)
@@ -65,7 +83,10 @@ class FFmpegCodec(ExternalCodec):
             *ffmpeg.base_command(), *ffmpeg.PROTOCOLS, *settings.decoder_arguments,
             *(["-c:v", settings.decoder] if settings.decoder else []),
             "-noautorotate", "-f", settings.demuxer, "-i", f"file:{bitstream.name}", "-map", "0:v:0",
-            "-fps_mode", "passthrough", "-noautoscale", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
+            "-fps_mode", "passthrough", "-noautoscale",
+            # FFmpeg's H.264 decoder dresses a grey picture up as 4:2:0
+            *(["-vf", "extractplanes=y"] if coded.chroma == "gray" else []),
+            "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
         ]  # fmt: skip
         return Command(tuple(argv), frames_as="y4m", through="pipe")
 
