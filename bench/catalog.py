@@ -23,6 +23,17 @@ Kind = Literal["codecs", "datasets"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Number = int | Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _inside(path: str) -> str:
+    parts = path.replace("\\", "/").split("/")
+    if not path or ".." in parts or parts[0] == "" or ":" in parts[0]:
+        raise ValueError(f"{path!r} must lie below its folder: no absolute path, no '..'")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_inside)]
 
 
 class Model(BaseModel):
@@ -41,11 +52,11 @@ class Rates(Model):
     """The rate control: one number, its default values in ascending order of the parameter, and its range."""
 
     parameter: Name = Field(description="what the number is: qp, crf, quality, index, kbps")
-    values: Annotated[tuple[int | float, ...], AfterValidator(_distinct)] = Field(
+    values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(
         min_length=1, description="default rate points"
     )
-    minimum: int | float
-    maximum: int | float
+    minimum: Number
+    maximum: Number
     integer: bool = True
 
     @model_validator(mode="after")
@@ -80,19 +91,28 @@ class Input(Model):
 class Weights(Model):
     """A weight file of a learned codec."""
 
-    file: str
+    file: InnerPath
     sha256: Digest
     url: str | None = None
 
 
 class Configuration(Model):
-    """What one named configuration of a card changes."""
+    """What one named configuration of a card changes; in ``settings``, tables are changed key by key."""
 
     title: str | None = None
     gop: str | None = None
     rates: Rates | None = None
     input: Input | None = None
     settings: dict[str, Any] = {}
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Settings with some changed: a table key by key, anything else as a whole."""
+    merged = {**base}
+    for key, value in change.items():
+        known = merged.get(key)
+        merged[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
 
 
 class Card(Model):
@@ -135,7 +155,7 @@ class Card(Model):
             update={
                 **changed,
                 "name": f"{self.name}@{configuration}",
-                "settings": {**self.settings, **change.settings},
+                "settings": _merged(self.settings, change.settings),
                 "configurations": {},
             }
         )
@@ -184,6 +204,11 @@ def load_card(path: Path) -> Card:
         card = Card.model_validate(read_toml(path, CardError))
     except ValidationError as error:
         raise CardError(f"{path}:\n  {explain(error)}") from None
+    try:
+        for configuration in (None, *card.configurations):
+            card.configured(configuration).digest()
+    except (TypeError, ValueError) as problem:
+        raise CardError(f"{path}: settings: {problem}; write numbers, texts, lists and tables") from None
     if card.name != path.stem:
         raise CardError(f"{path}: name: is {card.name!r}; name the file {card.name}.toml, or the card {path.stem!r}")
     return card
@@ -213,7 +238,7 @@ class Catalog:
         found: dict[str, Path] = {}
         for folder in self.folders(kind):
             for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
-                if folder.name == kind or marker in path.read_bytes():
+                if path.is_file() and (folder.name == kind or marker in path.read_bytes()):
                     found.setdefault(path.stem, path)
         return dict(sorted(found.items()))
 

@@ -41,7 +41,7 @@ def adapter_class(name: str, *, folder: Path | None = None, trust: bool = False)
         raise UnknownNameError("adapter", name, [*BUILTIN, *plugins])
     try:
         return _checked(plugins[name].load(), name)
-    except Exception as error:  # a plug-in may raise anything; only its own codecs must suffer
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything; only its own codecs must suffer
         raise UnavailableError(f"plug-in adapter {name!r} cannot be imported: {error!r}") from error
 
 
@@ -84,7 +84,8 @@ def _from_file(name: str, folder: Path | None, trust: bool) -> type[BaseCodec]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # as for plug-ins
+    except (Exception, SystemExit) as error:  # as for plug-ins
+        del sys.modules[spec.name]
         raise UnavailableError(f"{path} cannot be imported: {error!r}") from error
     if not hasattr(module, attribute):
         raise CardError(f"adapter {name!r}: {path} has no class {attribute}")
@@ -117,7 +118,7 @@ def metric_class(name: str) -> type[Metric]:
         raise UnknownNameError("metric", name, [*BUILTIN_METRICS, *plugins])
     try:
         return _checked_metric(plugins[name].load(), name)
-    except Exception as error:  # as for adapters
+    except (Exception, SystemExit) as error:  # as for adapters
         raise UnavailableError(f"plug-in metric {name!r} cannot be imported: {error!r}") from error
 
 

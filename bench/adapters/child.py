@@ -48,8 +48,9 @@ class ChildCodec(ExternalCodec):
             "rate": [rate.parameter, rate.value],
             "bitstream": str(bitstream),
         }
-        argv = self._argv("encode", task, bitstream.with_name("encode.json"))
-        return Command(argv, frames_as="raw", through="none")
+        told = bitstream.with_name("encode.json")
+        # the file of a command is gone when it has ended: a decoder that looks around finds no path of the source
+        return Command(self._argv("encode", task, told), frames_as="raw", through="none", file=told)
 
     def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
         # beside the decode folder, so that the decoder finds the bitstream alone in it

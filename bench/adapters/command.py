@@ -8,25 +8,30 @@ import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from bench import process
 from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
 from bench.adapters.ffmpeg import check_version
+from bench.catalog import InnerPath
 from bench.digests import file_digest
 from bench.errors import UnavailableError
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence
+
+_ANY_VERSION = r"(\d+\.\d+[\w.-]*)"
 
 
 class Located(Settings):
     """A file the card needs: named by an environment variable, else under the tool's folder, else on PATH."""
 
     env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="environment variable that names the file")
-    paths: tuple[str, ...] = Field(default=(), description="where it lies below the folder that root_env names")
-    names: tuple[str, ...] = Field(default=(), description="program names looked up on PATH")
+    paths: tuple[InnerPath, ...] = Field(default=(), description="where it lies below the folder that root_env names")
+    names: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")], ...] = Field(
+        default=(), description="program names looked up on PATH"
+    )
 
 
 class Program(Located):
@@ -38,7 +43,9 @@ class Program(Located):
 
     arguments: tuple[str, ...]
     version_arguments: tuple[str, ...] = ()
-    version_pattern: str = Field(default=r"(\d+\.\d+[\w.-]*)", description="group 1 of it in what the program prints")
+    version_pattern: str | None = Field(
+        default=None, description="group 1 of it in what the program prints; a program that prints none is refused"
+    )
 
 
 class CommandSettings(Settings):
@@ -64,8 +71,9 @@ class CommandCodec(ExternalCodec):
     def check(self) -> None:
         for program in (self.settings.encoder, self.settings.decoder, *self.settings.files.values()):
             self._locate(program)
+        version = self._version
         if self.card.tool_version is not None:
-            check_version(self.settings.encoder.names[0], self._version, self.card.tool_version)
+            check_version(self._locate(self.settings.encoder).name, version, self.card.tool_version)
 
     def tool(self) -> dict[str, str]:
         used = {"encoder": self.settings.encoder, "decoder": self.settings.decoder, **self.settings.files}
@@ -98,12 +106,27 @@ class CommandCodec(ExternalCodec):
 
     @cached_property
     def _version(self) -> str:
-        program = self.settings.encoder
-        out, err, _ = process.run([str(self._locate(program)), *program.version_arguments])
-        match = re.search(program.version_pattern, out.decode("utf-8", "replace") + err)
+        encoder = self.settings.encoder
+        program = self._locate(encoder)
+        try:
+            out, err, _ = process.run([str(program), *encoder.version_arguments])
+        except (OSError, process.ProcessError) as error:
+            raise UnavailableError(f"{program} cannot be asked for its version: {error}") from None
+        match = re.search(encoder.version_pattern or _ANY_VERSION, out.decode("utf-8", "replace") + err)
+        if match is None and encoder.version_pattern is not None:
+            raise UnavailableError(
+                f"{program} is another program than card {self.card.name} means: it does not print "
+                f"{encoder.version_pattern!r}; set {encoder.env} to the right one. {self.settings.get}"
+            )
         return match.group(1) if match else "not stated by the program"
 
     def _locate(self, located: Located) -> Path:
+        path = self._found(located)
+        if isinstance(located, Program) and not os.access(path, os.X_OK):
+            raise UnavailableError(f"{path} is not executable; set {located.env} to a program, or chmod +x it")
+        return path
+
+    def _found(self, located: Located) -> Path:
         named = os.environ.get(located.env)
         if named:
             found = shutil.which(named) or (named if Path(named).is_file() else None)
