@@ -131,10 +131,8 @@ def main() -> None:
             print(f"{size}, {FRAMES[size]} frames, x265 at QP {', '.join(map(str, QPS))}, median of {arguments.runs}")
             for name, values in times.items():
                 ratios = [value / loop for value, loop in zip(values, times["loop"], strict=True)]
-                spread = f"{min(values):.2f} to {max(values):.2f}"
-                print(
-                    f"  {name:12} {statistics.median(values):8.2f} s ({spread})  {statistics.median(ratios):6.3f} x loop"
-                )
+                median, spread = statistics.median(values), f"{min(values):.2f} to {max(values):.2f}"
+                print(f"  {name:12} {median:8.2f} s ({spread})  {statistics.median(ratios):6.3f} x loop")
             jobs = [two / one for two, one in zip(times["vcbench -j2"], times["vcbench -j1"], strict=True)]
             print(f"  -j2 / -j1    {statistics.median(jobs):.3f}")
             if arguments.compressai:
