@@ -285,10 +285,10 @@ def _read_column(path: Path, name: str) -> Any:
 def load(*folders: str | Path) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
-    Raises StoreError for a folder that is no result set.
+    A cell that several of the folders have is taken from the first. Raises StoreError for a folder without results.
     """
     paths = tuple(Path(folder) for folder in folders)
-    cells: dict[str, CellResult] = {}
+    cells: dict[tuple[str, str], CellResult] = {}
     problems: list[str] = []
     for folder in paths:
         if not (folder / "cells").is_dir():
@@ -303,5 +303,6 @@ def load(*folders: str | Path) -> ResultSet:
             except OSError as error:
                 problems.append(f"{path}: cannot be read: {error.strerror or error}")
             else:
-                cells.setdefault(cell.key, cell)
+                # one clip under two names is one key and two cells
+                cells.setdefault((cell.key, cell.name), cell)
     return ResultSet(paths, list(cells.values()), problems)

@@ -128,7 +128,7 @@ def command(**options: Any) -> int:
             command=["vcbench", *sys.argv[1:]],
             progress=reporter,
         )
-    page = _report(store.root) if options["report"] else None
+    page = _report(out) if options["report"] else None
     return _conclude(results, store.problems, out, page, json_output=options["json_output"])
 
 
