@@ -1,0 +1,165 @@
+"""What every command has in common: help with an example, strict JSON, exit codes, plain and drawn output."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import vcbench as group
+
+COMMANDS = sorted(group.commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(name: str) -> None:
+    shown = CliRunner().invoke(group, [name, "--help"])
+    assert shown.exit_code == 0
+    assert "Example" in shown.output
+    assert f"  vcbench {name}" in shown.output or f" vcbench {name} " in shown.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name: str) -> None:
+    options = [item for item in group.commands[name].params if isinstance(item, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+    assert "json_output" in {option.name for option in options}
+
+
+def test_help_names_every_command_in_a_whole_sentence() -> None:
+    shown = CliRunner().invoke(group, ["--help"]).output
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+    assert "..." not in shown.partition("Commands:")[2]
+    assert all(f"{code} " in shown for code in range(7))
+
+
+def test_every_command_prints_strict_json_and_nothing_else(vcbench, measured: Path, clips: list[Path]) -> None:
+    calls = {
+        "run": ["--codecs", "x264,x265", "--input", *clips, "--metrics", "psnr_y,ssim", "--out", measured],
+        "report": [measured, "--out", measured.parent / "report"],
+        "compare": [measured, "--anchor", "x265", "--test", "x264"],
+        "measure": [clips[0], clips[0], "--metrics", "psnr_y"],
+        "ls": ["results", measured],
+        "validate": [measured],
+        "fetch": ["quickstart", "--sequences", "cat"],
+        "doctor": [],
+    }
+    assert sorted(calls) == COMMANDS
+    for name, arguments in calls.items():
+        done = vcbench(name, *arguments, "--json")
+        assert done.code == 0, (name, done.err)
+        assert isinstance(done.json, dict | list), name
+
+
+def test_an_error_is_json_too_and_a_line_for_people(vcbench, clips: list[Path]) -> None:
+    done = vcbench("run", "--codecs", "x2644", "--input", clips[0], "--json")
+    assert done.code == 4
+    assert done.json["error"]["type"] == "UnknownNameError"
+    assert done.json["error"]["exit_code"] == 4
+    assert "did you mean x264" in done.json["error"]["message"]
+    assert done.err.startswith("vcbench: error: unknown codec 'x2644'; did you mean x264")
+
+
+def test_a_wrong_option_is_json_too(vcbench) -> None:
+    done = vcbench("ls", "codecs", "--bogus", "--json")
+    assert done.code == 4
+    assert "--bogus" in done.json["error"]["message"]
+    assert "--bogus" in done.err
+
+
+def test_without_json_an_error_leaves_standard_output_empty(vcbench) -> None:
+    done = vcbench("compare", "nowhere", "--anchor", "x265")
+    assert (done.code, done.out) == (4, "")
+    assert "nowhere" in done.err
+
+
+@pytest.fixture
+def failing_commands():
+    """Commands that raise what a fault of our own, and Ctrl-C, would raise."""
+
+    def fault() -> None:
+        raise ZeroDivisionError("on purpose")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    added = [click.Command("fault", callback=fault), click.Command("interrupt", callback=interrupt)]
+    for command in added:
+        group.add_command(command)
+    yield
+    for command in added:
+        del group.commands[str(command.name)]
+
+
+def test_a_fault_of_ours_exits_with_3_and_asks_for_a_report(vcbench, failing_commands) -> None:
+    done = vcbench("fault")
+    assert done.code == 3
+    assert "Traceback" in done.err
+    assert "please report it" in done.err
+
+
+def test_ctrl_c_exits_with_2(vcbench, failing_commands) -> None:
+    done = vcbench("interrupt")
+    assert done.code == 2
+    assert "the same command goes on from there" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("arguments", [("ls", "codecs"), ("ls", "datasets", "--json"), ("doctor",)])
+def test_a_reader_that_went_away_is_no_regression(arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.cli", *arguments],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == 2
+    assert done.stderr == ""
+
+
+def on_a_terminal(*arguments: object) -> str:
+    """What a command shows on a terminal of 100 columns."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
+    command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+    shown = b""
+    with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environment) as process:
+        os.close(slave)
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # Linux says so when the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        process.wait()
+    os.close(master)
+    return shown.decode()
+
+
+def test_tables_are_drawn_on_a_terminal_and_plain_elsewhere(vcbench) -> None:
+    drawn, plain = on_a_terminal("ls", "metrics"), vcbench("ls", "metrics").out
+    assert "─" in drawn and "psnr_y" in drawn
+    assert "─" not in plain and "\x1b" not in plain and "psnr_y" in plain
+
+
+def test_a_run_shows_a_bar_on_a_terminal_and_lines_elsewhere(vcbench, tmp_path: Path, clips: list[Path]) -> None:
+    arguments = ["run", "--codecs", "x264", "--input", clips[0], "--frames", 2, "--metrics", "psnr_y", "--jobs", 1]
+    shown = on_a_terminal(*arguments, "--out", tmp_path / "a")
+    assert "4/4" in shown and "━" in shown
+    plain = vcbench(*arguments, "--out", tmp_path / "b")
+    assert [line.split()[0] for line in plain.err.splitlines()] == ["4", "[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert plain.out.splitlines()[0] == f"4 cells in {tmp_path / 'b'}: 4 ok"
