@@ -1,0 +1,324 @@
+"""The commands that read: compare, measure, ls, validate, fetch, doctor, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.catalog import Catalog
+from bench.registry import metric_names
+
+
+@pytest.fixture
+def copied(tmp_path: Path, measured: Path) -> Path:
+    """A copy of the result set, to be damaged."""
+    return Path(shutil.copytree(measured, tmp_path / "copied"))
+
+
+def test_compare_prints_the_contracts_object(vcbench, measured: Path) -> None:
+    done = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json")
+    assert done.code == 0
+    overall = done.json["bd_rate"]
+    assert {"value", "status", "reason", "overlap", "method", "ci_low", "ci_high"} <= set(overall)
+    assert (overall["status"], overall["method"], overall["sequences_total"]) == ("ok", "pchip", 3)
+    assert overall["ci_low"] < overall["value"] < overall["ci_high"]
+    table = bench.load(measured).to_pandas().query("metric == 'psnr_y'")
+    values = []
+    for item in done.json["per_sequence"]:
+        curves = [
+            table[(table["codec"] == codec) & (table["sequence"] == item["sequence"])] for codec in ("x265", "x264")
+        ]
+        expected = bench.bd_rate(curves[0]["bpp"], curves[0]["value"], curves[1]["bpp"], curves[1]["value"])
+        assert item["bd_rate"]["value"] == pytest.approx(expected.value)
+        assert item["bd_rate"]["overlap"] == pytest.approx(expected.overlap)
+        values.append(expected.value)
+    assert overall["value"] == pytest.approx(sum(values) / 3)
+
+
+def test_compare_prints_a_list_unless_one_comparison_is_named(vcbench, measured: Path) -> None:
+    named = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "ssim", "--json").json
+    assert (named["anchor"], named["test"], named["metric"]) == ("x265", "x264", "ssim")
+    every = vcbench("compare", measured, "--anchor", "x265", "--json").json
+    assert [item["test"] for item in every] == ["x264"]
+    both = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y,ssim", "--json").json
+    assert [item["metric"] for item in both] == ["psnr_y", "ssim"]
+    assert both[1] == named
+
+
+def test_compare_in_words(vcbench, measured: Path) -> None:
+    said = vcbench("compare", measured, "--anchor", "x265", "--test", "x264").out
+    assert said.startswith("BD-rate of x264 against x265, psnr_y\n")
+    assert "all (3/3)" in said
+    assert "95 % interval" in said and "pchip, per-sequence convention" in said
+    assert "encode time" in said and "decode time" in said
+
+
+def test_compare_passes_its_settings_on(vcbench, measured: Path) -> None:
+    arguments = ["compare", measured, "--anchor", "x265", "--test", "x264", "--json"]
+    overall = vcbench(*arguments, "--method", "akima", "--convention", "mean-curve", "--rate", "kbps", "--hull").json[
+        "bd_rate"
+    ]
+    assert overall["convention"] == "mean-curve"
+    assert overall["method"].startswith("akima") and "hull" in overall["method"]
+
+
+def test_two_result_sets_are_told_apart_by_their_folders(vcbench, measured: Path, copied: Path) -> None:
+    done = vcbench("compare", measured, copied, "--anchor", "x265", "--json")
+    assert (done.json["anchor"], done.json["test"]) == ("measured:x265", "copied:x265")
+    assert done.json["bd_rate"]["value"] == pytest.approx(0, abs=1e-9)
+    pairs = vcbench("compare", measured, copied, "--json").json
+    assert [pair["test"] for pair in pairs] == ["copied:x264", "copied:x265"]
+    crossed = vcbench("compare", measured, copied, "--anchor", "x265", "--test", "x264", "--json").json
+    alone = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--json").json
+    assert crossed["bd_rate"]["value"] == pytest.approx(alone["bd_rate"]["value"])
+
+
+def test_two_folders_of_one_name_are_told_apart_by_their_paths(vcbench, tmp_path: Path, measured: Path) -> None:
+    twin = Path(shutil.copytree(measured, tmp_path / "measured"))
+    done = vcbench("compare", measured, twin, "--anchor", "x265", "--json")
+    assert (done.json["anchor"], done.json["test"]) == (f"{measured}:x265", f"{twin}:x265")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "needs --anchor"),
+        (["--anchor", "x266"], "did you mean x265, x264?"),
+        (["--anchor", "x265", "--test", "vvenc"], "unknown codec in"),
+        (["--anchor", "x265", "--metric", "vmaf"], "unknown metric 'vmaf'; there are: psnr_y, ssim"),
+        (["--anchor", "x265", "--metric", "psnr"], "unknown metric 'psnr'"),
+        (["--anchor", "x265", "--dataset", "uvg"], "unknown dataset of these results 'uvg'; there are: input"),
+        (["SAME", "--anchor", "x265"], "is given twice"),
+        (["SAME", "SAME"], "one result folder or two"),
+    ],
+)
+def test_compare_refuses(vcbench, measured: Path, arguments: list[str], says: str) -> None:
+    done = vcbench("compare", measured, *[measured if argument == "SAME" else argument for argument in arguments])
+    assert done.code == 4
+    assert says in done.err
+
+
+def test_a_folder_that_is_no_result_set_is_named(vcbench, tmp_path: Path) -> None:
+    for command in (["compare", tmp_path, "--anchor", "x265"], ["report", tmp_path]):
+        done = vcbench(*command)
+        assert done.code == 4
+        assert f"{tmp_path}: is no result set" in done.err
+
+
+def test_what_cannot_be_read_is_told_by_every_reader(vcbench, copied: Path) -> None:
+    torn = next((copied / "cells").glob("x264_22_*.json"))
+    torn.write_text('{"schema_version": 1, "value": NaN}')
+    compared = vcbench("compare", copied, "--anchor", "x265", "--test", "x264", "--json")
+    assert str(torn) in compared.err
+    assert any(str(torn) in warning for warning in compared.json["warnings"])
+    reported = vcbench("report", copied, "--json")
+    assert [str(torn) in problem for problem in reported.json["problems"]] == [True]
+    assert str(torn) in vcbench("report", copied).err
+    (listed,) = vcbench("ls", "results", copied, "--json").json
+    assert (listed["available"], listed["ok"]) == (False, 23)
+    assert str(torn) in listed["reason"]
+    assert f"1 file cannot be read; vcbench validate {copied}" in vcbench("ls", "results", copied).out
+    validated = vcbench("validate", copied)
+    assert validated.code == 4
+    assert str(torn) in validated.out
+
+
+def test_an_undefined_comparison_says_why_once_a_sequence(vcbench, tmp_path: Path, clips: list[Path]) -> None:
+    bench.run(["x264", "x265"], inputs=clips[0], rates=[22, 37], metrics=["psnr_y"], out=tmp_path / "set")
+    arguments = ["compare", tmp_path / "set", "--anchor", "x265", "--test", "x264"]
+    overall = vcbench(*arguments, "--json").json["bd_rate"]
+    assert (overall["value"], overall["status"]) == (None, "undefined")
+    assert "2 points" in overall["reason"]
+    assert vcbench(*arguments).out.count("2 points") == 1
+
+
+def test_measure_counts_frames_and_keeps_infinity_in_strict_json(vcbench, clips: list[Path]) -> None:
+    done = vcbench("measure", clips[0], clips[0], "--metrics", "psnr_y,ssim,ms_ssim", "--json")
+    assert done.code == 0
+    (row,) = done.json
+    assert (row["file"], row["status"], row["frames"]) == (str(clips[0]), "ok", 9)
+    assert row["measurements"]["psnr_y"]["value"] == "Infinity"
+    assert row["measurements"]["psnr_y"]["pooled"]["mean_capped"] == pytest.approx(99.9)
+    assert row["measurements"]["ssim"]["value"] == pytest.approx(1)
+    assert row["measurements"]["ms_ssim"]["status"] == "undefined"
+    said = vcbench("measure", clips[0], clips[0], "--metrics", "psnr_y,ssim,ms_ssim").out
+    assert "inf" in said and "1.0000" in said and "undefined" in said
+
+
+def test_measure_gives_the_values_of_the_run(vcbench, measured: Path, clips: list[Path]) -> None:
+    for cell in bench.load(measured).cells[:4]:
+        source = next(clip for clip in clips if clip.stem == cell.sequence.name)
+        stream = measured / "bitstreams" / cell.bitstream.file
+        (row,) = vcbench("measure", source, stream, "--metrics", "psnr_y,ssim", "--json").json
+        for name, stored in cell.measurements.items():
+            assert row["measurements"][name]["value"] == stored.value
+
+
+def test_a_file_that_does_not_fit_is_named_and_the_others_are_measured(vcbench, clips: list[Path]) -> None:
+    done = vcbench("measure", clips[0], clips[1], clips[0], "--metrics", "psnr_y", "--json")
+    assert done.code == 6
+    bad, good = done.json
+    assert bad["status"] == "failed"
+    assert str(clips[1]) in bad["reason"] and "80x96, expected 96x80" in bad["reason"]
+    assert good["status"] == "ok"
+    assert "failed" in vcbench("measure", clips[0], clips[1], "--metrics", "psnr_y").out
+
+
+def test_ls_codecs_keeps_its_contract(vcbench) -> None:
+    rows = {row["name"]: row for row in vcbench("ls", "codecs", "--json").json}
+    assert {"x264", "x265", "x265-ldp-fast", "vvenc", "svt-av1", "libaom", "vp9"} <= set(rows)
+    for row in rows.values():
+        assert {"name", "adapter", "available", "reason", "rate_points"} <= set(row)
+        assert (row["reason"] is None) == row["available"]
+    assert rows["x264"]["available"]
+    assert (rows["x264"]["adapter"], rows["x264"]["rate_points"]) == ("ffmpeg", [22, 27, 32, 37])
+
+
+def test_a_codec_that_is_not_here_has_the_reason(vcbench, tmp_path: Path) -> None:
+    (tmp_path / "codecs").mkdir()
+    card = Catalog().find("codecs", "x264").read_text()
+    (tmp_path / "codecs" / "other.toml").write_text(
+        card.replace('name = "x264"', 'name = "other"').replace('"libx264"', '"libnowhere"')
+    )
+    (tmp_path / "codecs" / "wrong.toml").write_text('name = "wrong"\nadapter = "ffmpeg"\n')
+    rows = {row["name"]: row for row in vcbench("ls", "codecs", "--path", tmp_path, "--json").json}
+    assert not rows["other"]["available"] and "libnowhere" in rows["other"]["reason"]
+    assert not rows["wrong"]["available"] and "wrong.toml" in rows["wrong"]["reason"]
+    assert rows["x265"]["available"]
+    told = vcbench("doctor", "--path", tmp_path).out
+    assert "--  other: " in told and "libnowhere" in told
+
+
+def test_long_reasons_are_short_in_the_table_and_whole_in_json(vcbench) -> None:
+    table = vcbench("ls", "datasets").out
+    assert "no: 0 of 30 here; vcbench fetch mcl-jcv" in table
+    assert max(map(len, table.splitlines())) < 200
+    rows = {row["name"]: row for row in vcbench("ls", "datasets", "--json").json}
+    assert "https://" in rows["mcl-jcv"]["reason"]
+    assert rows["quickstart"]["available"]
+
+
+def test_ls_metrics_and_results(vcbench, measured: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [row["name"] for row in vcbench("ls", "metrics", "--json").json] == metric_names()
+    (row,) = vcbench("ls", "results", measured, "--json").json
+    assert (row["cells"], row["ok"], row["failed"], row["codecs"]) == (24, 24, 0, ["x264", "x265"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "notes.txt").write_text("no result set")
+    shutil.copytree(measured, tmp_path / "results" / "mine")
+    assert [row["folder"] for row in vcbench("ls", "results", "--json").json] == ["results/mine"]
+    assert vcbench("ls", "codecs", tmp_path).code == 4
+
+
+def test_validate_names_the_file_the_key_and_the_remedy(vcbench, tmp_path: Path) -> None:
+    assert vcbench("validate").code == 0
+    card = tmp_path / "mine.toml"
+    card.write_text(Catalog().find("codecs", "x264").read_text().replace('"x264"', '"mine"', 1) + "\nspeed = 3\n")
+    done = vcbench("validate", card, "--json")
+    assert done.code == 4
+    (row,) = done.json
+    assert (row["kind"], row["valid"]) == ("codecs", False)
+    assert str(card) in row["problems"][0] and "speed" in row["problems"][0] and "remove it" in row["problems"][0]
+
+
+@pytest.mark.parametrize("kind", ["codecs", "datasets", "results"])
+def test_schemas_are_printed(vcbench, kind: str) -> None:
+    schema = vcbench("validate", "--schema", kind).json
+    assert schema["type"] == "object"
+    assert schema["properties"]
+
+
+@pytest.mark.parametrize("target", ["gone.toml", "gone"])
+def test_validate_refuses_what_is_not_there(vcbench, target: str) -> None:
+    done = vcbench("validate", target)
+    assert done.code == 4
+    assert target in done.err
+
+
+def test_validate_finds_changed_and_missing_files(vcbench, copied: Path) -> None:
+    changed, missing, values = (cell for cell in bench.load(copied).cells[:3])
+    (copied / "bitstreams" / changed.bitstream.file).write_bytes(b"cut")
+    (copied / "bitstreams" / missing.bitstream.file).unlink()
+    (copied / "frames" / f"{values.name}.parquet").unlink()
+    done = vcbench("validate", copied, "--json")
+    assert done.code == 4
+    (row,) = done.json
+    assert [
+        cell.name in problem for cell, problem in zip((changed, missing, values), row["problems"], strict=True)
+    ] == [True] * 3
+
+
+def test_fetch_says_what_to_do_by_hand(vcbench) -> None:
+    done = vcbench("fetch", "hevc-b")
+    assert done.code == 4
+    assert "cannot be fetched" in done.err and "BasketballDrive_1920x1080_50.yuv" in done.err
+
+
+def test_fetch_makes_the_embedded_dataset(vcbench, tmp_path: Path) -> None:
+    (row,) = vcbench("fetch", "quickstart", "--sequences", "cat", "--to", tmp_path, "--json").json
+    assert row["sequence"] == "cat"
+    assert Path(row["path"]).is_file() and Path(row["path"]).is_relative_to(tmp_path)
+
+
+def test_doctor_fails_without_ffmpeg_and_says_what_to_do(vcbench) -> None:
+    assert vcbench("doctor").code == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "doctor", "--json"],
+        capture_output=True, text=True, check=False, env={**os.environ, "VCBENCH_FFMPEG": "/nowhere/ffmpeg"},
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    told = json.loads(done.stdout)
+    (row,) = (row for row in told["machine"] if row["name"] == "ffmpeg")
+    assert not row["available"]
+    assert "/nowhere/ffmpeg" in row["reason"]
+    assert not any(row["available"] for row in told["codecs"])
+
+
+def test_report_writes_where_it_is_told(vcbench, measured: Path, tmp_path: Path) -> None:
+    done = vcbench("report", measured, "-o", tmp_path / "page", "--anchor", "x264", "--metrics", "ssim", "--title", "T")
+    assert done.code == 0
+    assert done.out == f"report: {tmp_path / 'page' / 'index.html'}\n"
+    assert "<title>T" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    wrong = vcbench("report", measured, "-o", tmp_path / "other", "--anchor", "x266")
+    assert wrong.code == 4
+    assert "did you mean" in wrong.err
+
+
+def test_results_with_infinite_values_survive_every_reader(vcbench, tmp_path: Path, run_ffmpeg) -> None:
+    """Grey frames are coded without loss, the picture after them is not."""
+    clip = tmp_path / "half.y4m"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "color=gray:size=96x80:rate=25", "-f", "lavfi", "-i", "testsrc2=size=96x80:rate=25",
+        "-filter_complex", "[0]trim=end_frame=2,format=yuv420p[a];[1]trim=end_frame=3,format=yuv420p[b];[a][b]concat",
+        "-frames:v", 5, clip,
+    )  # fmt: skip
+    folder = tmp_path / "set"
+    arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y,psnr_yuv", "--jobs", 1]
+    ran = vcbench(*arguments, "--out", folder, "--report", "--json")
+    assert ran.code == 0, ran.err
+    results = bench.load(folder)
+    assert results.problems == []
+    table = results.to_pandas()
+    assert set(table["value"]) == {float("inf")}
+    assert table["value_capped"].between(30, 99.9).all()
+    for cell in (folder / "cells").glob("*.json"):
+        stored = json.loads(cell.read_text(), parse_constant=pytest.fail)
+        assert stored["measurements"]["psnr_y"]["value"] == "Infinity"
+    frames = results.frames("psnr_y")
+    assert (frames["value"] == float("inf")).groupby(frames["frame"]).all().tolist() == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    compared = vcbench("compare", folder, "--anchor", "x265", "--test", "x264", "--json")
+    assert compared.json["bd_rate"]["status"] == "ok"
+    assert any("lossless" in warning for warning in compared.json["warnings"])
