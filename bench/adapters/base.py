@@ -313,6 +313,7 @@ def placeholders(coded: VideoFormat, frames: int, rate: RatePoint) -> dict[str, 
         "pix_fmt": coded.pix_fmt,
         "bit_depth": coded.bit_depth,
         "chroma": "400" if coded.chroma == "gray" else coded.chroma,
+        "range": "full" if coded.full_range else "limited",
         "intra_period": 32 if coded.fps <= 31 else 64,
     }
 

@@ -1,0 +1,280 @@
+"""Every card we bring does what it says: formats, rates, GOP structure, the same bytes twice."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import ffmpeg
+from bench.adapters.base import RatePoint, copy_alone
+from bench.adapters.ffmpeg import FFmpegCodec
+from bench.catalog import Card, Catalog
+from bench.registry import build
+from bench.video.formats import VideoFormat
+from bench.video.frame import Frame
+from bench.video.sequence import Sequence, open_sequence
+
+TinyClip = Callable[..., Path]
+RunFFmpeg = Callable[..., bytes]
+
+OURS = Path(__file__).resolve().parents[1] / "codecs"
+FRAMES = 9
+
+
+def cards() -> Iterator[Card]:
+    """Every FFmpeg card beside the package, in each of its configurations."""
+    catalog = Catalog((OURS.parent,))
+    for path in sorted(OURS.glob("*.toml")):
+        card = catalog.card(str(path))
+        if card.adapter == "ffmpeg":
+            yield from (card.configured(configuration) for configuration in (None, *card.configurations))
+
+
+CARDS = {card.name: card for card in cards()}
+
+
+def codec_of(name: str) -> FFmpegCodec:
+    codec = build(CARDS[name])
+    assert isinstance(codec, FFmpegCodec)
+    return codec
+
+
+def pix_fmt(chroma: str, depth: int) -> str:
+    return VideoFormat(2, 2, chroma=chroma, bit_depth=depth).pix_fmt  # type: ignore[arg-type]
+
+
+def encode(codec: FFmpegCodec, sequence: Sequence, rate: float, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    bitstream = folder / f"bitstream.{codec.card.extension}"
+    codec.encode(sequence, RatePoint(codec.card.rates.parameter, rate), bitstream)
+    return bitstream
+
+
+def decode(codec: FFmpegCodec, bitstream: Path, source: VideoFormat) -> list[Frame]:
+    transform = codec.transform(source)
+    with codec.open_decoder(copy_alone(bitstream, bitstream.parent / "decode"), transform.coded) as decoder:
+        frames = list(decoder.frames())
+    for frame in frames:
+        got, coded = frame.format, transform.coded
+        assert (got.width, got.height, got.pix_fmt) == (coded.width, coded.height, coded.pix_fmt)
+        assert got.full_range == coded.full_range
+    return [transform.inverse(frame) for frame in frames]
+
+
+def psnr(sequence: Sequence, frames: list[Frame], plane: int) -> float:
+    errors = [
+        np.mean((source.planes[plane].astype(float) - frame.planes[plane]) ** 2)
+        for source, frame in zip(sequence.read(), frames, strict=True)
+    ]
+    return float(10 * np.log10(sequence.format.peak**2 / max(float(np.mean(errors)), 1e-3)))
+
+
+FORMATS = [
+    pytest.param(name, chroma, depth, size, id=f"{name} {pix_fmt(chroma, depth)} {size[0]}x{size[1]}")
+    for name, card in CARDS.items()
+    for chroma, depth in itertools.product(card.input.chroma, card.input.bit_depths)
+    for size in ((64, 64), (67, 45))
+    if size == (64, 64) or depth == 8
+]
+
+
+@pytest.mark.parametrize(("name", "chroma", "depth", "size"), FORMATS)
+def test_declared_formats_and_the_ends_of_the_rate_range(
+    tiny_clip: TinyClip, tmp_path: Path, name: str, chroma: str, depth: int, size: tuple[int, int]
+) -> None:
+    codec = codec_of(name)
+    # little noise: what the lowest QP has to code must fit
+    sequence = open_sequence(tiny_clip(*size, FRAMES, pix_fmt(chroma, depth), noise=3))
+    rates = codec.card.rates
+    sizes, qualities = [], []
+    for rate in (rates.minimum, rates.maximum):
+        bitstream = encode(codec, sequence, rate, tmp_path / str(rate))
+        frames = decode(codec, bitstream, sequence.format)
+        sizes.append(bitstream.stat().st_size)
+        qualities.append([psnr(sequence, frames, plane) for plane in range(len(frames[0].planes))])
+        assert len(frames) == FRAMES
+    assert sizes[0] > 4 * sizes[1] > 0
+    assert min(qualities[0]) > 38  # each plane: none is lost, shifted or of another range
+    assert all(fine > coarse for fine, coarse in zip(*qualities, strict=True))
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_bits_fall_from_rate_point_to_rate_point(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
+    codec = codec_of(name)
+    sequence = open_sequence(tiny_clip())
+    values = codec.card.rates.values
+    assert list(values) == sorted(values)
+    sizes = [encode(codec, sequence, rate, tmp_path / str(rate)).stat().st_size for rate in values]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_same_bytes_twice(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
+    codec = codec_of(name)
+    sequence = open_sequence(tiny_clip(64, 64, 20))
+    first, second = (
+        encode(codec, sequence, codec.card.rates.values[1], tmp_path / run).read_bytes() for run in ("first", "second")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_smallest_size(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
+    codec = codec_of(name)
+    side = codec.card.input.minimum_size
+    sequence = open_sequence(tiny_clip(side, side))
+    bitstream = encode(codec, sequence, codec.card.rates.values[-1], tmp_path)
+    assert len(decode(codec, bitstream, sequence.format)) == FRAMES
+
+
+FULL_RANGE = [
+    pytest.param(name, chroma, depth, id=f"{name} {pix_fmt(chroma, depth)}")
+    for name, card in CARDS.items()
+    for chroma, depth in itertools.product(card.input.chroma, card.input.bit_depths)
+    if "@" not in name and depth in (8, 10)
+]
+
+
+@pytest.mark.parametrize(("name", "chroma", "depth"), FULL_RANGE)
+def test_full_range_is_neither_stretched_nor_forgotten(
+    tiny_clip: TinyClip, tmp_path: Path, name: str, chroma: str, depth: int
+) -> None:
+    codec = codec_of(name)
+    sequence = open_sequence(tiny_clip(pix_fmt=pix_fmt(chroma, depth), noise=3, full_range=True))
+    assert sequence.format.full_range
+    frames = decode(codec, encode(codec, sequence, codec.card.rates.minimum, tmp_path), sequence.format)
+    for plane in range(len(frames[0].planes)):
+        means = [
+            np.mean([frame.planes[plane].mean() for frame in given]) / sequence.format.peak
+            for given in (list(sequence.read()), frames)
+        ]
+        assert means[1] == pytest.approx(means[0], abs=0.003)  # a change of range moves these by 0.03 and more
+        assert psnr(sequence, frames, plane) > 38
+
+
+def packets(codec: FFmpegCodec, sequence: Sequence, folder: Path) -> list[tuple[int, bool]]:
+    """(frame number, is a random access point) of each packet in the order of coding, as the encoder gives them."""
+    coded = codec.transform(sequence.format).coded
+    rate = RatePoint(codec.card.rates.parameter, codec.card.rates.values[1])
+    out = b""
+    for command in codec.encode_commands(sequence, coded, rate, folder / "bitstream"):
+        argv = list(command.argv)
+        if argv[-1] != "-":  # not the first of two passes
+            argv[len(argv) - argv[::-1].index("-f") - 1 :] = ["-f", "framecrc", "pipe:1"]
+        frames = map(codec.transform(sequence.format).forward, sequence.read())
+        data = b"".join(frame.data.tobytes() for frame in frames)
+        done = subprocess.run(argv, input=data, cwd=folder, capture_output=True, check=True)
+        out = done.stdout
+    rows = [line.split(b",") for line in out.splitlines() if line.startswith(b"0,")]
+    times = sorted(int(row[2]) for row in rows)
+    return [(times.index(int(row[2])), not any(b"F=" in field for field in row)) for row in rows]
+
+
+def picture_types(bitstream: Path, codec: FFmpegCodec) -> str:
+    argv = [ffmpeg.executable(), "-hide_banner", "-nostdin", "-f", codec.settings.demuxer, "-i", str(bitstream)]
+    argv += ["-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return "".join(re.findall(r" type:(\S)", done.stderr))
+
+
+def hidden_frames(run_ffmpeg: RunFFmpeg, bitstream: Path, codec: FFmpegCodec) -> int:
+    """Coded frames that are not shown when they come: alternate references."""
+    split = {"obu": "av1_frame_split", "ivf": "vp9_superframe_split"}[codec.settings.muxer]
+    listing = run_ffmpeg(
+        "-f", codec.settings.demuxer, "-i", bitstream, "-c", "copy", "-bsf:v", split, "-f", "framecrc", "-"
+    )  # fmt: skip
+    return sum(line.startswith(b"0,") for line in listing.splitlines()) - 70
+
+
+I_EVERY_32 = [0, 32, 64]
+STRUCTURES = {
+    "x264": (I_EVERY_32, True, "IPB"),
+    "x264@low-delay": ([0], False, "IP"),
+    "x265": (I_EVERY_32, True, "IPB"),
+    "x265@low-delay": ([0], False, "IP"),
+    "x265-ldp-fast": ([0, 12, 24, 36, 48, 60], False, "IP"),
+    "x265-ldp-fast@gop10": ([0, 10, 20, 30, 40, 50, 60], False, "IP"),
+    "vvenc": (I_EVERY_32, True, "IB"),
+    "vvenc@medium": (I_EVERY_32, True, "IB"),
+    "vvenc@low-delay": ([0], False, "IB"),
+    "svt-av1": (I_EVERY_32, True, "IP"),
+    "svt-av1@low-delay": ([0], False, "IP"),
+    "libaom": (I_EVERY_32, True, "IP"),
+    "libaom@low-delay": ([0], False, "IP"),
+    "vp9": (I_EVERY_32, True, "IP"),
+    "vp9@low-delay": ([0], False, "IP"),
+}
+
+
+def test_every_card_has_its_structure_stated_here() -> None:
+    assert set(STRUCTURES) == set(CARDS)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_gop_structure_is_the_one_described(
+    tiny_clip: TinyClip, run_ffmpeg: RunFFmpeg, tmp_path: Path, name: str
+) -> None:
+    intra, reordering, types = STRUCTURES[name]
+    codec = codec_of(name)
+    sequence = open_sequence(tiny_clip(64, 64, 70))
+    coded = packets(codec, sequence, tmp_path)
+    assert sorted(number for number, is_key in coded if is_key) == intra
+    bitstream = encode(codec, sequence, codec.card.rates.values[1], tmp_path)
+    found = picture_types(bitstream, codec)
+    assert set(found) <= set(types)
+    assert [index for index, kind in enumerate(found) if kind == "I"] == intra
+    order = [number for number, _ in coded]
+    if codec.settings.muxer in {"obu", "ivf"}:  # these reorder by frames that are coded early and not shown
+        assert (hidden_frames(run_ffmpeg, bitstream, codec) > 0) == reordering
+    else:
+        assert (order != sorted(order)) == reordering
+    assert ("random access" in codec.card.gop) == reordering
+    assert ("low delay" in codec.card.gop) != reordering
+
+
+@pytest.mark.parametrize("name", [name for name in CARDS if STRUCTURES.get(name, ([],))[0] == I_EVERY_32])
+def test_intra_period_is_64_above_30_frames_a_second(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
+    codec = codec_of(name)
+    coded = packets(codec, open_sequence(tiny_clip(64, 64, 70, rate="60")), tmp_path)
+    assert sorted(number for number, is_key in coded if is_key) == [0, 64]
+
+
+def test_open_gop_of_x265_is_open(tiny_clip: TinyClip, tmp_path: Path) -> None:
+    assert "open GOP" in CARDS["x265"].gop
+    order = [number for number, _ in packets(codec_of("x265"), open_sequence(tiny_clip(64, 64, 70)), tmp_path)]
+    assert order.index(32) < order.index(31)
+
+
+def test_closed_gop_of_x264_is_closed(tiny_clip: TinyClip, tmp_path: Path) -> None:
+    assert "closed GOP" in CARDS["x264"].gop
+    order = [number for number, _ in packets(codec_of("x264"), open_sequence(tiny_clip(64, 64, 70)), tmp_path)]
+    assert all(order.index(32) > order.index(number) for number in range(32))
+
+
+@pytest.mark.parametrize("name", ["vp9", "vp9@low-delay"])
+def test_low_delay_of_vp9_is_another_encode(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
+    other = {"vp9": "vp9@low-delay", "vp9@low-delay": "vp9"}[name]
+    sequence = open_sequence(tiny_clip(64, 64, 21))
+    ours, theirs = (encode(codec_of(card), sequence, 32, tmp_path / card).read_bytes() for card in (name, other))
+    assert ours != theirs
+
+
+def test_perceptual_adaptation_of_vvenc_is_off() -> None:
+    for name, card in CARDS.items():
+        if name.startswith("vvenc"):
+            arguments = card.settings["arguments"]
+            assert arguments[arguments.index("-qpa") + 1] == "0"
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_encoders_use_one_thread(name: str) -> None:
+    # their number of threads changes bitstreams, and cells run side by side
+    text = " ".join(CARDS[name].settings["arguments"])
+    assert re.search(r"-threads 1\b|pools=1:frame-threads=1|lp=1\b", text)
