@@ -1,0 +1,249 @@
+"""The store: names, whole files under final names, damaged files set aside, two processes at once."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.engine.store import Store, check_writable, is_disk_full, safe_name
+from bench.errors import StoreError
+from bench.results import BitstreamRecord, CellResult, NewerSchemaError
+
+
+def result(name: str = "c_1_s_0", *, message: str = "") -> CellResult:
+    """A failed cell's result, the least there is."""
+    return CellResult.model_validate(
+        {
+            "name": name, "key": "0" * 64, "status": "failed", "reason": "timeout", "message": message,
+            "codec": {"name": "c", "title": "C", "kind": "classical", "rate_kind": "bitstream", "card": {}, "tool": {}},
+            "rate": {"parameter": "qp", "value": 1},
+            "sequence": {
+                "name": "s", "dataset": "d", "file": "s.y4m", "sha256": "0" * 64, "start": 0, "frames": 1, "width": 2,
+                "height": 2, "fps": "25", "pix_fmt": "yuv420p", "matrix": "bt709", "full_range": False,
+                "siting": "left", "conversion": None,
+            },
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "set")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["../../etc/passwd", "/etc/passwd", "-rf", "--out", ".hidden", "..", "", "a/b\\c", "x\n\ty", "täglich", "片段",
+     "a b;c|d&e$(f)`g`", "'\"<&>", "x" * 500, "é" * 500, "\x00", "con:", "*?"],
+)  # fmt: skip
+def test_any_text_becomes_one_plain_file_name(hostile: str, tmp_path: Path) -> None:
+    name = safe_name(hostile)
+    assert 0 < len(name) <= 80
+    assert name.isascii()
+    assert not name.startswith(("-", "."))
+    assert not set(name) & set("/\\ \n\t\x00;|&$`'\"<>*?:()")
+    (tmp_path / name).touch()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    for name in ("x265@low-delay", "foreman_352x288", "22.5", "a+b"):
+        assert safe_name(name) == name
+
+
+def test_a_folder_is_made_and_opened_again(tmp_path: Path) -> None:
+    first = Store.create(tmp_path / "deep" / "set")
+    first.write(result())
+    assert Store.create(tmp_path / "deep" / "set").read("c_1_s_0") == result()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for refuse in (Store.create, check_writable):
+        for target in (tmp_path / "file", tmp_path / "file" / "set"):
+            with pytest.raises(StoreError, match=rf"{target}: results cannot be written here .*choose another --out"):
+                refuse(target)
+
+
+def test_the_check_for_writing_leaves_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "deep" / "set")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(StoreError, match="Permission denied"):
+        check_writable(tmp_path / "set")
+    tmp_path.chmod(0o755)
+
+
+def test_a_cell_that_was_never_stored_is_none(store: Store) -> None:
+    assert store.read("c_1_s_0") is None
+    assert store.look("c_1_s_0") is None
+    assert store.problems == []
+
+
+def test_what_is_written_is_strict_json_and_read_back(store: Store) -> None:
+    written = result(message='quotes "\n\u2028 and é')
+    store.write(written)
+    text = store.cell_path(written.name).read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)["schema_version"] == 1
+    assert store.read(written.name) == written
+    assert files(store.root) == ["cells/c_1_s_0.json"]
+
+
+def test_looking_at_a_damaged_file_leaves_it(store: Store) -> None:
+    store.cell_path("c_1_s_0").write_text("{")
+    with pytest.raises(StoreError, match=r"c_1_s_0\.json: is not strict JSON"):
+        store.look("c_1_s_0")
+    assert files(store.root) == ["cells/c_1_s_0.json"]
+
+
+def test_reading_damaged_files_sets_every_one_aside_under_its_own_name(store: Store) -> None:
+    for content in (b"{", b"\xff\xfe", b'{"value": NaN}'):
+        store.cell_path("c_1_s_0").write_bytes(content)
+        assert store.read("c_1_s_0") is None
+    assert files(store.root) == [f"set-aside/c_1_s_0.{number}.json" for number in (1, 2, 3)]
+    assert (store.root / "set-aside" / "c_1_s_0.1.json").read_bytes() == b"{"
+    assert (store.root / "set-aside" / "c_1_s_0.3.json").read_bytes() == b'{"value": NaN}'
+    assert len(store.problems) == 3
+    assert all(str(store.cell_path("c_1_s_0")) in problem for problem in store.problems)
+
+
+def test_a_result_under_another_cells_name_is_not_taken_for_it(store: Store) -> None:
+    store.write(result())
+    store.cell_path("c_1_s_0").replace(store.cell_path("other"))
+    assert store.read("other") is None
+    assert "holds the cell c_1_s_0" in store.problems[0]
+
+
+def test_a_file_of_a_later_vcbench_stays(store: Store) -> None:
+    content = json.dumps({**result().model_dump(mode="json"), "schema_version": 2})
+    store.cell_path("c_1_s_0").write_text(content)
+    with pytest.raises(NewerSchemaError, match=r"c_1_s_0\.json"):
+        store.read("c_1_s_0")
+    assert store.cell_path("c_1_s_0").read_text() == content
+    assert store.problems == []
+
+
+READER = """
+import sys
+from pathlib import Path
+from bench.engine.store import Store
+store = Store(Path(sys.argv[1]))
+seen = set()
+print("ready", flush=True)
+while (found := store.look("c_1_s_0")).message[0] != "9":
+    assert found.message == found.message[0] * 20000
+    seen.add(found.message[0])
+print(len(seen))
+"""
+
+
+def test_readers_never_see_half_a_file(store: Store) -> None:
+    store.write(result(message="0" * 20000))
+    readers = [
+        subprocess.Popen([sys.executable, "-c", READER, str(store.root)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for reader in readers:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+    for turn in range(200):
+        store.write(result(message=str(turn % 9) * 20000))
+    store.write(result(message="9" * 20000))
+    for reader in readers:
+        told, _ = reader.communicate(timeout=30)
+        assert reader.returncode == 0
+        assert int(told) >= 1
+    assert files(store.root) == ["cells/c_1_s_0.json"]
+
+
+def test_a_bitstream_is_moved_to_a_name_that_holds_its_digest(store: Store, tmp_path: Path) -> None:
+    records = []
+    for content in (b"one", b"two"):
+        stream = tmp_path / "bitstream.h264"
+        stream.write_bytes(content)
+        records.append(store.keep_bitstream("c_1_s_0", stream))
+        assert not stream.exists()
+    digest = hashlib.sha256(b"one").hexdigest()
+    assert records[0] == BitstreamRecord(file=f"c_1_s_0.{digest[:8]}.h264", bytes=3, sha256=digest)
+    assert records[0].file != records[1].file
+    assert [store.bitstream_path(record).read_bytes() for record in records] == [b"one", b"two"]
+
+
+def test_a_bitstream_is_whole_only_with_its_size_and_digest(store: Store, tmp_path: Path) -> None:
+    stream = tmp_path / "bitstream.h264"
+    stream.write_bytes(b"bits")
+    record = store.keep_bitstream("c_1_s_0", stream)
+    assert store.bitstream_is_whole(record)
+    store.bitstream_path(record).write_bytes(b"bots")
+    assert not store.bitstream_is_whole(record)
+    store.bitstream_path(record).write_bytes(b"bit")
+    assert not store.bitstream_is_whole(record)
+    store.bitstream_path(record).unlink()
+    assert not store.bitstream_is_whole(record)
+
+
+def columns(store: Store) -> dict[str, list[float | None]]:
+    import pyarrow.parquet as pq
+
+    read: dict[str, list[float | None]] = pq.read_table(store.frames_path("c_1_s_0")).to_pydict()
+    return read
+
+
+def test_per_frame_values_are_added_and_replaced(store: Store) -> None:
+    store.write_frames("c_1_s_0", {"psnr_y": (30.0, float("inf")), "ewarp": (None, 0.5)})
+    store.write_frames("c_1_s_0", {"ssim": (0.9, 1.0), "ewarp": (None, 0.25)})
+    assert columns(store) == {"psnr_y": [30.0, float("inf")], "ssim": [0.9, 1.0], "ewarp": [None, 0.25]}
+
+
+def test_no_per_frame_values_write_no_file(store: Store) -> None:
+    store.write_frames("c_1_s_0", {})
+    assert files(store.root) == []
+
+
+def test_damaged_per_frame_values_are_set_aside(store: Store) -> None:
+    store.frames_path("c_1_s_0").write_bytes(b"PAR1 and no more")
+    store.write_frames("c_1_s_0", {"ssim": (0.9,)})
+    assert columns(store) == {"ssim": [0.9]}
+    assert (store.root / "set-aside" / "c_1_s_0.1.parquet").read_bytes() == b"PAR1 and no more"
+    assert "per-frame values cannot be read" in store.problems[0]
+
+
+def test_a_working_folder_is_marked_and_removed(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), store.working_folder("c_1_s_0") as folder:
+        assert json.loads((folder / "marker.json").read_text()) == {"cell": "c_1_s_0", "pid": os.getpid()}
+        assert folder.parent == store.root / "work"
+        raise ZeroDivisionError
+    assert list((store.root / "work").iterdir()) == []
+
+
+def test_working_folders_of_dead_processes_are_found_and_removed(store: Store) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    for name, pid in (("gone", dead.pid), ("alive", os.getpid())):
+        folder = store.root / "work" / name
+        folder.mkdir()
+        (folder / "marker.json").write_text(json.dumps({"cell": name, "pid": pid}))
+    (store.root / "work" / "unmarked").mkdir()
+    assert store.abandoned() == ["gone"]
+    assert sorted(path.name for path in (store.root / "work").iterdir()) == ["alive", "unmarked"]
+
+
+def test_a_full_disk_is_told_from_other_errors() -> None:
+    assert is_disk_full(OSError(errno.ENOSPC, "full"))
+    assert is_disk_full(OSError(errno.EDQUOT, "quota"))
+    assert not is_disk_full(OSError(errno.EACCES, "no"))
