@@ -24,13 +24,13 @@ _STATISTICS = "first-pass"
 class FFmpegSettings(Settings):
     """The ``settings`` table of a card with adapter = "ffmpeg"."""
 
-    encoder: str = Field(pattern=r"^[a-z0-9_-]+$", description="FFmpeg's name of the encoder, such as libx265")
+    encoder: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="FFmpeg's name of the encoder, such as libx265")
     arguments: tuple[Option, ...] = Field(description="encoder options, with {rate}, {intra_period} ...; no paths")
     passes: Literal[1, 2] = 1
     muxer: str = Field(pattern=r"^[a-z0-9_]+$", description="elementary-stream muxer, such as hevc")
     demuxer: str = Field(pattern=r"^[a-z0-9_]+$", description="demuxer that reads it back")
     decoder: str | None = Field(
-        default=None, pattern=r"^[a-z0-9_-]+$", description="decoder, where not FFmpeg's default"
+        default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$", description="decoder, where not FFmpeg's default"
     )
     decoder_arguments: tuple[Option, ...] = ("-threads", "1")
 
