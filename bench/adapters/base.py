@@ -15,7 +15,15 @@ from typing import Any, BinaryIO, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.catalog import Card, explain
-from bench.errors import CardError, DecodeError, EncodeError, SkippedError, TimeLimitError
+from bench.errors import (
+    CardError,
+    DecodeError,
+    EncodeError,
+    MediaError,
+    SkippedError,
+    TimeLimitError,
+    TruncatedError,
+)
 from bench.process import Process, ProcessError, Usage
 from bench.video import y4m
 from bench.video.formats import VideoFormat
@@ -224,7 +232,11 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
                 time_limit=self._time_limit,
             )
             if piped:
-                yield from self._parse(self._process.stdout)
+                try:
+                    yield from self._parse(self._process.stdout)
+                except TruncatedError:
+                    self._process.finish()  # a decoder that died inside a frame says why
+                    raise
             self.usage = self._process.finish()
             if not piped:
                 assert command.file is not None
@@ -232,6 +244,8 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
                     raise DecodeError("no_output", f"{command.argv[0]}: exited with 0 but wrote no {command.file.name}")
                 with command.file.open("rb") as stream:
                     yield from self._parse(stream)
+        except MediaError as error:
+            raise DecodeError("damaged_output", str(error)) from None
         except ProcessError as error:
             raise _cell_error(error, DecodeError) from None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,7 +84,17 @@ def write_decoded(stream: BinaryIO, frames: Iterable[Frame]) -> None:
     first = next(frames, None)
     if first is None:
         raise DecodeError("no_frames", "the codec decoded no frame")
-    write_frames(stream, first.format, chain([first], frames), "y4m")
+    write_frames(stream, first.format, _of_one_format(chain([first], frames), first.format), "y4m")
+
+
+def _of_one_format(frames: Iterable[Frame], fmt: VideoFormat) -> Iterator[Frame]:
+    for index, frame in enumerate(frames):
+        if frame.format != fmt or frame.data.nbytes != fmt.frame_bytes:
+            raise DecodeError(
+                "frame_format",
+                f"frame {index} is {frame.format.describe()} ({frame.data.nbytes} bytes), after {fmt.describe()}",
+            )
+        yield frame
 
 
 if __name__ == "__main__":
