@@ -9,6 +9,8 @@ import click
 
 from bench.cli.options import as_json, counted, existing, print_json, print_table, search_path
 
+_TABLE_WIDTH = 80
+
 
 @click.command("ls", short_help="List codecs, datasets, metrics or results.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results"]))
@@ -60,19 +62,22 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
         shown = {
             key: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in row.items()
         }
-        shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row)}"
+        shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row, _TABLE_WIDTH)}"
         lines.append([shown.get(column, "") for column in columns])
     title = "result set" if kind == "results" else kind.removesuffix("s")
     print_table(counted(len(rows), title), [column.replace("_", " ") for column in columns], lines)
 
 
-def brief_reason(row: dict[str, Any]) -> str:
-    """Why something is not available, in a line; the whole reason is in the JSON."""
+def brief_reason(row: dict[str, Any], width: int | None = None) -> str:
+    """Why something is not available, in a line; what is longer than ``width`` is cut, and doctor has the whole."""
     if row.get("problems"):
         return f"{counted(len(row['problems']), 'file')} cannot be read; vcbench validate {row['folder']} names them"
     if row.get("download"):
         return f"{row['here']} of {row['sequences']} here; vcbench fetch {row['name']}"
-    return str(row["reason"]).splitlines()[0]
+    reason = " ".join(str(row["reason"]).split())
+    if width is None or len(reason) <= width:
+        return reason
+    return f"{reason[:width].rsplit(' ', 1)[0]} ... (vcbench doctor)"
 
 
 def _codec(catalog: Any, name: str) -> dict[str, Any]:
