@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.adapters.base import Codec, RatePoint, copy_alone
+import bench
+from bench.adapters.base import Codec, RatePoint, copy_alone, placeholders
 from bench.adapters.child import ChildCodec
 from bench.catalog import load_card
 from bench.errors import DecodeError, EncodeError, TimeLimitError
 from bench.registry import build
+from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, open_sequence
 
@@ -259,3 +266,55 @@ def test_codec_of_a_file_that_is_not_trusted_does_not_run(
 
 def test_source_compiles_as_shown() -> None:
     compile(textwrap.dedent(SOURCE), "packed.py", "exec")
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "add-a-codec.md"
+
+
+@pytest.fixture
+def guide(tmp_path: Path) -> Path:
+    """The files that the guide shows, in a working directory of their own."""
+    blocks = re.findall(r"^`(codecs/[\w.-]+)`:\n\n```\w+\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert {name for name, _ in blocks} == {"codecs/gzip.toml", "codecs/upper_bits.py", "codecs/upper-bits.toml"}
+    (tmp_path / "codecs").mkdir()
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def commands_of_the_guide() -> list[str]:
+    return re.findall(r"^    vcbench (run .*)$", GUIDE.read_text(), re.MULTILINE)
+
+
+def vcbench(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "bench.cli", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(GUIDE.parents[1])}
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, env=env, check=False)
+
+
+@pytest.mark.parametrize("command", commands_of_the_guide(), ids=lambda command: command.split()[2])
+def test_examples_of_the_guide_run(guide: Path, tiny_clip: TinyClip, command: str) -> None:
+    shutil.copy(tiny_clip(67, 45, 5), guide / "clip.y4m")
+    done = vcbench(guide, command.split())
+    assert done.returncode == 0, done.stderr
+    out = guide / command.rsplit(maxsplit=1)[-1]
+    table = bench.load(out).to_pandas()
+    assert (table["status"] == "ok").all()
+    quality = table.sort_values("bytes")["value"]
+    assert quality.is_monotonic_increasing
+    assert np.isinf(quality).all() == ("gzip" in command)  # lossless
+
+
+def test_example_of_the_guide_is_not_executed_without_trust(guide: Path, tiny_clip: TinyClip) -> None:
+    (guide / "codecs" / "upper_bits.py").write_text("open('executed', 'w')")
+    for arguments in (["ls", "codecs"], ["validate"], ["run", "--codecs", "upper-bits", "--input", str(tiny_clip())]):
+        done = vcbench(guide, arguments)
+        assert (done.returncode != 0) == (arguments[0] == "run")
+    assert "--trust" in done.stderr + done.stdout
+    assert not list(guide.rglob("executed"))
+
+
+def test_guide_names_every_placeholder() -> None:
+    known = placeholders(VideoFormat(2, 2), 1, RatePoint("qp", 1))
+    text = GUIDE.read_text()
+    assert all(f"`{{{name}}}`" in text for name in (*known, "input", "output", "bitstream"))
