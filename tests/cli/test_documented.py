@@ -1,0 +1,110 @@
+"""The documents name every command, option, column, field and metric there is, and none that there is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from bench.cli import vcbench as group
+from bench.registry import BUILTIN_METRICS, DEFAULT_METRICS, metric_class
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def sections(document: str) -> dict[str, str]:
+    """Text of each second-level section of a document by its title."""
+    parts = re.split(r"^## ", (DOCS / document).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {
+        name
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def test_the_document_has_a_section_for_each_command() -> None:
+    documented = [title.removeprefix("vcbench ") for title in sections("cli.md") if title.startswith("vcbench ")]
+    assert sorted(documented) == sorted(group.commands)
+
+
+@pytest.mark.parametrize("name", sorted(group.commands))
+def test_each_option_argument_and_example_is_documented(name: str) -> None:
+    text = sections("cli.md")[f"vcbench {name}"]
+    named = set(re.findall(r"(?<![\w-])-{1,2}[a-z][a-z-]*", " ".join(re.findall(r"`([^`\n]+)`", text))))
+    options = options_of(group.commands[name])
+    assert options - named == set()
+    assert named - options - {"-name"} <= {option for other in group.commands.values() for option in options_of(other)}
+    for parameter in group.commands[name].params:
+        if isinstance(parameter, click.Argument) and not isinstance(parameter.type, click.Choice):
+            assert (
+                f"`{parameter.make_metavar(click.Context(group.commands[name])).strip('[]').replace(']', '')}" in text
+            )
+        if isinstance(parameter.type, click.Choice):
+            assert all(f"`{choice}`" in text for choice in parameter.type.choices)
+    assert f"\nvcbench {name}" in text
+
+
+def test_the_examples_are_accepted_by_the_parser() -> None:
+    """Every example line of the document and of the help parses, whether or not its files are here."""
+    lines = re.findall(r"^vcbench .+$", (DOCS / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for command in group.commands.values():
+        lines += re.findall(r"^ +(?:\w+=\S+ )?(vcbench .+)$", command.help or "", flags=re.MULTILINE)
+    assert len(lines) > 20
+    for line in lines:
+        _, name, *words = line.partition(" > ")[0].split()
+        try:
+            group.commands[name].make_context(name, words, resilient_parsing=False)
+        except click.BadParameter as error:
+            assert "does not exist" in error.message, line
+
+
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    text = sections("cli.md")["Exit codes"]
+    assert [int(code) for code in re.findall(r"^\| (\d) \|", text, flags=re.MULTILINE)] == list(range(7))
+
+
+def fields(model: type[BaseModel]) -> set[str]:
+    found = set(model.model_fields)
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found |= fields(part)
+    return found
+
+
+def test_every_field_of_a_result_file_and_every_column_is_documented() -> None:
+    from bench.results import _TABLE_COLUMNS, CellResult
+
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    named = {part for code in re.findall(r"`([^`\n]+)`", text) for part in re.split(r"[.\s,]+", code)}
+    assert fields(CellResult) - named == set()
+    assert set(_TABLE_COLUMNS) - named == set()
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN_METRICS))
+def test_every_metric_is_documented_with_its_direction_and_provenance(name: str) -> None:
+    from bench.errors import MetricError
+    from bench.video.formats import VideoFormat
+
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    kind: Any = metric_class(name)
+    assert kind.direction in row
+    assert not kind.unit or kind.unit in row
+    assert (" yes " in row) == (name in DEFAULT_METRICS)
+    try:
+        provenance = kind(VideoFormat(352, 288)).provenance()
+    except MetricError:  # pragma: no cover - no metric refuses CIF
+        provenance = {}
+    assert [field for field in provenance if f"`{field}`" not in text] == []
+    for pooled in kind(VideoFormat(352, 288)).pool([0.5, 0.25]):
+        assert f"`{pooled}`" in text
