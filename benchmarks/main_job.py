@@ -90,7 +90,8 @@ def compressai(python: str, clip: Path, folder: Path) -> None:
     (tools / "ffmpeg").symlink_to(ffmpeg.executable())
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     subprocess.run(
-        [python, "-m", "compressai.utils.video.bench", "x265", str(raw), str(folder / "result"), "-q", *map(str, QPS),
+        [python, "-m", "compressai.utils.video.bench", "x265", str(raw), str(folder / "result"), "-q",
+         ",".join(map(str, QPS)), "--tune", "psnr",
          "-p", "medium", "-j", "1"],
         check=True, env=environment, stdout=subprocess.DEVNULL,
     )  # fmt: skip

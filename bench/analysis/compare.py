@@ -348,7 +348,7 @@ def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]],
     for side in ([pair.anchor for pair in pairs], [pair.test for pair in pairs]):
         reasons = [reason for curve in side for reason in _reasons(curve)]
         if reasons:
-            yield f"{side[0].codec}: {len(reasons)} points are without a value ({_tally(reasons)})"
+            yield f"{side[0].codec}: points without a value: {len(reasons)} ({_tally(reasons)})"
         lossless = sum(point.delta_quality != point.quality for curve in side for point in curve.points)
         if lossless:
             yield f"{side[0].codec}: {lossless} points have lossless frames, each counted as the metric's cap"

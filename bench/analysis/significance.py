@@ -60,7 +60,11 @@ def bootstrap_interval(
     if not 0 < confidence < 1:
         raise UsageError(f"confidence is {confidence}; give a share between 0 and 1, such as 0.95")
     if count < MIN_SEQUENCES:
-        return Interval(None, None, f"{count} sequences; an interval needs at least {MIN_SEQUENCES}")
+        return Interval(
+            None,
+            None,
+            f"an interval needs at least {MIN_SEQUENCES} sequences, there {'is 1' if count == 1 else f'are {count}'}",
+        )
     estimate = float(statistic(np.full((1, count), 1 / count))[0])
     if math.isnan(estimate):
         return Interval(None, None, "the value itself is undefined")

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option("--fps", help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001.")
 @click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips.")
-@click.option("--frames", type=click.IntRange(min=1), help="Number of frames; default all.")
+@click.option("--frames", type=click.IntRange(min=1), help="At most so many frames of each clip; default all.")
 @click.option("--rates", type=NumberList(), help="Values of the rate parameter instead of the card's.")
 @click.option(
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 
-from bench.engine.cell import Task, failed_result, run_cell
+from bench.engine.cell import Task, failed_result, is_done, run_cell
 from bench.engine.store import Store
 from bench.results import CellResult
 
@@ -18,33 +17,47 @@ def execute(
 ) -> Generator[CellResult, None, None]:
     """Results as they are finished, in any order; workers write them, so they are stored before they arrive here.
 
-    A cell whose worker process is killed is tried again, ``MAX_ATTEMPTS`` times in all; then it fails as
-    "worker_lost". Raises StoreError when results cannot be written any more.
+    When a worker process is killed, the cells that were under way are run again one at a time, so that the guilty one
+    is known: a cell that loses its worker ``MAX_ATTEMPTS`` times on its own fails as "worker_lost". Raises StoreError
+    when results cannot be written any more.
     """
     store.abandoned()
     pending = {task.cell.name: task for task in tasks}
-    attempts: Counter[str] = Counter()
-    while pending:
-        try:
-            for result in _parallel(list(pending.values()), jobs, backend):
-                pending.pop(result.name, None)
-                yield result
-        except _worker_lost() as error:
-            lost = [name for name in store.abandoned() if name in pending]
-            attempts.update(lost)
-            for name in list(pending):
-                finished = store.read(name)
-                task = pending[name]
-                if finished is not None and finished.status == "ok" and set(task.metrics) <= set(finished.measurements):
-                    yield finished
-                elif attempts[name] >= MAX_ATTEMPTS:
-                    message = f"its worker process was ended from outside {attempts[name]} times ({error})"
-                    result = failed_result(task, "failed", "worker_lost", message)
-                    store.write(result)
+    try:
+        while pending:
+            try:
+                for result in _parallel(list(pending.values()), jobs, backend):
+                    pending.pop(result.name, None)
                     yield result
-                else:
-                    continue
-                del pending[name]
+            except _worker_lost():
+                suspects = set(store.abandoned())
+                for name in [name for name in pending if name in suspects or _finished(pending[name], store)]:
+                    yield _alone(pending.pop(name), store, jobs, backend)
+    finally:
+        if jobs > 1 and backend == "loky":
+            _end_workers()
+
+
+def _alone(task: Task, store: Store, jobs: int, backend: str) -> CellResult:
+    """Result of a cell whose worker was lost, run with nothing beside it."""
+    for _ in range(MAX_ATTEMPTS):
+        finished = _finished(task, store)
+        if finished is not None:
+            return finished
+        try:
+            (result,) = _parallel([task], jobs, backend)
+            return result
+        except _worker_lost() as error:
+            store.abandoned()
+            message = f"its worker process was ended from outside {MAX_ATTEMPTS} times ({error})"
+    lost = failed_result(task, "failed", "worker_lost", message)
+    store.write(lost)
+    return lost
+
+
+def _finished(task: Task, store: Store) -> CellResult | None:
+    result = store.read(task.cell.name)
+    return result if is_done(result, task.metrics, task.timing) else None
 
 
 def _parallel(tasks: list[Task], jobs: int, backend: str) -> Iterator[CellResult]:
@@ -70,3 +83,10 @@ def _worker_lost() -> tuple[type[BaseException], ...]:
     from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
     return (BrokenProcessPool, TerminatedWorkerError)
+
+
+def _end_workers() -> None:
+    """End the worker processes, which would otherwise wait for more and keep the environment of this run."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=False)

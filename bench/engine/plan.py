@@ -14,7 +14,7 @@ from bench.digests import digest_of
 from bench.engine.store import safe_name
 from bench.errors import UsageError
 from bench.registry import build, metric_class
-from bench.video.sequence import Sequence
+from bench.video.sequence import DIRECT_INPUT, Sequence
 
 KEY_VERSION = 1
 
@@ -46,7 +46,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        parts = (self.codec.card.name, f"{self.rate.value:g}", self.sequence.name)
+        sequence = self.sequence
+        dataset = () if sequence.dataset == DIRECT_INPUT else (sequence.dataset,)
+        parts = (self.codec.card.name, f"{self.rate.value:g}", *dataset, sequence.name)
         return "_".join([*map(safe_name, parts), self.key[:12]])
 
     @property

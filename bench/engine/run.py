@@ -63,14 +63,18 @@ def resolve_metrics(names: Iterable[str]) -> tuple[str, ...]:
 def open_sequences(options: RunOptions, catalog: Catalog) -> list[Clip]:
     """The clips of a run: files given directly, and sequences of datasets."""
     clips = [
-        open_sequence(path, start=options.start, frames=options.frames, **options.input_format)
-        for path in options.inputs
+        cut(open_sequence(path, start=options.start, **options.input_format), options.frames) for path in options.inputs
     ]
     for name in options.datasets:
         manifest = load_manifest(catalog.find("datasets", name))
         for entry in manifest.select(options.sequences or None):
             clips.append(open_entry(manifest, entry, frames=options.frames))
     return _distinctly_named(clips)
+
+
+def cut(clip: Clip, frames: int | None) -> Clip:
+    """A clip's first ``frames`` frames; the whole clip where it has no more."""
+    return clip if frames is None else replace(clip, frames=min(frames, clip.frames))
 
 
 def _distinctly_named(clips: Sequence[Clip]) -> list[Clip]:

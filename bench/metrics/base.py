@@ -146,7 +146,10 @@ def conclude(metric: Metric, values: Values, extra: Mapping[str, float] | None =
         return Measurement(metric.name, "undefined", None, reason, {}, kept, provenance)
     if not any(value is not None for value in values):
         return Measurement(metric.name, "undefined", None, "no frame has a value", {}, tuple(values), provenance)
-    pooled = {**metric.pool(values), **(extra or {})}
+    pooled = {key: value for key, value in {**metric.pool(values), **(extra or {})}.items() if not math.isnan(value)}
+    if metric.headline not in pooled:
+        reason = f"its pooled value ({metric.headline}) is not a number"
+        return Measurement(metric.name, "undefined", None, reason, pooled, tuple(values), provenance)
     return Measurement(
         metric.name,
         "ok",

@@ -139,8 +139,9 @@ class FilterPass:
             self._groups.setdefault(metric.group, []).append(metric)
         argv = [
             *ffmpeg.base_command(), *ffmpeg.PROTOCOLS,
+            # XPSNR weighs motion by the true frame rate; pairing goes by the number of the frame alone
             "-f", "rawvideo", "-pix_fmt", fmt.pix_fmt, "-video_size", f"{fmt.width}x{fmt.height}",
-            "-framerate", "25", "-i", "pipe:0", "-filter_complex", self._graph(threads),
+            "-framerate", str(fmt.fps), "-i", "pipe:0", "-filter_complex", self._graph(threads),
             "-map", "[out]", "-f", "null", "-",
         ]  # fmt: skip
         self._process = Process(argv, cwd=folder, stdin="pipe")
@@ -186,4 +187,3 @@ class FilterPass:
     def close(self) -> None:
         """End the process if it still runs."""
         self._process.__exit__(None, None, None)
-

@@ -21,6 +21,9 @@ from bench.video import colour, y4m
 from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.frame import Frame, sample_dtype
 
+# Name of the dataset of clips that are given directly.
+DIRECT_INPUT = "input"
+
 RAW_SUFFIXES = {".yuv", ".raw", ".rgb"}
 
 
@@ -200,7 +203,7 @@ class Sequence:
     format: VideoFormat
     start: int
     frames: int
-    dataset: str = "input"
+    dataset: str = DIRECT_INPUT
 
     @property
     def path(self) -> Path:
@@ -285,7 +288,7 @@ def open_sequence(
     path: Path,
     *,
     name: str | None = None,
-    dataset: str = "input",
+    dataset: str = DIRECT_INPUT,
     size: str | None = None,
     pix_fmt: str | None = None,
     fps: Any = None,

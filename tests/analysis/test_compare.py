@@ -165,7 +165,7 @@ def test_failed_cells_are_counted_with_their_reasons() -> None:
     failed = rows("anchor", "b", RATES, PSNR) + rows("test", "b", RATES, PSNR, status="failed", reason="timeout")
     result = compared(pair("a", 0.5) + failed)
     assert result.per_sequence[1].bd_rate.reason == "test: no value (timeout x4)"
-    assert "test: 4 points are without a value (timeout x4)" in result.warnings
+    assert "test: points without a value: 4 (timeout x4)" in result.warnings
 
 
 def test_the_mean_curve_leaves_out_sequences_that_miss_a_point() -> None:
@@ -190,7 +190,7 @@ def test_no_complete_sequence_leaves_the_mean_curve_undefined() -> None:
     cells[0]["rate"] = "51"
     result = compared(cells, convention="mean-curve")
     assert result.bd_rate.reason == "no sequence has every rate point of both codecs"
-    assert result.bd_rate.interval.reason == "0 sequences; an interval needs at least 3"
+    assert result.bd_rate.interval.reason == "an interval needs at least 3 sequences, there are 0"
 
 
 @pytest.mark.parametrize("convention", ["per-sequence", "mean-curve"])
@@ -205,7 +205,7 @@ def test_the_interval_of_three_sequences_is_their_range(convention: str) -> None
 
 def test_two_sequences_have_no_interval() -> None:
     interval = compared(pair("a", 0.5) + pair("b", 0.8)).bd_rate.interval
-    assert (interval.low, interval.reason) == (None, "2 sequences; an interval needs at least 3")
+    assert (interval.low, interval.reason) == (None, "an interval needs at least 3 sequences, there are 2")
 
 
 @pytest.mark.parametrize("convention", ["per-sequence", "mean-curve"])

@@ -108,7 +108,8 @@ def test_weights_are_shares_and_equal_resamples_are_computed_once() -> None:
 def test_fewer_than_three_sequences_have_no_interval(count: int) -> None:
     interval = interval_of_mean([1.0] * count)
     assert (interval.low, interval.high) == (None, None)
-    assert interval.reason == f"{count} sequences; an interval needs at least 3"
+    there = "there is 1" if count == 1 else f"there are {count}"
+    assert interval.reason == f"an interval needs at least 3 sequences, {there}"
 
 
 def test_an_undefined_value_has_no_interval() -> None:

@@ -111,7 +111,7 @@ def test_one_codec_alone(curve: Curve, report: Report) -> None:
 def test_one_sequence_has_one_figure_and_no_interval(curve: Curve, report: Report) -> None:
     folder = report([*curve("x265"), *curve("b", scale=0.5)])
     assert len(figures(folder)) == 3
-    assert "no interval: 1 sequences; an interval needs at least 3" in page(folder)
+    assert "no interval: an interval needs at least 3 sequences, there is 1" in page(folder)
 
 
 def test_no_cell_that_ended_well(cell: Callable[..., CellResult], report: Report) -> None:
