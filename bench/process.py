@@ -21,7 +21,8 @@ from typing import BinaryIO, Literal, Self
 
 STDERR_TAIL = 4000
 _PIPE_BYTES = 1 << 20
-_MEMORY_POLL_S = 0.02
+_MEMORY_POLL_S = 0.05
+_FAMILY_POLL_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 _LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
@@ -128,14 +129,20 @@ class Process:
 
     def _watch(self) -> None:
         pause = 0.001
+        next_family = self._started + _FAMILY_POLL_S / 10
         while not self._ended.wait(pause):
-            looked = time.perf_counter()
-            self._peak_rss = max(self._peak_rss, _peak_memory(self._popen.pid))
-            if self.time_limit is not None and time.perf_counter() - self._started > self.time_limit:
+            now = time.perf_counter()
+            self._peak_rss = max(self._peak_rss, _high_water_mark(self._popen.pid))
+            if now >= next_family:
+                # programs that start others are few, and looking for them can mean reading all of /proc
+                self._peak_rss = max(self._peak_rss, _peak_memory(self._popen.pid))
+                cost = time.perf_counter() - now
+                next_family = now + max(_FAMILY_POLL_S, 200 * cost)
+            if self.time_limit is not None and now - self._started > self.time_limit:
                 self._timed_out = True
                 self._kill()
                 return
-            pause = max(min(2 * pause, _MEMORY_POLL_S), 50 * (time.perf_counter() - looked))
+            pause = min(2 * pause, _MEMORY_POLL_S)
 
     def _kill(self) -> None:
         # a descendant that opened a session of its own is in another group, and may hold our pipe open

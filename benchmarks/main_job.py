@@ -7,11 +7,12 @@ them; printed are medians of wall time and of the ratios run by run.
 
     loop        what people script: for each QP an encode, then an FFmpeg pass with libvmaf, both with all threads
     vcbench -j  ``vcbench run`` with psnr and vmaf
+    threads     the same with ``--jobs 2 --backend threading``
     ssim        ``vcbench run --jobs 2`` with psnr, ssim and ms_ssim
     compressai  ``python -m compressai.utils.video.bench x265`` for the same points (``--compressai`` names the
-                interpreter that has it; it runs once at 1080p, for it takes minutes)
+                interpreter that has it; it runs once, for it takes minutes)
 
-The clip is the embedded dataset, scaled and joined: 416x240 with 300 frames, 1920x1080 with 60.
+The clip is the embedded dataset, scaled and joined: 416x240 with 500 frames (as the sequences of HEVC class D), 1920x1080 with 40.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from bench.catalog import Catalog
 from bench.manifests import load_manifest, locate
 
 QPS = (22, 27, 32, 37)
-FRAMES = {"416x240": 300, "1920x1080": 60}
+FRAMES = {"416x240": 500, "1920x1080": 40}
 
 
 def make_clip(path: Path, size: str, frames: int) -> None:
@@ -68,10 +69,10 @@ def bare_loop(clip: Path, folder: Path) -> None:
         )  # fmt: skip
 
 
-def vcbench(clip: Path, folder: Path, jobs: int, metrics: str) -> None:
+def vcbench(clip: Path, folder: Path, jobs: int, metrics: str, backend: str = "loky") -> None:
     subprocess.run(
         [sys.executable, "-m", "bench.cli", "run", "--codecs", "x265", "--rates", ",".join(map(str, QPS)), "--input",
-         str(clip), "--metrics", metrics, "--jobs", str(jobs), "--out", str(folder / "out")],
+         str(clip), "--metrics", metrics, "--jobs", str(jobs), "--backend", backend, "--out", str(folder / "out")],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -121,6 +122,7 @@ def main() -> None:
                 "loop": lambda folder, clip=clip: bare_loop(clip, folder),
                 "vcbench -j2": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf"),
                 "vcbench -j1": lambda folder, clip=clip: vcbench(clip, folder, 1, "psnr_y,psnr_u,psnr_v,vmaf"),
+                "threads": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf", "threading"),
                 "ssim": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,ssim,ms_ssim"),
             }
             times: dict[str, list[float]] = {name: [] for name in contenders}

@@ -277,4 +277,4 @@ def test_perceptual_adaptation_of_vvenc_is_off() -> None:
 def test_encoders_use_one_thread(name: str) -> None:
     # their number of threads changes bitstreams, and cells run side by side
     text = " ".join(CARDS[name].settings["arguments"])
-    assert re.search(r"-threads 1\b|pools=1:frame-threads=1|lp=1\b", text)
+    assert re.search(r"-threads 1\b|pools=none:wpp=0:frame-threads=1|lp=1\b", text)
