@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 _TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
     "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped",
-    "cell",
+    "source", "cell",
 )  # fmt: skip
 
 
@@ -164,6 +164,7 @@ class CellResult(Model):
             "decode_s": self.decode.seconds if self.decode else None,
             "timing": self.decode.timing if self.decode else None,
             "parameter": self.rate.parameter,
+            "source": f"{self.sequence.sha256[:12]}+{self.sequence.start}",
             "cell": self.name,
         }
         if self.status != "ok":
@@ -285,7 +286,8 @@ def _read_column(path: Path, name: str) -> Any:
 def load(*folders: str | Path) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
-    A cell that several of the folders have is taken from the first. Raises StoreError for a folder without results.
+    A cell that several of the folders have is taken from the first that measured it. Raises StoreError for a folder
+    without results.
     """
     paths = tuple(Path(folder) for folder in folders)
     cells: dict[tuple[str, str], CellResult] = {}
@@ -304,5 +306,7 @@ def load(*folders: str | Path) -> ResultSet:
                 problems.append(f"{path}: cannot be read: {error.strerror or error}")
             else:
                 # one clip under two names is one key and two cells
-                cells.setdefault((cell.key, cell.name), cell)
+                known = cells.get((cell.key, cell.name))
+                if known is None or (known.status != "ok" and cell.status == "ok"):
+                    cells[cell.key, cell.name] = cell
     return ResultSet(paths, list(cells.values()), problems)

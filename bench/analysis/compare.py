@@ -147,7 +147,8 @@ def compare(
 ) -> Comparison:
     """Compare `test` with `anchor` on one metric of a long table of measurements (see `curves`).
 
-    A sequence is compared where both codecs coded the same source: equal frame count, size and frame rate. The others
+    A sequence is compared where both codecs coded the same source: equal frame count, size, frame rate and, where the
+    table tells it, content. The others
     stay in the result as undefined, with the reason. Settings not explained here are those of `bd_rate`.
 
     Both conventions of the field are computed, and `convention` is the one reported. "per-sequence" is the arithmetic

@@ -22,6 +22,7 @@ COLUMNS = (
     *("codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bpp", "kbps", "rate_kind"),
     *("metric", "value", "status", "reason", "encode_s", "decode_s"),
 )
+OPTIONAL_COLUMNS = ("value_capped", "source")
 
 
 class SequenceKey(NamedTuple):
@@ -43,15 +44,20 @@ class CurveKey(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The part of a sequence that was coded; curves of different sources are not comparable."""
+    """The part of a sequence that was coded; curves of different sources are not comparable.
+
+    content: digest of the file and first frame, where the table tells them.
+    """
 
     frames: int
     width: int
     height: int
     fps: float
+    content: str = ""
 
     def __str__(self) -> str:
-        return f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} fps"
+        content = f" (source {self.content})" if self.content else ""
+        return f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} fps{content}"
 
 
 @dataclass(frozen=True)
@@ -150,10 +156,10 @@ class MeanCurve:
 def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> dict[CurveKey, RDCurve]:
     """Every curve of `metric` in a long table, keyed by (codec, dataset, sequence) and sorted by that key.
 
-    `frame` has one row a (cell, metric) and at least the columns `COLUMNS`; an optional column ``value_capped`` has the
-    value with the metric's cap on each frame. Rows whose status is not "ok", and rows without a value or a rate, become
-    `excluded` points, and so do rows of failed cells, which have no metric; a curve that has no other rows is there
-    without points.
+    `frame` has one row a (cell, metric) and at least the columns `COLUMNS`. Optional are ``value_capped``, the value
+    with the metric's cap on each frame, and ``source``, which tells clips of one name and other content apart. Rows
+    whose status is not "ok", and rows without a value or a rate, become `excluded` points, and so do rows of failed
+    cells, which have no metric; a curve that has no other rows is there without points.
 
     Raises UsageError for a missing column or another rate axis, UnknownNameError for a metric the table does not have.
     """
@@ -166,7 +172,7 @@ def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> 
     if metric not in known:
         raise UnknownNameError("metric", metric, known)
     failed = frame["metric"].isna() & (frame["status"] != "ok")
-    columns = [*COLUMNS, *(["value_capped"] if "value_capped" in frame.columns else [])]
+    columns = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in frame.columns)]
     table = frame.loc[(frame["metric"] == metric) | failed, columns].astype(object)
     rows: dict[CurveKey, list[Any]] = {}
     records: Iterable[Any] = table.where(table.notna(), None).itertuples(index=False)
@@ -256,7 +262,8 @@ def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> 
                     None if capped is None else float(capped),
                 )
             )
-            sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0)))
+            content = str(getattr(row, "source", None) or "")
+            sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0), content))
             estimated |= row.rate_kind == "estimate"
     points.sort(key=lambda point: point.rate)
     return RDCurve(*key, metric, rate_axis, tuple(points), tuple(excluded), tuple(sorted(sources)), estimated)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,23 +66,14 @@ def missing_metrics(result: CellResult | None, metrics: Mapping[str, str]) -> li
 
 
 def run_cell(task: Task) -> CellResult:
-    """Work on a cell and write its result file; a failure of the cell is a result too.
+    """Work on a cell and write its result file; whatever goes wrong with the cell is a result too.
 
     Raises StoreError when results cannot be written any more (a full disk), which ends the run.
     """
     store = Store(task.root)
-    cell = task.cell
     try:
-        with store.working_folder(cell.name) as folder:
-            known = store.read(cell.name)
-            try:
-                result = _measured(task, store, folder, known)
-            except CellError as error:
-                result = failed_result(task, error.status, error.reason, str(error))
-            except MediaError as error:
-                result = failed_result(task, "failed", "source", str(error))
-            except VcbenchError as error:
-                result = failed_result(task, "failed", type(error).__name__, str(error))
+        with store.working_folder(task.cell.name) as folder:
+            result = _outcome(task, store, folder)
             store.write(result)
             return result
     except OSError as error:
@@ -91,6 +83,24 @@ def run_cell(task: Task) -> CellResult:
                 "what is finished is kept"
             ) from None
         raise
+
+
+def _outcome(task: Task, store: Store, folder: Path) -> CellResult:
+    try:
+        return _measured(task, store, folder, store.read(task.cell.name))
+    except CellError as error:
+        return failed_result(task, error.status, error.reason, str(error))
+    except MediaError as error:
+        return failed_result(task, "failed", "source", str(error))
+    except StoreError:
+        raise
+    except VcbenchError as error:
+        return failed_result(task, "failed", "error", f"{type(error).__name__}: {error}")
+    except Exception as error:
+        if isinstance(error, OSError) and is_disk_full(error):
+            raise
+        # a fault of ours or of a plug-in; the other cells must go on, and the trace must not be lost
+        return failed_result(task, "failed", "internal", "".join(traceback.format_exception(error)).strip())
 
 
 def failed_result(task: Task, status: str, reason: str, message: str) -> CellResult:

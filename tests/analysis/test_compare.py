@@ -309,3 +309,13 @@ def test_wrong_use_is_a_usage_error() -> None:
         compared(cells, convention="median")
     with pytest.raises(UsageError, match="unknown BD method 'spline'"):
         compared(cells, method="spline")
+
+
+def test_clips_of_one_name_and_other_content_are_not_compared() -> None:
+    cells = pair("akiyo", 0.5, source="aaaa+0")
+    for cell in cells:
+        cell.setdefault("source", "bbbb+0")
+    (result,) = compared(cells).per_sequence
+    assert result.bd_rate.status == "undefined"
+    assert "bbbb+0" in result.bd_rate.reason
+    assert "aaaa+0" in result.bd_rate.reason

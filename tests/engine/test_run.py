@@ -191,6 +191,31 @@ def test_a_cell_that_always_loses_its_worker_fails_and_the_others_finish(tmp_pat
     assert good.status == "ok"
 
 
+ODD_CODEC = """
+from bench.adapters.base import Codec
+
+class Odd(Codec):
+    def transform(self, source):
+        raise ZeroDivisionError("a fault of the plug-in")
+    def encode(self, source, rate, bitstream):
+        raise AssertionError
+    def decode(self, bitstream):
+        raise AssertionError
+"""
+
+
+def test_a_fault_in_a_plug_in_is_a_failed_cell_with_its_trace(tmp_path: Path, clip: Path, codec) -> None:
+    good = codec("good")
+    card = CARD.format(name="odd", mode="none").partition("[settings]")[0].replace('"command"', '"odd.py:Odd"')
+    (tmp_path / "codecs" / "odd.toml").write_text(card)
+    (tmp_path / "codecs" / "odd.py").write_text(ODD_CODEC)
+    options = RunOptions(codecs=("odd", good), inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
+    bad, fine = run(plan(options), Store.create(tmp_path / "out"))
+    assert (bad.status, bad.reason) == ("failed", "internal")
+    assert "ZeroDivisionError: a fault of the plug-in" in bad.message
+    assert fine.status == "ok"
+
+
 def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(tmp_path: Path, clip: Path, codec) -> None:
     name = codec("encode-fails")
     arguments = (
