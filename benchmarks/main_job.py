@@ -113,11 +113,14 @@ def main() -> None:
     parser.add_argument("--sizes", default="416x240,1920x1080")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--compressai", metavar="PYTHON")
+    parser.add_argument("--frames", type=int, help="instead of those of the size")
+    parser.add_argument("--only", help="names of contenders, such as 'vcbench -j2,threads'; the loop always runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for size in arguments.sizes.split(","):
             clip = Path(scratch) / f"{size}.y4m"
-            make_clip(clip, size, FRAMES[size])
+            frames = arguments.frames or FRAMES[size]
+            make_clip(clip, size, frames)
             contenders: dict[str, Callable[[Path], None]] = {
                 "loop": lambda folder, clip=clip: bare_loop(clip, folder),
                 "vcbench -j2": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf"),
@@ -125,19 +128,23 @@ def main() -> None:
                 "threads": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf", "threading"),
                 "ssim": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,ssim,ms_ssim"),
             }
+            if arguments.only:
+                wanted = {"loop", *arguments.only.split(",")}
+                contenders = {name: work for name, work in contenders.items() if name in wanted}
             times: dict[str, list[float]] = {name: [] for name in contenders}
             for run in range(arguments.runs + 1):
                 for name, work in contenders.items():
                     seconds = timed(work)
                     if run:  # the first round warms the caches
                         times[name].append(seconds)
-            print(f"{size}, {FRAMES[size]} frames, x265 at QP {', '.join(map(str, QPS))}, median of {arguments.runs}")
+            print(f"{size}, {frames} frames, x265 at QP {', '.join(map(str, QPS))}, median of {arguments.runs}")
             for name, values in times.items():
                 ratios = [value / loop for value, loop in zip(values, times["loop"], strict=True)]
                 median, spread = statistics.median(values), f"{min(values):.2f} to {max(values):.2f}"
                 print(f"  {name:12} {median:8.2f} s ({spread})  {statistics.median(ratios):6.3f} x loop")
-            jobs = [two / one for two, one in zip(times["vcbench -j2"], times["vcbench -j1"], strict=True)]
-            print(f"  -j2 / -j1    {statistics.median(jobs):.3f}")
+            if "vcbench -j1" in times and "vcbench -j2" in times:
+                jobs = [two / one for two, one in zip(times["vcbench -j2"], times["vcbench -j1"], strict=True)]
+                print(f"  -j2 / -j1    {statistics.median(jobs):.3f}")
             if arguments.compressai:
                 runs = 1 if size == "1920x1080" else arguments.runs
                 values = [
