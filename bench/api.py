@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.engine import run as engine
 from bench.engine.store import Store, check_writable
+from bench.engine.workers import warm_workers
 from bench.results import ResultSet, load
 
 Names = str | Iterable[str]
@@ -58,18 +59,19 @@ def run(
         trust=trust,
     )
     check_writable(Path(out))
-    planned = engine.plan(options)
-    store = Store.create(Path(out))
-    engine.run(
-        planned,
-        store,
-        jobs=jobs,
-        backend=backend,
-        timing=timing,
-        time_limit=time_limit,
-        command=["bench.run"],
-        progress=progress,
-    )
+    with warm_workers(1 if timing else jobs, backend):
+        planned = engine.plan(options)
+        store = Store.create(Path(out))
+        engine.run(
+            planned,
+            store,
+            jobs=jobs,
+            backend=backend,
+            timing=timing,
+            time_limit=time_limit,
+            command=["bench.run"],
+            progress=progress,
+        )
     results = load(out)
     results.problems += store.problems
     return results

@@ -83,13 +83,15 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
     """
-    from bench.engine.workers import start_workers
+    from bench.engine.workers import warm_workers
 
     _check_combination(options)
     jobs = 1 if options["timing"] else options["jobs"] or cpu_count()
-    if not options["dry_run"]:
-        start_workers(jobs, options["backend"])
+    with warm_workers(1 if options["dry_run"] else jobs, options["backend"]):
+        return _plan_and_run(options, jobs)
 
+
+def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
     from bench.engine.run import RunOptions, plan, run
     from bench.engine.store import Store, check_writable
 

@@ -23,19 +23,15 @@ def execute(
     """
     store.abandoned()
     pending = {task.cell.name: task for task in tasks}
-    try:
-        while pending:
-            try:
-                for result in _parallel(list(pending.values()), jobs, backend):
-                    pending.pop(result.name, None)
-                    yield result
-            except _worker_lost():
-                suspects = set(store.abandoned())
-                for name in [name for name in pending if name in suspects or _finished(pending[name], store)]:
-                    yield _alone(pending.pop(name), store, jobs, backend)
-    finally:
-        if jobs > 1 and backend == "loky":
-            _end_workers()
+    while pending:
+        try:
+            for result in _parallel(list(pending.values()), jobs, backend):
+                pending.pop(result.name, None)
+                yield result
+        except _worker_lost():
+            suspects = set(store.abandoned())
+            for name in [name for name in pending if name in suspects or _finished(pending[name], store)]:
+                yield _alone(pending.pop(name), store, jobs, backend)
 
 
 def _alone(task: Task, store: Store, jobs: int, backend: str) -> CellResult:
@@ -83,10 +79,3 @@ def _worker_lost() -> tuple[type[BaseException], ...]:
     from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
     return (BrokenProcessPool, TerminatedWorkerError)
-
-
-def _end_workers() -> None:
-    """End the worker processes, which would otherwise wait for more and keep the environment of this run."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=False)

@@ -18,6 +18,7 @@ import pytest
 import bench
 from bench.engine.run import RunOptions, plan, run, unfinished
 from bench.engine.store import Store
+from bench.engine.workers import end_workers
 from bench.errors import StoreError, UsageError
 from bench.results import CellResult
 
@@ -108,6 +109,7 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEST_CODEC", str(tool))
     monkeypatch.setenv("ONCE", str(tmp_path / "once"))
     monkeypatch.setenv("NAP", nap(tmp_path))
+    end_workers()  # or those of an earlier test, which have its environment, would be used again
 
     def make(mode: str) -> str:
         folder = tmp_path / "codecs"
