@@ -92,8 +92,8 @@ class FFmpegCodec(ExternalCodec):
 
 
 def _colour_arguments(coded: VideoFormat) -> list[str]:
-    space = {"bt709": "bt709", "bt601": "smpte170m", "bt2020": "bt2020nc"}[coded.matrix]
-    return ["-color_range", "pc" if coded.full_range else "tv", "-colorspace", space]
+    """The range alone: a matrix that the source does not state would make FFmpeg convert when it compares the two."""
+    return ["-color_range", "pc" if coded.full_range else "tv"]
 
 
 def check_version(tool: str, version: str, required: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -471,3 +472,24 @@ def test_two_drivers_on_one_store_lose_nothing(tmp_path: Path) -> None:
         assert driver.returncode == 0, said
     assert vcbench(*arguments, tmp_path / "alone").returncode == 0
     assert comparable(tmp_path / "both") == comparable(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("codec_name", ["x264", "x265", "svt-av1"])
+def test_plain_ffmpeg_filters_agree_on_the_stored_bitstream(tmp_path: Path, codec_name: str) -> None:
+    """No setting of the filters is needed: the bitstream states no colour matrix that its source does not."""
+    from bench import ffmpeg
+
+    clip = make_clip(tmp_path / "clip.y4m", frames=9, size="192x176")
+    (cell,) = bench.run(codec_name, inputs=clip, metrics=["psnr_y", "vmaf"], rates=[30], out=tmp_path / "out").cells
+    done = subprocess.run(
+        [ffmpeg.executable(), "-hide_banner", "-nostdin", "-f", cell.codec.card["settings"]["demuxer"], "-i",
+         str(tmp_path / "out" / "bitstreams" / cell.bitstream.file), "-i", str(clip), "-lavfi",
+         "[0]settb=1/25,setpts=N,split[a][c];[1]settb=1/25,setpts=N,split[b][d];"
+         "[a][b]psnr,nullsink;[c][d]libvmaf=log_fmt=json:log_path=vmaf.json[out]", "-map", "[out]", "-f", "null", "-"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    psnr_y = re.search(r"PSNR y:([\d.]+)", done.stderr)
+    assert psnr_y is not None
+    assert cell.measurements["psnr_y"].pooled["from_mean_mse"] == pytest.approx(float(psnr_y[1]), abs=0.01)
+    vmaf = json.loads((tmp_path / "vmaf.json").read_text())["pooled_metrics"]["vmaf"]["mean"]
+    assert cell.measurements["vmaf"].value == pytest.approx(vmaf, abs=0.01)
