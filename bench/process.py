@@ -127,6 +127,11 @@ class Process:
         assert self._popen.stdout is not None
         return self._popen.stdout  # type: ignore[return-value]
 
+    @property
+    def peak_rss_so_far(self) -> int:
+        """Peak resident memory in bytes seen up to now, children included."""
+        return self._peak_rss
+
     def _watch(self) -> None:
         pause = 0.001
         next_family = self._started + _FAMILY_POLL_S / 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,13 +110,31 @@ BUILTIN_METRICS = {
 DEFAULT_METRICS = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
 
 
+# Names that only mean something with what stands behind the colon.
+METRIC_FAMILIES = {"pyiqa": "bench.metrics.iqa:Pyiqa"}
+
+
+@cache
 def metric_class(name: str) -> type[Metric]:
-    """Class of a metric: built in, or a plug-in's entry point. Raises UnknownNameError or UnavailableError."""
+    """Class of a metric: built in, a variant ("ewarp:spynet"), or a plug-in's entry point.
+
+    Raises UnknownNameError or UnavailableError.
+    """
+    base, *options = name.split(":")
+    if not options:
+        return _metric_class(base)
+    family = _load_metric(METRIC_FAMILIES[base]) if base in METRIC_FAMILIES else _metric_class(base)
+    return family.variant(tuple(options))
+
+
+def _metric_class(name: str) -> type[Metric]:
     if name in BUILTIN_METRICS:
         return _load_metric(BUILTIN_METRICS[name])
+    if name in METRIC_FAMILIES:
+        raise UsageError(f"{name} is a family of metrics; name one, such as {_load_metric(METRIC_FAMILIES[name]).name}")
     plugins = {point.name: point for point in entry_points(group=METRIC_ENTRY_POINTS)}
     if name not in plugins:
-        raise UnknownNameError("metric", name, [*BUILTIN_METRICS, *plugins])
+        raise UnknownNameError("metric", name, [*BUILTIN_METRICS, *METRIC_FAMILIES, *plugins])
     try:
         return _checked_metric(plugins[name].load(), name)
     except (Exception, SystemExit) as error:  # as for adapters

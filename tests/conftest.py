@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # moving noise over moving shapes: no encoder codes it for nothing, none is asked for more than it can
 _PATTERN = "testsrc2=size={width}x{height}:rate={rate}"
@@ -31,9 +31,18 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(scope="session")
 def shared_clips() -> Path:
     """Folder of real clips beside the checkout."""
-    if not SHARED_CLIPS.is_dir():
+    if not (SHARED / "clips").is_dir():
         pytest.skip("the real clips (../shared/clips beside the checkout) are not here")
-    return SHARED_CLIPS
+    return SHARED / "clips"
+
+
+@pytest.fixture
+def shared_weights(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of real weights beside the checkout, made known to vcbench."""
+    if not (SHARED / "weights").is_dir():
+        pytest.skip("the real weights (../shared/weights beside the checkout) are not here")
+    monkeypatch.setenv("VCBENCH_WEIGHTS", str(SHARED / "weights"))
+    return SHARED / "weights"
 
 
 @pytest.fixture(scope="session")

@@ -117,11 +117,14 @@ def test_peak_memory_above_this_process_is_exact_even_for_a_short_one() -> None:
 def test_peak_memory_counts_children() -> None:
     block = "block = bytearray(60 << 20); block[::4096] = b'x' * len(block[::4096])"
     child = f"{block}; import sys; sys.stdin.read(1)"
-    code = (
-        f"import subprocess, sys; {block}; import time; p = subprocess.Popen([sys.executable, '-S', '-c', {child!r}], "
-    )
-    code += "stdin=subprocess.PIPE); time.sleep(0.8); p.communicate(b'x')"
-    with Process(python(code)) as process:
+    code = f"import subprocess, sys; {block}; p = subprocess.Popen([sys.executable, '-S', '-c', {child!r}], "
+    code += "stdin=subprocess.PIPE); p.communicate(sys.stdin.buffer.read())"
+    with Process(python(code), stdin="pipe") as process:
+        # it is looked for at intervals that grow with the cost of looking: both live until it was found
+        for _ in range(600):
+            if process.peak_rss_so_far > 120 << 20:
+                break
+            time.sleep(0.1)
         usage = process.finish()
     assert usage.peak_rss_bytes > 120 << 20
 

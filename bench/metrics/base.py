@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bench.errors import UnknownNameError
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples
@@ -24,12 +25,20 @@ Values = list[float | None]
 
 
 class FramePair:
-    """A source frame and the decoded frame of the same index, with what several metrics need worked out once."""
+    """A source frame and the decoded frame of the same index, with what several metrics need worked out once.
 
-    def __init__(self, index: int, reference: Frame, distorted: Frame) -> None:
+    ``previous`` is the pair before it (None for the first frame); that one's own ``previous`` is None again, so that
+    no chain of frames is kept alive. What belongs to one frame alone is kept by ``Frame.derived``: cells measured
+    together share their source frames, and with them what was derived from those.
+    """
+
+    def __init__(self, index: int, reference: Frame, distorted: Frame, previous: FramePair | None = None) -> None:
         self.index = index
         self.reference = reference
         self.distorted = distorted
+        self.previous = previous
+        if previous is not None:
+            previous.previous = None
 
     @cached_property
     def squared_errors(self) -> tuple[int, ...]:
@@ -38,10 +47,10 @@ class FramePair:
 
         return tuple(plane_sse(a, b) for a, b in zip(self.reference.planes, self.distorted.planes, strict=True))
 
-    @cached_property
+    @property
     def rgb(self) -> tuple[Samples, Samples]:
         """Both frames as RGB pictures (height, width, 3) at the format's bit depth."""
-        return colour.to_rgb(self.reference), colour.to_rgb(self.distorted)
+        return rgb_of(self.reference), rgb_of(self.distorted)
 
     @cached_property
     def luma_structure(self) -> StructuralSimilarity:
@@ -51,12 +60,20 @@ class FramePair:
         return ssim_ms_ssim(self.reference.planes[0], self.distorted.planes[0], self.reference.format.bit_depth)
 
 
+def rgb_of(frame: Frame) -> Samples:
+    """A frame as RGB picture (height, width, 3) at its bit depth, converted once."""
+    return frame.derived("rgb", lambda: colour.to_rgb(frame))
+
+
 class Metric(ABC):
     """One named quality measure. A fresh instance is made for each cell.
 
     ``direction``: whether more is better. ``bounds``: the range values lie in. ``saturation``: at or beyond it a
     value tells nothing more, so BD-rate leaves it undefined. ``cap``: what an infinite value counts as in BD-rate,
     and only there. ``version`` rises when the definition changes, so that stored values are measured again.
+    ``variants``: what can stand behind the name after a colon ("ewarp:spynet"), each with what it changes.
+    ``shares_reference``: much of its work is on source frames alone, so that the cells of a sequence are better
+    measured together.
     """
 
     name: ClassVar[str]
@@ -69,10 +86,20 @@ class Metric(ABC):
     needs: ClassVar[str] = "nothing beyond the base installation"
     headline: ClassVar[str] = "mean"
     version: ClassVar[int] = 1
+    variants: ClassVar[Mapping[str, str]] = {}
+    shares_reference: ClassVar[bool] = False
 
     def __init__(self, fmt: VideoFormat) -> None:
         """Prepare for frames of a format; raises MetricError with the reason where it has no value for them."""
         self.format = fmt
+
+    @classmethod
+    def variant(cls, options: tuple[str, ...]) -> type[Metric]:
+        """Class of the metric with options, those of ``variants``; its name has them in one order only.
+
+        Raises UnknownNameError for an option there is not.
+        """
+        raise UnknownNameError(f"variant of {cls.name}", ":".join(options), cls.variants)
 
     @classmethod
     def check(cls) -> None:
@@ -94,6 +121,31 @@ class Metric(ABC):
     def pool(self, values: Values) -> dict[str, float]:
         """Pooled values; ``headline`` names the one that is the measurement's value."""
         return pool(values)
+
+
+class DeferredMetric(Metric):
+    """A metric whose values are known later than their frame: of batches, of neighbours, of a whole video.
+
+    It may hold a bounded number of pairs, never all of them.
+    """
+
+    @abstractmethod
+    def push(self, pair: FramePair) -> None:
+        """Take the next pair."""
+
+    @abstractmethod
+    def finish(self) -> tuple[Values, Mapping[str, float]]:
+        """One value a frame (or none at all), and further pooled values.
+
+        Raises MetricError where the video as a whole has no value (too few frames).
+        """
+
+    def features(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What must be stored so that several cells can be pooled into one value; asked for after ``finish``."""
+        return {}
+
+    def update(self, pair: FramePair) -> float | None:
+        raise TypeError(f"{self.name} has its values at the end, not frame by frame")
 
 
 class FilterMetric(Metric):
@@ -124,7 +176,8 @@ class Measurement:
     """A metric's outcome on one cell.
 
     ``status`` is "ok", "undefined" (the metric has no value here), "unavailable" (something it needs is missing) or
-    "failed"; ``reason`` says why whenever it is not "ok". ``frames`` has one value a frame, None where there is none.
+    "failed"; ``reason`` says why whenever it is not "ok". ``frames`` has one value a frame, None where there is none;
+    it is empty for a metric of whole videos. ``features``: see DeferredMetric.
     """
 
     metric: str
@@ -134,6 +187,7 @@ class Measurement:
     pooled: Mapping[str, float] = field(default_factory=dict)
     frames: tuple[float | None, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 def conclude(metric: Metric, values: Values, extra: Mapping[str, float] | None = None) -> Measurement:
@@ -144,11 +198,10 @@ def conclude(metric: Metric, values: Values, extra: Mapping[str, float] | None =
         reason = f"{len(nans)} of {len(values)} frames are not a number, the first is frame {nans[0]}"
         kept = tuple(None if value is None or math.isnan(value) else value for value in values)
         return Measurement(metric.name, "undefined", None, reason, {}, kept, provenance)
-    if not any(value is not None for value in values):
-        return Measurement(metric.name, "undefined", None, "no frame has a value", {}, tuple(values), provenance)
-    pooled = {key: value for key, value in {**metric.pool(values), **(extra or {})}.items() if not math.isnan(value)}
+    framewise = metric.pool(values) if any(value is not None for value in values) else {}
+    pooled = {key: value for key, value in {**framewise, **(extra or {})}.items() if not math.isnan(value)}
     if metric.headline not in pooled:
-        reason = f"its pooled value ({metric.headline}) is not a number"
+        reason = f"its pooled value ({metric.headline}) is not a number" if pooled else "no frame has a value"
         return Measurement(metric.name, "undefined", None, reason, pooled, tuple(values), provenance)
     return Measurement(
         metric.name,

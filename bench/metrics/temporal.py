@@ -27,14 +27,14 @@ class Ewarp(Metric):
         super().__init__(fmt)
         if min(fmt.width, fmt.height) < MIN_SIDE:
             raise MetricError(f"ewarp: {fmt.width}x{fmt.height} is too small for optical flow (sides from {MIN_SIDE})")
-        self._previous: FramePair | None = None
 
     def update(self, pair: FramePair) -> float | None:
-        previous, self._previous = self._previous, pair
+        previous = pair.previous
         if previous is None:
             return None
-        reference = warp_reference(
-            previous.reference.planes[0], pair.reference.planes[0], bit_depth=self.format.bit_depth
+        planes = previous.reference.planes[0], pair.reference.planes[0]
+        reference = pair.reference.derived(
+            "dis warp reference", lambda: warp_reference(*planes, bit_depth=self.format.bit_depth)
         )
         return ewarp_frame(previous.rgb[1], pair.rgb[1], reference, peak=self.format.peak)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from bench.video.formats import VideoFormat
 
 Samples = npt.NDArray[Any]
+T = TypeVar("T")
 
 
 def sample_dtype(fmt: VideoFormat) -> np.dtype[Any]:
@@ -29,10 +31,18 @@ class Frame:
     format: VideoFormat
     data: Samples
     rgb: Samples | None = field(default=None, repr=False)
+    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_planes(cls, fmt: VideoFormat, planes: list[Samples]) -> Frame:
         return cls(fmt, np.concatenate([plane.ravel() for plane in planes]).astype(sample_dtype(fmt), copy=False))
+
+    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` works out from this frame, once for all who ask by ``key``; kept as long as the frame."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        found: T = self._derived[key]
+        return found
 
     @property
     def planes(self) -> tuple[Samples, ...]:
