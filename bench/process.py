@@ -95,6 +95,8 @@ class Process:
         self._peak_rss = 0
         self._inherited_rss = _high_water_mark(os.getpid())
         self._started = time.perf_counter()
+        self._held_s = 0.0
+        self._held_since: float | None = None
         target = {"pipe": subprocess.PIPE, "null": subprocess.DEVNULL}
         try:
             self._popen = subprocess.Popen(
@@ -143,11 +145,26 @@ class Process:
                 self._peak_rss = max(self._peak_rss, _peak_memory(self._popen.pid))
                 cost = time.perf_counter() - now
                 next_family = now + max(_FAMILY_POLL_S, 200 * cost)
-            if self.time_limit is not None and now - self._started > self.time_limit:
+            if self.time_limit is not None and self._counted(now) > self.time_limit:
                 self._timed_out = True
                 self._kill()
                 return
             pause = min(2 * pause, _MEMORY_POLL_S)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While whoever reads the program's output is busy with it: that time does not count towards the limit."""
+        self._held_since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._held_s += time.perf_counter() - self._held_since
+            self._held_since = None
+
+    def _counted(self, now: float) -> float:
+        """Seconds that count towards the time limit."""
+        since = self._held_since
+        return now - self._started - self._held_s - (now - since if since is not None else 0.0)
 
     def _kill(self) -> None:
         # a descendant that opened a session of its own is in another group, and may hold our pipe open

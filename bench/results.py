@@ -109,6 +109,7 @@ class MeasurementRecord(Model):
     reason: str | None = None
     pooled: dict[str, Number] = {}
     provenance: dict[str, Any] = {}
+    features: dict[str, FileName] = {}
 
 
 class CellResult(Model):

@@ -220,7 +220,8 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
         self._process: Process | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """Decoded frames in order; raises DecodeError or TimeLimitError."""
+        """Decoded frames in order; raises DecodeError or TimeLimitError. What the caller does between two frames does
+        not count towards the time limit."""
         command = self.command
         piped = command.through == "pipe"
         try:
@@ -233,7 +234,9 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
             )
             if piped:
                 try:
-                    yield from self._parse(self._process.stdout)
+                    for frame in self._parse(self._process.stdout):
+                        with self._process.held():
+                            yield frame
                 except TruncatedError:
                     self._process.finish()  # a decoder that died inside a frame says why
                     raise

@@ -193,7 +193,10 @@ def _state(stored: Store, name: str, planned: Plan, *, timing: bool) -> dict[str
         known = stored.look(name)
     except StoreError as error:
         return {"measured": False, "problem": str(error)}
-    return {"measured": is_done(known, planned.metrics, "alone" if timing else "shared"), "problem": None}
+    return {
+        "measured": is_done(known, planned.metrics, "alone" if timing else "shared", planned.unavailable),
+        "problem": None,
+    }
 
 
 def _report(folder: Path) -> Path:

@@ -1,16 +1,18 @@
-"""One cell from start to end: encode, decode alone, measure, store. Runs in a worker process."""
+"""Cells from start to end: encode, decode alone, measure, store. Runs in a worker process."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from bench.adapters.base import BaseCodec, Codec, EncodeInfo, ExternalCodec, copy_alone
-from bench.engine.measure import measure
+from bench.adapters.base import BaseCodec, Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
+from bench.engine.measure import DecodedVideo, measure_together
 from bench.engine.plan import Cell
 from bench.engine.store import Store, is_disk_full
 from bench.errors import CellError, DecodeError, EncodeError, MediaError, StoreError, VcbenchError
@@ -28,25 +30,36 @@ from bench.results import (
 from bench.video.frame import CodingTransform, Frame
 
 Timing = Literal["alone", "shared"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A cell to be worked on, and how."""
+    """Cells of one sequence to be worked on together, and how.
 
-    cell: Cell
+    Their decoded videos are measured side by side in one pass over the source. ``unavailable`` are the metrics that
+    cannot run on this machine.
+    """
+
+    cells: tuple[Cell, ...]
     metrics: Mapping[str, str]
     root: Path
     provenance: Mapping[str, Any]
     timing: Timing = "shared"
     threads: int = 1
     time_limit: float | None = None
+    unavailable: frozenset[str] = frozenset()
 
 
-def is_done(result: CellResult | None, metrics: Mapping[str, str], timing: Timing) -> bool:
+def is_done(
+    result: CellResult | None, metrics: Mapping[str, str], timing: Timing, unavailable: Container[str] = ()
+) -> bool:
     """Whether a stored result has all of the metrics (and times measured alone, if wanted): nothing is left to do."""
     return (
-        result is not None and result.status == "ok" and _timed(result, timing) and not missing_metrics(result, metrics)
+        result is not None
+        and result.status == "ok"
+        and _timed(result, timing)
+        and not missing_metrics(result, metrics, unavailable)
     )
 
 
@@ -55,27 +68,43 @@ def _timed(result: CellResult, timing: Timing) -> bool:
     return timing == "shared" or all(cost is not None and cost.timing == "alone" for cost in costs)
 
 
-def missing_metrics(result: CellResult | None, metrics: Mapping[str, str]) -> list[str]:
-    """Metrics that were not measured yet, by an older definition, or could not be for want of something."""
+def missing_metrics(
+    result: CellResult | None, metrics: Mapping[str, str], unavailable: Container[str] = ()
+) -> list[str]:
+    """Metrics that were not measured yet, by an older definition, or could not be for want of something.
+
+    One that was ``unavailable`` and still is can wait: it is not worth another decode.
+    """
     stored = result.measurements if result is not None else {}
-    return [
-        name
-        for name, key in metrics.items()
-        if name not in stored or stored[name].key != key or stored[name].status in {"unavailable", "failed"}
-    ]
+
+    def is_missing(name: str, key: str) -> bool:
+        if name not in stored:
+            return True
+        if stored[name].status == "unavailable":
+            return name not in unavailable
+        return stored[name].key != key or stored[name].status == "failed"
+
+    return [name for name, key in metrics.items() if is_missing(name, key)]
 
 
-def run_cell(task: Task) -> CellResult:
-    """Work on a cell and write its result file; whatever goes wrong with the cell is a result too.
+def run_cells(task: Task) -> list[CellResult]:
+    """Work on the cells of a task and write their result files; whatever goes wrong with a cell is a result too.
 
     Raises StoreError when results cannot be written any more (a full disk), which ends the run.
     """
     store = Store(task.root)
     try:
-        with store.working_folder(task.cell.name) as folder:
-            result = _outcome(task, store, folder)
-            store.write(result)
-            return result
+        with ExitStack() as stack:
+            works = [
+                _Work(task, cell, store, stack.enter_context(store.working_folder(cell.name))) for cell in task.cells
+            ]
+            for work in works:
+                work.attempt(work.encode)
+            _measure(task, [work for work in works if work.failure is None])
+            results = [work.result() for work in works]
+            for result in results:
+                store.write(result)
+            return results
     except OSError as error:
         if is_disk_full(error):
             raise StoreError(
@@ -85,62 +114,143 @@ def run_cell(task: Task) -> CellResult:
         raise
 
 
-def _outcome(task: Task, store: Store, folder: Path) -> CellResult:
-    try:
-        return _measured(task, store, folder, store.read(task.cell.name))
-    except CellError as error:
-        return failed_result(task, error.status, error.reason, str(error))
-    except MediaError as error:
-        return failed_result(task, "failed", "source", str(error))
-    except StoreError:
-        raise
-    except VcbenchError as error:
-        return failed_result(task, "failed", "error", f"{type(error).__name__}: {error}")
-    except Exception as error:
-        if isinstance(error, OSError) and is_disk_full(error):
-            raise
-        # a fault of ours or of a plug-in; the other cells must go on, and the trace must not be lost
-        return failed_result(task, "failed", "internal", "".join(traceback.format_exception(error)).strip())
-
-
-def failed_result(task: Task, status: str, reason: str, message: str) -> CellResult:
+def failed_result(task: Task, cell: Cell, status: str, reason: str, message: str) -> CellResult:
     """Result of a cell that could not be measured."""
-    return CellResult.model_validate({**_description(task), "status": status, "reason": reason, "message": message})
-
-
-def _measured(task: Task, store: Store, folder: Path, known: CellResult | None) -> CellResult:
-    cell = task.cell
-    codec = external(cell.codec.build(), task)
-    transform = codec.transform(cell.sequence.format)
-    if known is not None and not _reusable(known, store, task.timing):
-        known = None
-    wanted = missing_metrics(known, task.metrics)
-    if known is not None and known.bitstream is not None:
-        bitstream, encode = known.bitstream, known.encode
-    else:
-        path = folder / f"bitstream.{cell.codec.card.extension}"
-        info = codec.encode(cell.sequence, cell.rate, path)
-        _check_bitstream(path, info)
-        encode = _cost(info.usage, task.timing, info)
-        bitstream = store.keep_bitstream(cell.name, path)
-    stored = store.bitstream_path(bitstream)
-    decode = known.decode if known is not None else None
-    if task.timing == "alone" and (decode is None or decode.timing != "alone"):
-        decode = _timed_decode(codec, copy_alone(stored, folder / "timing"), transform)
-    measured, watched = _decode_and_measure(task, codec, copy_alone(stored, folder / "decode"), transform, wanted)
-    store.write_frames(cell.name, {item.metric: item.frames for item in measured if item.frames})
-    records = {item.metric: _record(item, task.metrics[item.metric]) for item in measured}
     return CellResult.model_validate(
-        {
-            **_description(task),
-            "status": "ok",
-            "bitstream": bitstream,
-            "encode": encode,
-            "decode": decode or watched,
-            "changes": transform.describe(),
-            "measurements": {**(known.measurements if known else {}), **records},
-        }
+        {**_description(task, cell), "status": status, "reason": reason, "message": message}
     )
+
+
+def _failure(task: Task, cell: Cell, error: Exception) -> CellResult:
+    """What an exception means for its cell; raises it again where it means something for the run."""
+    if isinstance(error, CellError):
+        return failed_result(task, cell, error.status, error.reason, str(error))
+    if isinstance(error, MediaError):
+        return failed_result(task, cell, "failed", "source", str(error))
+    if isinstance(error, StoreError) or (isinstance(error, OSError) and is_disk_full(error)):
+        raise error
+    if isinstance(error, VcbenchError):
+        return failed_result(task, cell, "failed", "error", f"{type(error).__name__}: {error}")
+    # a fault of ours or of a plug-in; the other cells must go on, and the trace must not be lost
+    return failed_result(task, cell, "failed", "internal", "".join(traceback.format_exception(error)).strip())
+
+
+class _Work:
+    """One cell of a task on its way: encoded, measured, described. ``failure`` is its result if it went wrong."""
+
+    def __init__(self, task: Task, cell: Cell, store: Store, folder: Path) -> None:
+        self.failure: CellResult | None = None
+        self._task = task
+        self._cell = cell
+        self._store = store
+        self._folder = folder
+        self._measured: list[Measurement] = []
+        self._watched: CostRecord | None = None
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """What a step gives; None if it goes wrong, which ends this cell and no other."""
+        try:
+            return step()
+        except Exception as error:
+            self.failure = _failure(self._task, self._cell, error)
+            return None
+
+    def encode(self) -> None:
+        """Have the bitstream in the store, from before or encoded now; decode for the clock where that is wanted."""
+        task, cell, store = self._task, self._cell, self._store
+        known = store.read(cell.name)
+        self._codec = external(cell.codec.build(), task, cell)
+        self._transform = self._codec.transform(cell.sequence.format)
+        self._known = known if known is not None and _reusable(known, store, task.timing) else None
+        if self._known is not None and self._known.bitstream is not None:
+            self._bitstream, self._encode = self._known.bitstream, self._known.encode
+        else:
+            path = self._folder / f"bitstream.{cell.codec.card.extension}"
+            info = self._codec.encode(cell.sequence, cell.rate, path)
+            _check_bitstream(path, info)
+            self._encode = _cost(info.usage, task.timing, info)
+            self._bitstream = store.keep_bitstream(cell.name, path)
+        self._decode = self._known.decode if self._known is not None else None
+        if task.timing == "alone" and (self._decode is None or self._decode.timing != "alone"):
+            alone = copy_alone(store.bitstream_path(self._bitstream), self._folder / "timing")
+            self._decode = _timed_decode(self._codec, alone, self._transform)
+
+    def open(self, stack: ExitStack) -> _Decoding:
+        """Start decoding the bitstream, a copy of it alone in a folder, for the measuring pass."""
+        alone = copy_alone(self._store.bitstream_path(self._bitstream), self._folder / "decode")
+        decoder = stack.enter_context(self._codec.open_decoder(alone, self._transform.coded))
+        wanted = missing_metrics(self._known, self._task.metrics, self._task.unavailable)
+        clock = _WaitingClock(decoder.frames())
+        video = DecodedVideo(clock, [metric_class(name) for name in wanted], self._transform, self._folder)
+        return _Decoding(self, decoder, clock, video)
+
+    def take(self, measured: list[Measurement], watched: CostRecord) -> None:
+        """Keep what was measured; per-frame values and features go to the store."""
+        frames = {item.metric: item.frames for item in measured if item.frames}
+        self._store.write_frames(self._cell.name, frames)
+        features = {item.metric: self._store.keep_features(item.features) for item in measured}
+        self._records = {
+            item.metric: _record(item, self._task.metrics[item.metric], features[item.metric]) for item in measured
+        }
+        self._watched = watched
+
+    def result(self) -> CellResult:
+        """The cell's result, measured or failed."""
+        if self.failure is not None:
+            return self.failure
+        return CellResult.model_validate(
+            {
+                **_description(self._task, self._cell),
+                "status": "ok",
+                "bitstream": self._bitstream,
+                "encode": self._encode,
+                "decode": self._decode or self._watched,
+                "changes": self._transform.describe(),
+                "measurements": {**(self._known.measurements if self._known else {}), **self._records},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """A cell's decoder at work."""
+
+    work: _Work
+    decoder: RunningDecoder
+    clock: _WaitingClock
+    video: DecodedVideo
+
+    def conclude(self, outcome: list[Measurement] | Exception) -> None:
+        if isinstance(outcome, Exception):
+            raise outcome
+        usage = self.decoder.usage
+        if usage is None:
+            raise DecodeError("no_usage", "the decoder ended before its cost could be read")
+        cost = CostRecord(
+            seconds=max(usage.cpu_s, self.clock.seconds),
+            cpu_s=usage.cpu_s,
+            peak_rss_bytes=usage.peak_rss_bytes,
+            timing="shared",
+            commands=[list(self.decoder.command.argv)],
+        )
+        self.work.take(outcome, cost)
+
+
+def _measure(task: Task, works: list[_Work]) -> None:
+    """Decode the cells and measure them side by side in one pass over their source."""
+    if not works:
+        return
+    with ExitStack() as stack:
+        opened = [work.attempt(partial(work.open, stack)) for work in works]
+        decodings = [decoding for decoding in opened if decoding is not None]
+        videos = [decoding.video for decoding in decodings]
+        outcomes: list[list[Measurement] | Exception]
+        try:
+            outcomes = measure_together(task.cells[0].sequence.read(), videos, threads=task.threads)
+        except Exception as error:  # the source cannot be read
+            outcomes = [error] * len(videos)
+        for decoding, outcome in zip(decodings, outcomes, strict=True):
+            decoding.work.attempt(partial(decoding.conclude, outcome))
 
 
 def _reusable(known: CellResult, store: Store, timing: Timing) -> bool:
@@ -152,12 +262,12 @@ def _reusable(known: CellResult, store: Store, timing: Timing) -> bool:
     )
 
 
-def external(codec: BaseCodec, task: Task) -> ExternalCodec:
+def external(codec: BaseCodec, task: Task, cell: Cell) -> ExternalCodec:
     """The codec as a pair of programs: its own, or, for a codec in Python, a fresh interpreter for each direction."""
     if isinstance(codec, Codec):
         from bench.adapters.child import ChildCodec
 
-        codec = ChildCodec(codec, task.cell.codec.folder, trust=task.cell.codec.trust)
+        codec = ChildCodec(codec, cell.codec.folder, trust=cell.codec.trust)
     if not isinstance(codec, ExternalCodec):
         raise EncodeError("adapter", f"{type(codec).__name__} is neither a Codec nor an ExternalCodec")
     codec.time_limit = task.time_limit
@@ -169,33 +279,6 @@ def _check_bitstream(path: Path, info: EncodeInfo) -> None:
         command = " ".join(info.commands[0]) if info.commands else "the encoder"
         what = "an empty" if path.is_file() else "no"
         raise EncodeError("no_bitstream", f"the encoder ended without an error but wrote {what} bitstream: {command}")
-
-
-def _decode_and_measure(
-    task: Task, codec: ExternalCodec, bitstream: Path, transform: CodingTransform, wanted: list[str]
-) -> tuple[list[Measurement], CostRecord]:
-    with codec.open_decoder(bitstream, transform.coded) as decoder:
-        clock = _WaitingClock(decoder.frames())
-        measured = measure(
-            task.cell.sequence.read(),
-            clock,
-            [metric_class(name) for name in wanted],
-            transform,
-            bitstream.parent.parent,
-            threads=task.threads,
-        )
-        usage = decoder.usage
-    if usage is None:
-        raise DecodeError("no_usage", "the decoder ended before its cost could be read")
-    seconds = max(usage.cpu_s, clock.seconds)
-    cost = CostRecord(
-        seconds=seconds,
-        cpu_s=usage.cpu_s,
-        peak_rss_bytes=usage.peak_rss_bytes,
-        timing="shared",
-        commands=[list(decoder.command.argv)],
-    )
-    return measured, cost
 
 
 def _timed_decode(codec: ExternalCodec, bitstream: Path, transform: CodingTransform) -> CostRecord:
@@ -233,7 +316,7 @@ def _cost(usage: Usage | None, timing: Timing, info: EncodeInfo) -> CostRecord:
     )
 
 
-def _record(measured: Measurement, key: str) -> MeasurementRecord:
+def _record(measured: Measurement, key: str, features: dict[str, str]) -> MeasurementRecord:
     return MeasurementRecord(
         key=key,
         status=measured.status,
@@ -241,11 +324,11 @@ def _record(measured: Measurement, key: str) -> MeasurementRecord:
         reason=measured.reason,
         pooled=dict(measured.pooled),
         provenance=dict(measured.provenance),
+        features=features,
     )
 
 
-def _description(task: Task) -> dict[str, Any]:
-    cell = task.cell
+def _description(task: Task, cell: Cell) -> dict[str, Any]:
     card, sequence = cell.codec.card, cell.sequence
     fmt = sequence.format
     return {

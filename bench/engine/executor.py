@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
-from bench.engine.cell import Task, failed_result, is_done, run_cell
+from bench.engine.cell import Task, failed_result, is_done, run_cells
 from bench.engine.store import Store
 from bench.results import CellResult
 
@@ -22,10 +24,10 @@ def execute(
     when results cannot be written any more.
     """
     store.abandoned()
-    pending = {task.cell.name: task for task in tasks}
+    pending = {cell.name: replace(task, cells=(cell,)) for task in tasks for cell in task.cells}
     while pending:
         try:
-            for result in _parallel(list(pending.values()), jobs, backend):
+            for result in _parallel(_left(tasks, pending), jobs, backend):
                 pending.pop(result.name, None)
                 yield result
         except _worker_lost():
@@ -34,8 +36,14 @@ def execute(
                 yield _alone(pending.pop(name), store, jobs, backend)
 
 
+def _left(tasks: Sequence[Task], pending: Container[str]) -> list[Task]:
+    """Tasks with the cells that are still to be done."""
+    left = [replace(task, cells=tuple(cell for cell in task.cells if cell.name in pending)) for task in tasks]
+    return [task for task in left if task.cells]
+
+
 def _alone(task: Task, store: Store, jobs: int, backend: str) -> CellResult:
-    """Result of a cell whose worker was lost, run with nothing beside it."""
+    """Result of a task's only cell, whose worker was lost, run with nothing beside it."""
     for _ in range(MAX_ATTEMPTS):
         finished = _finished(task, store)
         if finished is not None:
@@ -46,19 +54,19 @@ def _alone(task: Task, store: Store, jobs: int, backend: str) -> CellResult:
         except _worker_lost() as error:
             store.abandoned()
             message = f"its worker process was ended from outside {MAX_ATTEMPTS} times ({error})"
-    lost = failed_result(task, "failed", "worker_lost", message)
+    lost = failed_result(task, task.cells[0], "failed", "worker_lost", message)
     store.write(lost)
     return lost
 
 
 def _finished(task: Task, store: Store) -> CellResult | None:
-    result = store.read(task.cell.name)
-    return result if is_done(result, task.metrics, task.timing) else None
+    result = store.read(task.cells[0].name)
+    return result if is_done(result, task.metrics, task.timing, task.unavailable) else None
 
 
 def _parallel(tasks: list[Task], jobs: int, backend: str) -> Iterator[CellResult]:
     if jobs == 1:
-        yield from map(run_cell, tasks)
+        yield from chain.from_iterable(map(run_cells, tasks))
         return
     from joblib import Parallel, delayed
 
@@ -72,7 +80,7 @@ def _parallel(tasks: list[Task], jobs: int, backend: str) -> Iterator[CellResult
     with warnings.catch_warnings():
         # joblib warns when a worker is gone while others work; the loop above deals with it
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        yield from parallel(delayed(run_cell)(task) for task in tasks)
+        yield from chain.from_iterable(parallel(delayed(run_cells)(task) for task in tasks))
 
 
 def _worker_lost() -> tuple[type[BaseException], ...]:

@@ -1,9 +1,10 @@
-"""One pass over source and decoded frames that feeds every metric."""
+"""One pass over the source and its decoded versions that feeds every metric."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -99,27 +100,6 @@ def _status(error: Exception) -> Literal["undefined", "unavailable", "failed"]:
     return "undefined" if isinstance(error, MetricError) else "failed"
 
 
-def paired(source: Iterator[Frame], decoded: Iterator[Frame], transform: CodingTransform) -> Iterator[FramePair]:
-    """Pairs of equal index, decoded frames brought back to the source's format.
-
-    Raises MismatchError when a decoded frame has another size or format, or when there are fewer or more of them.
-    """
-    index = 0
-    pair: FramePair | None = None
-    for reference in source:
-        got = next(decoded, None)
-        if got is None:
-            expected = index + 1 + sum(1 for _ in source)
-            raise MismatchError("frame_count", f"the decoder returned {index} frames, the source has {expected}")
-        check_format(got.format, transform.coded)
-        pair = FramePair(index, reference, transform.inverse(got), pair)
-        yield pair
-        index += 1
-    further = sum(1 for _ in decoded)
-    if further:
-        raise MismatchError("frame_count", f"the decoder returned {index + further} frames, the source has {index}")
-
-
 def check_format(got: VideoFormat, expected: VideoFormat) -> None:
     """Raise MismatchError unless size, chroma and bit depth are equal."""
     if (got.width, got.height) != (expected.width, expected.height):
@@ -128,6 +108,92 @@ def check_format(got: VideoFormat, expected: VideoFormat) -> None:
         )
     if (got.chroma, got.bit_depth) != (expected.chroma, expected.bit_depth):
         raise MismatchError("frame_format", f"decoded frames are {got.pix_fmt}, expected {expected.pix_fmt}")
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """A decoded video to be measured, and how.
+
+    ``transform`` brings its frames back to the source's format; ``folder`` takes small working files.
+    """
+
+    frames: Iterator[Frame]
+    metrics: Iterable[type[Metric]]
+    transform: CodingTransform
+    folder: Path
+
+
+class _Lane:
+    """One decoded video beside the source. What goes wrong with it becomes its ``error`` and disturbs no other."""
+
+    def __init__(self, video: DecodedVideo, threads: int) -> None:
+        self.error: Exception | None = None
+        self._video = video
+        self._pair: FramePair | None = None
+        self._decoded = 0
+        self._metrics: MetricPass | None = None
+        with self._guarded():
+            self._metrics = MetricPass(video.metrics, video.transform.source, video.folder, threads=threads)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+
+    def push(self, index: int, reference: Frame) -> None:
+        """Measure the decoded frame that belongs to a source frame."""
+        if self.error is not None or self._decoded < index:
+            return
+        with self._guarded():
+            got = next(self._video.frames, None)
+            if got is not None:
+                check_format(got.format, self._video.transform.coded)
+                self._pair = FramePair(index, reference, self._video.transform.inverse(got), self._pair)
+                self._metrics.push(self._pair)  # type: ignore[union-attr]
+                self._decoded += 1
+
+    def finish(self, frames: int) -> list[Measurement] | Exception:
+        """Measurements, or the error; MismatchError unless there were as many frames as the source has."""
+        self._pair = None
+        measurements: list[Measurement] = []
+        if self.error is None:
+            with self._guarded():
+                self._decoded += sum(1 for _ in self._video.frames)
+                if self._decoded != frames:
+                    lost = f"the decoder returned {self._decoded} frames, the source has {frames}"
+                    raise MismatchError("frame_count", lost)
+                measurements = self._metrics.finish()  # type: ignore[union-attr]
+        return measurements if self.error is None else self.error
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+
+
+def measure_together(
+    source: Iterator[Frame], videos: Sequence[DecodedVideo], *, threads: int = 1
+) -> list[list[Measurement] | Exception]:
+    """Measure several decoded versions of one source in one pass over it; memory is flat in the number of frames.
+
+    They share each source frame, and with it what metrics derive from it. A video that goes wrong has its exception in
+    place of its measurements; the others go on. Raises what reading the source raises.
+    """
+    with ExitStack() as stack:
+        lanes = []
+        for video in videos:
+            lane = _Lane(video, threads)
+            stack.callback(lane.close)
+            lanes.append(lane)
+        frames = 0
+        for reference in source:
+            if all(lane.error is not None for lane in lanes):
+                break
+            for lane in lanes:
+                lane.push(frames, reference)
+            frames += 1
+        return [lane.finish(frames) for lane in lanes]
 
 
 def measure(
@@ -139,14 +205,8 @@ def measure(
     *,
     threads: int = 1,
 ) -> list[Measurement]:
-    """Measure decoded frames against the source, every metric in one pass; memory is flat in the number of frames.
-
-    ``folder`` takes small working files. Raises MismatchError if the two do not fit frame by frame.
-    """
-    running = MetricPass(metrics, transform.source, folder, threads=threads)
-    try:
-        for pair in paired(source, decoded, transform):
-            running.push(pair)
-        return running.finish()
-    finally:
-        running.close()
+    """Measure one decoded video; raises what goes wrong, MismatchError if the two do not fit frame by frame."""
+    (outcome,) = measure_together(source, [DecodedVideo(decoded, metrics, transform, folder)], threads=threads)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Listing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from bench.adapters.base import BaseCodec, RatePoint
 from bench.catalog import Card, Catalog
 from bench.digests import digest_of
 from bench.engine.store import safe_name
-from bench.errors import UsageError
+from bench.errors import UnavailableError, UsageError
 from bench.registry import build, metric_class
 from bench.video.sequence import DIRECT_INPUT, Sequence
 
 KEY_VERSION = 1
+
+LOCKSTEP = 4
+"""Cells measured together at most: each has a decoder and frames of its own in memory."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a run and the metrics wanted on each, by name with their keys."""
+    """The cells of a run and the metrics wanted on each, by name with their keys.
+
+    ``unavailable``: those that cannot run on this machine, with the reason. ``together``: how many cells of a sequence
+    are best measured in one pass, for what their metrics have in common.
+    """
 
     cells: tuple[Cell, ...]
     metrics: dict[str, str]
+    unavailable: dict[str, str] = field(default_factory=dict)
+    together: int = 1
+
+    def groups(self, cells: Iterable[Cell], jobs: int) -> list[tuple[Cell, ...]]:
+        """Cells in groups of one sequence each, small enough that there is a group for each of the jobs."""
+        cells = list(cells)
+        size = max(1, min(self.together, len(cells) // jobs))
+        by_sequence: dict[Sequence, list[Cell]] = {}
+        for cell in cells:
+            by_sequence.setdefault(cell.sequence, []).append(cell)
+        return [tuple(alike[at : at + size]) for alike in by_sequence.values() for at in range(0, len(alike), size)]
 
 
 def make_cell(codec: CodecEntry, tool: dict[str, str], rate: RatePoint, sequence: Sequence) -> Cell:
@@ -99,7 +117,25 @@ def codec_entries(catalog: Catalog, names: Iterable[str], *, trust: bool = False
 
 def metric_keys(names: Iterable[str]) -> dict[str, str]:
     """Key of each metric, so that a metric whose definition changes is measured again."""
-    return {name: digest_of(metric_class(name).identity()) for name in dict.fromkeys(names)}
+    return {name: _metric_key(name) for name in dict.fromkeys(names)}
+
+
+def _metric_key(name: str) -> str:
+    try:
+        return digest_of(metric_class(name).identity())
+    except UnavailableError:  # a library that is missing has no version either
+        return digest_of({"name": name})
+
+
+def unavailable_metrics(names: Iterable[str]) -> dict[str, str]:
+    """Metrics that cannot run on this machine, with the reason and what to do."""
+    found = {}
+    for name in names:
+        try:
+            metric_class(name).check()
+        except UnavailableError as error:
+            found[name] = str(error)
+    return found
 
 
 def make_plan(
@@ -118,7 +154,10 @@ def make_plan(
         for sequence in sequences:
             cells += [make_cell(codec, tool, rate, sequence) for rate in rate_points(codec.card, wanted)]
     cells.sort(key=lambda cell: -cell.work)
-    return Plan(tuple(cells), metric_keys(metrics))
+    keys = metric_keys(metrics)
+    unavailable = unavailable_metrics(keys)
+    sharing = any(metric_class(name).shares_reference for name in keys if name not in unavailable)
+    return Plan(tuple(cells), keys, unavailable, LOCKSTEP if sharing else 1)
 
 
 def _require_distinct(sequences: Listing[Sequence]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.catalog import Catalog
-from bench.engine.cell import Task, Timing, is_done, run_cell
+from bench.engine.cell import Task, Timing, is_done
 from bench.engine.executor import execute
 from bench.engine.plan import Plan, codec_entries, make_plan
 from bench.engine.provenance import collect
@@ -105,7 +105,11 @@ def cpu_count() -> int:
 
 def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[Any]:
     """Cells of a plan that still have something to measure, in order."""
-    return [cell for cell in planned.cells if not is_done(store.read(cell.name), planned.metrics, timing)]
+    return [
+        cell
+        for cell in planned.cells
+        if not is_done(store.read(cell.name), planned.metrics, timing, planned.unavailable)
+    ]
 
 
 def run(
@@ -129,8 +133,12 @@ def run(
     # filters may use every CPU: they cost the same on several threads, and the last cells have CPUs to spare
     threads = cpu_count()
     provenance = {**collect(command), "jobs": jobs, "backend": backend if jobs > 1 else "none"}
-    tasks = [Task(cell, planned.metrics, store.root, provenance, mode, threads, time_limit) for cell in todo]
-    done = len(planned.cells) - len(tasks)
+    unavailable = frozenset(planned.unavailable)
+    tasks = [
+        Task(cells, planned.metrics, store.root, provenance, mode, threads, time_limit, unavailable)
+        for cells in planned.groups(todo, jobs)
+    ]
+    done = len(planned.cells) - len(todo)
     report = progress or (lambda _: None)
     report(Progress(done, len(planned.cells)))
     with closing(execute(tasks, store, jobs=jobs, backend=backend)) as results:
@@ -140,4 +148,4 @@ def run(
     return [found for cell in planned.cells if (found := store.read(cell.name)) is not None]
 
 
-__all__ = ["Progress", "RunOptions", "open_sequences", "plan", "resolve_metrics", "run", "run_cell", "unfinished"]
+__all__ = ["Progress", "RunOptions", "open_sequences", "plan", "resolve_metrics", "run", "unfinished"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import os
 import re
@@ -12,13 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.digests import hash_file, write_atomically
 from bench.errors import StoreError
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
-_SUBFOLDERS = ("cells", "bitstreams", "frames", "work")
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_SUBFOLDERS = ("cells", "bitstreams", "frames", "features", "work")
 
 
 def safe_name(text: str) -> str:
@@ -138,6 +143,24 @@ class Store:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(table), sink)
         write_atomically(path, sink.getvalue().to_pybytes())
+
+    def keep_features(self, features: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+        """Store arrays under the digest of their bytes, so that what many cells have in common is there once.
+
+        Returns the file of each, in the folder ``features``.
+        """
+        import numpy as np
+
+        names = {}
+        for side, array in features.items():
+            data = io.BytesIO()
+            np.save(data, np.ascontiguousarray(array), allow_pickle=False)
+            names[side] = f"{hashlib.sha256(data.getvalue()).hexdigest()[:32]}.npy"
+            path = self.root / "features" / names[side]
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                write_atomically(path, data.getvalue())
+        return names
 
     def _old_frames(self, path: Path) -> Any:
         import pyarrow as pa

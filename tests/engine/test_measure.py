@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import ffmpeg
-from bench.engine.measure import measure, paired
+from bench.engine.measure import measure
 from bench.errors import MetricError, MismatchError
 from bench.metrics.base import FramePair, Metric
 from bench.registry import metric_class
@@ -171,15 +171,15 @@ def test_a_decoder_that_adds_frames_gives_no_score(tmp_path: Path) -> None:
         (VideoFormat(64, 64, bit_depth=10), "frame_format"),
     ],
 )
-def test_another_size_or_format_is_never_rescaled(got: VideoFormat, reason: str) -> None:
+def test_another_size_or_format_is_never_rescaled(tmp_path: Path, got: VideoFormat, reason: str) -> None:
     expected = VideoFormat(64, 64)
 
     def blank(fmt: VideoFormat) -> Frame:
         return Frame(fmt, np.zeros(fmt.samples_per_frame, "u1" if fmt.bit_depth == 8 else "<u2"))
 
-    pairs = paired(iter([blank(expected)]), iter([blank(got)]), CodingTransform(expected, expected))
+    transform = CodingTransform(expected, expected)
     with pytest.raises(MismatchError) as raised:
-        list(pairs)
+        measure(iter([blank(expected)]), iter([blank(got)]), [metric_class("psnr_y")], transform, tmp_path)
     assert raised.value.reason == reason
 
 
