@@ -129,6 +129,20 @@ def test_peak_memory_counts_children() -> None:
     assert usage.peak_rss_bytes > 120 << 20
 
 
+def test_time_spent_on_what_a_program_gave_does_not_count_towards_its_limit() -> None:
+    with Process(["cat"], stdin="pipe", stdout="pipe", time_limit=0.5) as process:
+        with process.held():
+            time.sleep(1)
+        process.stdin.write(b"still here")
+        process.stdin.close()
+        assert process.stdout.read() == b"still here"
+        process.finish()
+    with Process(["cat"], stdin="pipe", time_limit=0.2) as process:
+        time.sleep(0.6)
+        with pytest.raises(ProcessError, match=r"time limit of 0\.2 s"):
+            process.finish()
+
+
 def test_cpu_time_is_what_the_program_and_its_children_worked() -> None:
     work = "import time; t = time.process_time()\nwhile time.process_time() - t < {}: pass"
     child = work.format(0.3)
