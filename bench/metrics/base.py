@@ -73,7 +73,8 @@ class Metric(ABC):
     and only there. ``version`` rises when the definition changes, so that stored values are measured again.
     ``variants``: what can stand behind the name after a colon ("ewarp:spynet"), each with what it changes.
     ``shares_reference``: much of its work is on source frames alone, so that the cells of a sequence are better
-    measured together.
+    measured together. ``fidelity``: it is about closeness to the source, so that the source itself has the best value;
+    not so for a metric without reference, or one of consistency alone, which a blurred video can win.
     """
 
     name: ClassVar[str]
@@ -88,6 +89,7 @@ class Metric(ABC):
     version: ClassVar[int] = 1
     variants: ClassVar[Mapping[str, str]] = {}
     shares_reference: ClassVar[bool] = False
+    fidelity: ClassVar[bool] = True
 
     def __init__(self, fmt: VideoFormat) -> None:
         """Prepare for frames of a format; raises MetricError with the reason where it has no value for them."""

@@ -22,6 +22,7 @@ class Ewarp(Metric):
     direction = "lower"
     unit = "squared difference, white is 1"
     bounds = (0.0, 1.0)
+    fidelity = False
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
