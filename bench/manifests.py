@@ -65,6 +65,7 @@ def _checked(parse: Any, value: str) -> Any:
 
 
 RelativePath = Annotated[str, AfterValidator(_relative)]
+Url = Annotated[str, AfterValidator(_url)]
 
 
 class Entry(Model):
@@ -80,7 +81,7 @@ class Entry(Model):
     frames: int | None = Field(default=None, ge=1, description="number of frames used; absent: all from start")
     pix_fmt: Annotated[str, AfterValidator(_pix_fmt)] = Field(default="yuv420p", description="FFmpeg's name")
     start: int = Field(default=0, ge=0, description="first frame used")
-    url: Annotated[str, AfterValidator(_url)] | None = Field(default=None, description="of the file or its archive")
+    url: Url | None = Field(default=None, description="of the file or its archive")
     member: RelativePath | None = Field(default=None, description="path inside the archive that url names")
     sha256: Digest | None = Field(default=None, description="of the file itself, not of an archive")
 
