@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -117,7 +118,9 @@ def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
     planned = plan(settings)
     if not planned.cells:
         click.echo("nothing to do: the plan has no cells", err=True)
-        return _conclude([], [], out, None, json_output=options["json_output"])
+        return _conclude([], [], [], out, None, json_output=options["json_output"])
+    for name, reason in planned.unavailable.items():
+        click.echo(f"unavailable: {name}: {reason}", err=True)
     store = Store.create(out)
     with _reporter() as reporter:
         results = run(
@@ -131,7 +134,7 @@ def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
             progress=reporter,
         )
     page = _report(out) if options["report"] else None
-    return _conclude(results, store.problems, out, page, json_output=options["json_output"])
+    return _conclude(results, planned.metrics, store.problems, out, page, json_output=options["json_output"])
 
 
 def _check_combination(options: dict[str, Any]) -> None:
@@ -207,14 +210,20 @@ def _report(folder: Path) -> Path:
 
 
 def _conclude(
-    results: list[CellResult], problems: list[str], out: Path, page: Path | None, *, json_output: bool
+    results: list[CellResult],
+    wanted: Iterable[str],
+    problems: list[str],
+    out: Path,
+    page: Path | None,
+    *,
+    json_output: bool,
 ) -> int:
     counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
     unmeasured = [
-        (result.name, name, measured.reason)
+        (result.name, name, measured.status, measured.reason)
         for result in results
-        for name, measured in result.measurements.items()
-        if measured.status == "failed"
+        for name in wanted
+        if (measured := result.measurements.get(name)) is not None and measured.status in {"failed", "unavailable"}
     ]
     if json_output:
         print_json(
@@ -224,7 +233,7 @@ def _conclude(
                 "failed": [_brief(result) for result in results if result.status == "failed"],
                 "skipped": [_brief(result) for result in results if result.status == "skipped"],
                 "failed_measurements": [
-                    dict(zip(("cell", "metric", "reason"), item, strict=True)) for item in unmeasured
+                    dict(zip(("cell", "metric", "status", "reason"), item, strict=True)) for item in unmeasured
                 ],
                 "set_aside": problems,
                 "report": str(page) if page else None,
@@ -236,8 +245,11 @@ def _conclude(
         for result in results:
             if result.status != "ok":
                 click.echo(f"{result.status}: {result.name}: {result.reason}: {result.message}", err=True)
-        for cell, metric, reason in unmeasured:
-            click.echo(f"not measured: {cell}: {metric}: {reason}", err=True)
+        for cell, metric, status, reason in unmeasured:
+            if status == "failed":
+                click.echo(f"not measured: {cell}: {metric}: {reason}", err=True)
+        for metric, reason in {item[1]: item[3] for item in unmeasured if item[2] == "unavailable"}.items():
+            click.echo(f"unavailable: {metric}: {reason}", err=True)
         parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
         click.echo(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
         if page:

@@ -244,3 +244,17 @@ def test_the_report_at_the_end_is_named(vcbench, tmp_path: Path, clips: list[Pat
     assert done.out.splitlines()[-1] == f"report: {page}"
     assert page.read_text(encoding="utf-8").startswith("<!")
     assert vcbench(*arguments, "--out", tmp_path / "out", "--json").json["report"] == str(page)
+
+
+def test_a_metric_that_cannot_run_is_named_before_and_after(
+    vcbench, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-cache"))
+    arguments = ("run", "--codecs", "x264", "--rates", 30, "--input", clips[0], "--out", tmp_path / "out", "--metrics")
+    done = vcbench(*arguments, "psnr_y,lpips_alex")
+    assert done.code == 6
+    lines = [line for line in done.err.splitlines() if line.startswith("unavailable: lpips_alex: ")]
+    assert len(lines) == 2 and "vcbench fetch weights" in lines[0]
+    again = vcbench(*arguments, "psnr_y,lpips_alex", "--json")
+    assert again.json["failed_measurements"][0]["status"] == "unavailable"
+    assert vcbench(*arguments, "psnr_y").code == 0
