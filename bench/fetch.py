@@ -1,4 +1,4 @@
-"""Downloads of datasets: resumed where they were cut, verified before they are seen, unpacked without trust.
+"""Downloads: resumed where they were cut, verified before they are seen, unpacked without trust.
 
 pooch downloads, compares digests and renames; it does not resume, so the transfer itself is done by a downloader of our
 own that continues a ``.part`` file with HTTP ranges. Its unpackers trust the archive, so unpacking is our own too.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import lzma
+import os
 import re
 import shutil
 import stat
@@ -19,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Names
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -41,6 +42,7 @@ from urllib.request import (
 )
 
 from bench.errors import FetchError, UnavailableError
+from bench.manifests import ENVIRONMENT as DATA_FOLDER
 from bench.manifests import (
     LOCK_FILE,
     Entry,
@@ -112,7 +114,7 @@ def fetch_dataset(
         by_hand = [entry for entry in missing if manifest.download == "manual" or entry.url is None]
         if by_hand:
             raise UnavailableError(how_to_get(manifest, by_hand, root=root))
-        made = _download_all(manifest, missing, root, _Settings(progress, attempts, pause)) if missing else {}
+        made = _download_all(manifest, missing, root, Transfer(progress, attempts, pause)) if missing else {}
     status: Literal["generated", "downloaded"] = "generated" if manifest.download == "generated" else "downloaded"
     return [
         FetchedFile(entry.name, path, _sha256(path), "present")
@@ -123,41 +125,58 @@ def fetch_dataset(
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Transfer:
+    """How downloads are done: see fetch_dataset."""
+
     progress: Progress | None
     attempts: int
     pause: Callable[[float], object]
 
 
-def _download_all(manifest: Manifest, entries: list[Entry], root: Path | None, settings: _Settings) -> dict[str, Path]:
+def _download_all(manifest: Manifest, entries: list[Entry], root: Path | None, transfer: Transfer) -> dict[str, Path]:
     folder = (root or data_root()) / manifest.name
-    staging = folder / _STAGING
-    try:
-        staging.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FetchError(
-            f"{staging}: cannot be made: {error.strerror}; set VCBENCH_DATA to a folder of yours"
-        ) from None
     done = {}
-    with exclusive(staging):
+    with staging_folder(folder, DATA_FOLDER) as staging:
         for entry in entries:
             # Another process may have been first while this one waited for the folder.
             path = find(manifest, entry, root=root)
-            done[entry.name] = path if path is not None else _download(entry, folder, staging, settings)
-        # Archives are kept until every sequence in them is out.
-        shutil.rmtree(staging, ignore_errors=True)
+            done[entry.name] = path if path is not None else _download(entry, folder, staging, transfer)
     return done
 
 
-def _download(entry: Entry, folder: Path, staging: Path, settings: _Settings) -> Path:
+@contextmanager
+def staging_folder(folder: Path, environment: str) -> Iterator[Path]:
+    """A folder below ``folder`` for downloads that are not verified yet, held by one process at a time.
+
+    It is kept, to resume from and not to download an archive again, until the block ends without an error.
+    ``environment`` is the variable that names another folder, for the FetchError where it cannot be made.
+    """
+    staging = folder / _STAGING
+    with ExitStack() as locks:
+        while True:
+            try:
+                staging.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise FetchError(
+                    f"{staging}: cannot be made: {error.strerror}; set {environment} to a folder of yours"
+                ) from None
+            held = locks.enter_context(exclusive(staging))
+            # The process that held it before removed it when it had finished.
+            if staging.exists() and os.path.samestat(os.fstat(held), staging.stat()):
+                break
+        yield staging
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _download(entry: Entry, folder: Path, staging: Path, transfer: Transfer) -> Path:
     assert entry.url is not None
     final = resolve_inside(folder, entry.file)
     lock = folder / LOCK_FILE
     expected = entry.sha256 or recorded_digest(lock, entry.file)
     if entry.member is None:
-        ready = archive = _retrieve(entry.url, staging, settings, expected=expected, limit=_limit(entry))
+        ready = archive = retrieve(entry.url, staging, transfer, expected=expected, limit=_limit(entry))
     else:
-        archive = _retrieve(entry.url, staging, settings, expected=None, limit=None)
+        archive = retrieve(entry.url, staging, transfer, expected=None, limit=None)
         ready = staging / f"{hashlib.sha256(entry.file.encode()).hexdigest()[:12]}.unpacked"
     try:
         if entry.member is not None:
@@ -210,13 +229,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _retrieve(url: str, staging: Path, settings: _Settings, *, expected: str | None, limit: int | None) -> Path:
-    """A complete download in the staging folder, verified where its digest is known."""
+def retrieve(url: str, staging: Path, transfer: Transfer, *, expected: str | None, limit: int | None) -> Path:
+    """A complete download in the staging folder, verified where its digest is known.
+
+    Raises FetchError, also for more than ``limit`` bytes; what arrived of a download that broke off is kept.
+    """
     import pooch
 
     base = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(PurePosixPath(urlsplit(url).path).name)) or "download"
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{base}"
-    downloader = ResumingDownloader(staging / f"{name}.part", settings, limit)
+    downloader = ResumingDownloader(staging / f"{name}.part", transfer, limit)
     try:
         with _quiet():
             known = f"sha256:{expected}" if expected else None
@@ -250,25 +272,25 @@ class ResumingDownloader:
     first answer); a server that gives neither is asked for the whole file again.
     """
 
-    def __init__(self, part: Path, settings: _Settings, limit: int | None = None) -> None:
+    def __init__(self, part: Path, transfer: Transfer, limit: int | None = None) -> None:
         self.part = part
         self.validator = part.with_name(f"{part.name}.validator")
-        self.settings = settings
+        self.transfer = transfer
         self.limit = limit
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
         """Download ``url``; FetchError where it fails for good. The rest of the signature is pooch's."""
-        for attempt in range(1, self.settings.attempts + 1):
+        for attempt in range(1, self.transfer.attempts + 1):
             try:
                 self._transfer(url)
                 break
             except _BrokenOffError as error:
-                if attempt == self.settings.attempts:
+                if attempt == self.transfer.attempts:
                     kept = self.part.stat().st_size if self.part.exists() else 0
                     raise FetchError(
                         f"{url}: {error} ({attempt} attempts); {kept} bytes are kept, the same command resumes there"
                     ) from None
-                self.settings.pause(2 ** (attempt - 1))
+                self.transfer.pause(2 ** (attempt - 1))
         self.validator.unlink(missing_ok=True)
         self.part.replace(output_file)
 
@@ -282,7 +304,7 @@ class ResumingDownloader:
                     self.part.unlink(missing_ok=True)
                 if error.code in (408, 416, 425, 429) or error.code >= 500:
                     raise _BrokenOffError(f"HTTP {error.code} {error.reason}") from None
-                raise FetchError(f"{url}: HTTP {error.code} {error.reason}; see the dataset's homepage") from None
+                raise FetchError(f"{url}: HTTP {error.code} {error.reason}; see its owner's pages") from None
         except URLError as error:
             if url.startswith("file:"):
                 raise FetchError(f"{url}: cannot be read: {error.reason}") from None
@@ -317,8 +339,8 @@ class ResumingDownloader:
                 out.write(chunk)
                 done += len(chunk)
                 self._check_limit(url, done)
-                if self.settings.progress is not None:
-                    self.settings.progress(self.part.name.split("-", 1)[1].removesuffix(".part"), done, total)
+                if self.transfer.progress is not None:
+                    self.transfer.progress(self.part.name.split("-", 1)[1].removesuffix(".part"), done, total)
         if total is not None and done < total:
             raise _BrokenOffError(f"cut after {done} of {total} bytes")
 
@@ -337,8 +359,8 @@ class ResumingDownloader:
         if self.limit is not None and size > self.limit:
             self.part.unlink(missing_ok=True)
             raise FetchError(
-                f"{url}: is larger than the {self.limit} bytes that the manifest's frames allow; it was deleted. "
-                "Correct frames, width, height and pix_fmt in the manifest"
+                f"{url}: is larger than the {self.limit} bytes that its manifest allows; it was deleted. "
+                "Correct the manifest (for a dataset: frames, width, height and pix_fmt)"
             )
 
 

@@ -340,12 +340,12 @@ def _lock_file(folder: Path, manifest: Manifest) -> Path:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's advisory lock (flock), which ends with the process whatever happens to it."""
+def exclusive(folder: Path) -> Iterator[int]:
+    """Hold the folder's advisory lock (flock), which ends with the process whatever happens to it; its descriptor."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
