@@ -17,6 +17,9 @@ from bench.metrics.base import FilterMetric, FramePair, Values
 from bench.process import Process, ProcessError
 from bench.video.formats import VideoFormat
 
+VMAF_MIN_SIDE = 17
+"""Smaller frames end libvmaf by a segmentation fault, and with it every filter of the pass."""
+
 
 class Vmaf(FilterMetric):
     """VMAF (Li et al. 2016) by libvmaf, model vmaf_v0.6.1, 0 to 100."""
@@ -32,6 +35,8 @@ class Vmaf(FilterMetric):
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
         _require_chroma(self, fmt)
+        if min(fmt.width, fmt.height) < VMAF_MIN_SIDE:
+            raise MetricError(f"{self.name}: libvmaf takes no side under {VMAF_MIN_SIDE}, not {fmt.width}x{fmt.height}")
 
     @classmethod
     def check(cls) -> None:
