@@ -8,8 +8,9 @@ is ever executed: tensors are read from zip, safetensors or npz archives and fro
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,14 @@ ENVIRONMENT = "VCBENCH_WEIGHTS"
 MANIFEST = "weights.toml"
 
 
+class Copy(Model):
+    """Another file with the same tensors."""
+
+    file: RelativePath
+    sha256: Digest
+    bytes: int = Field(ge=1)
+
+
 class Entry(Model):
     """One file of weights: what it is, what it must be, and where it comes from."""
 
@@ -36,7 +45,11 @@ class Entry(Model):
     sha256: Digest
     bytes: int = Field(ge=1)
     url: Url | None = Field(default=None, description="absent: nobody offers it")
+    parts: dict[str, RelativePath] = Field(
+        default={}, description="arrays (npy) below url by the names that they have in the npz file made of them"
+    )
     made: str | None = Field(default=None, description="how a file that nobody offers was made")
+    also: tuple[Copy, ...] = Field(default=(), description="other files with the same tensors, taken as well")
     licence: str
     source: str = Field(description="who published it and where")
     used_by: tuple[str, ...] = Field(default=(), description="metrics that need it")
@@ -45,7 +58,14 @@ class Entry(Model):
     def _check(self) -> Entry:
         if (self.url is None) == (self.made is None):
             raise ValueError(f"{self.name}: give url, or made where nobody offers the file")
+        if self.parts and not (self.url and self.file.endswith(".npz")):
+            raise ValueError(f"{self.name}: parts are below url and become an npz file; correct url or file")
         return self
+
+    @property
+    def copies(self) -> tuple[Copy, ...]:
+        """Every file that is as good, the one that can be fetched first."""
+        return (Copy(file=self.file, sha256=self.sha256, bytes=self.bytes), *self.also)
 
 
 class _File(Model):
@@ -61,36 +81,43 @@ def manifest() -> dict[str, Entry]:
     return {name: entry for path in (Path(__file__).with_name(MANIFEST), *own) for name, entry in _read(path).items()}
 
 
+def get(name: str) -> Entry:
+    """What is known of the weights of that name; UnknownNameError if there are none."""
+    entries = manifest()
+    if name not in entries:
+        raise UnknownNameError("weights", name, entries)
+    return entries[name]
+
+
+def needed_by(metric: str) -> list[Entry]:
+    """Weights that a metric needs, or the metrics of a family ("lpips" for "lpips_alex" and "lpips_vgg")."""
+    return [entry for entry in manifest().values() if any(_covers(metric, user) for user in entry.used_by)]
+
+
 def path(name: str) -> Path:
     """Verified file of weights on this machine; hashed once, then only when it has changed.
 
     Raises UnknownNameError, or UnavailableError that says what to run.
     """
-    entry = _entry(name)
-    wrong = []
-    for candidate in _present(entry):
-        digest = file_digest(candidate)
-        if digest == entry.sha256:
-            return candidate
-        wrong.append(f"{candidate} has SHA-256 {digest}, expected {entry.sha256}: cut short, or another file")
-    raise UnavailableError(_how_to_get(entry, wrong))
+    return locate(get(name), folders())
 
 
-def available(name: str) -> None:
-    """Raise UnavailableError, saying what to run, unless a file of the right name and size is here; reads none."""
-    entry = _entry(name)
-    wrong = []
-    for candidate in _present(entry):
-        size = candidate.stat().st_size
-        if size == entry.bytes:
-            return
-        wrong.append(f"{candidate} has {size} bytes, expected {entry.bytes}: cut short, or another file")
-    raise UnavailableError(_how_to_get(entry, wrong))
+def locate(entry: Entry, where: Iterable[Path]) -> Path:
+    """Verified file of weights in one of some folders; UnavailableError, naming what is wrong there, if in none."""
+    return _first(entry, where, lambda copy, file: ("SHA-256", file_digest(file), copy.sha256))
+
+
+def available(name: str) -> Path:
+    """A file of the right name and size, not looked into.
+
+    Raises UnknownNameError, or UnavailableError that says what to run.
+    """
+    return _first(get(name), folders(), lambda copy, file: ("bytes", file.stat().st_size, copy.bytes))
 
 
 def sha256(name: str) -> str:
-    """SHA-256 (hex) that the file must have; needs no file."""
-    return _entry(name).sha256
+    """SHA-256 (hex) of the weights as published; needs no file."""
+    return get(name).sha256
 
 
 def load(name: str) -> dict[str, torch.Tensor]:
@@ -131,15 +158,31 @@ def _torch_cache() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-def _present(entry: Entry) -> Iterator[Path]:
-    return (folder / entry.file for folder in folders() if (folder / entry.file).is_file())
+def _first(entry: Entry, where: Iterable[Path], check: Callable[[Copy, Path], tuple[str, object, object]]) -> Path:
+    """First file of the weights that has what ``check`` finds and expects; UnavailableError if there is none."""
+    problems = []
+    for folder, copy in product(where, entry.copies):
+        file = folder / copy.file
+        if file.is_file():
+            what, found, expected = check(copy, file)
+            if found == expected:
+                return file
+            problems.append(f"{file}: {what} is {found}, expected {expected} (cut short, or another file)")
+    state = "; ".join(problems) or "not on this machine"
+    if entry.url is None:
+        remedy = f"put {entry.file} into a folder named in {ENVIRONMENT}; nobody offers it: it is {entry.made}"
+    else:
+        remedy = f"run: vcbench fetch weights {entry.name}"
+    raise UnavailableError(f"weights {entry.name}: {state}; {remedy}")
 
 
-def _entry(name: str) -> Entry:
-    entries = manifest()
-    if name not in entries:
-        raise UnknownNameError("weights", name, entries)
-    return entries[name]
+def _covers(asked: str, user: str) -> bool:
+    """Whether a metric's name, with options ("ewarp:spynet") or of a family ("ewarp"), means a metric of a manifest."""
+    base, *options = asked.split(":")
+    user_base, *needed = user.split(":")
+    if options:
+        return base == user_base and set(needed) <= set(options)
+    return base in (user_base, user_base.partition("_")[0])
 
 
 @cache
@@ -152,14 +195,6 @@ def _read(file: Path) -> Mapping[str, Entry]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ManifestError(f"{file}: name {twice[0]!r} stands there twice; each must be its own")
     return dict(zip(names, entries, strict=True))
-
-
-def _how_to_get(entry: Entry, wrong: list[str]) -> str:
-    """What to run or to do for weights that are not here or are not the right ones."""
-    state = "; ".join(wrong) or "not on this machine"
-    if entry.url is None:
-        return f"weights {entry.name}: {state}; put {entry.file} into a folder named in {ENVIRONMENT} ({entry.made})"
-    return f"weights {entry.name}: {state}; run: vcbench fetch weights {entry.name}"
 
 
 def _read_any(file: Path) -> dict[str, torch.Tensor]:

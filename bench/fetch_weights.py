@@ -1,0 +1,146 @@
+"""Downloads of weights: by name or for the metrics that need them, verified before they are seen."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench import weights
+from bench.digests import file_digest, hash_file
+from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError
+from bench.fetch import Progress, Transfer, retrieve, staging_folder
+
+
+@dataclass(frozen=True)
+class FetchedWeights:
+    """One file of weights on this machine, verified."""
+
+    name: str
+    path: Path
+    sha256: str
+    status: Literal["present", "downloaded"]
+
+
+def fetch_weights(
+    names: Sequence[str],
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    attempts: int = 4,
+    pause: Callable[[float], object] = time.sleep,
+) -> list[FetchedWeights]:
+    """Bring weights onto this machine, by their names or by those of the metrics that need them.
+
+    ``folder`` is where they go and the only place they are looked for; by default they go to the cache and are taken
+    from wherever they are. ``progress``, ``attempts`` and ``pause`` are those of ``fetch_dataset``. Raises
+    UnavailableError with the instructions where a file is offered by nobody, before anything is downloaded;
+    FetchError, with what to do by hand, where a download fails or is not what it should be.
+    """
+    entries = select(names)
+    there = _present(entries, weights.folders() if folder is None else [folder])
+    target = folder or weights.own_folder()
+    transfer = Transfer(progress, attempts, pause)
+    return [
+        FetchedWeights(entry.name, there[entry.name], file_digest(there[entry.name]), "present")
+        if entry.name in there
+        else FetchedWeights(entry.name, _download(entry, target, transfer), entry.sha256, "downloaded")
+        for entry in entries
+    ]
+
+
+def select(names: Sequence[str]) -> list[weights.Entry]:
+    """Weights of the names, which are those of weights, metrics or families of metrics; each once.
+
+    Raises UnknownNameError, or UsageError for a metric that needs none.
+    """
+    known = weights.manifest()
+    found: dict[str, weights.Entry] = {}
+    for name in names:
+        meant = ([known[name]] if name in known else []) + weights.needed_by(name)
+        if not meant:
+            _refuse(name)
+        found |= {entry.name: entry for entry in meant}
+    return list(found.values())
+
+
+def _refuse(name: str) -> None:
+    from bench.registry import metric_class
+
+    try:
+        metric_class(name)
+    except UnknownNameError:
+        known = weights.manifest()
+        users = {user for entry in known.values() for user in entry.used_by}
+        raise UnknownNameError("weights or metric", name, {*known, *users}) from None
+    raise UsageError(f"{name}: needs no weights of those that vcbench fetches")
+
+
+def _present(entries: list[weights.Entry], where: list[Path]) -> dict[str, Path]:
+    """Verified files of those that are here; UnavailableError for those that are not and that nobody offers."""
+    there, by_hand = {}, []
+    for entry in entries:
+        try:
+            there[entry.name] = weights.locate(entry, where)
+        except UnavailableError as error:
+            if entry.url is None:
+                by_hand.append(str(error))
+    if by_hand:
+        raise UnavailableError("\n".join(by_hand))
+    return there
+
+
+def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
+    assert entry.url is not None
+    final = folder / entry.file
+    try:
+        with staging_folder(folder, "VCBENCH_CACHE") as staging:
+            # Another process may have been first while this one waited for the folder.
+            if (there := _present([entry], [folder])) != {}:
+                return there[entry.name]
+            if entry.parts:
+                ready = _assemble(entry, staging, transfer)
+            else:
+                ready = retrieve(entry.url, staging, transfer, expected=entry.sha256, limit=entry.bytes)
+            ready.replace(final)
+    except FetchError as error:
+        raise FetchError(f"{error}\nBy hand: {_by_hand(entry, folder)}") from None
+    return final
+
+
+def _by_hand(entry: weights.Entry, folder: Path) -> str:
+    where = f"{folder}, or into a folder named in {weights.ENVIRONMENT}"
+    if entry.parts:
+        return (
+            f"run vcbench fetch weights {entry.name} --to . on a machine with a network; put {entry.file} into {where}"
+        )
+    return f"get {entry.url} (SHA-256 {entry.sha256}) and put it as {entry.file} into {where}"
+
+
+def _assemble(entry: weights.Entry, staging: Path, transfer: Transfer) -> Path:
+    """The npz archive of an entry's parts, the same bytes wherever and whenever it is made."""
+    ready = staging / f"{entry.name}.npz"
+    arrays = {
+        key: retrieve(f"{entry.url}/{part}", staging, transfer, expected=None, limit=entry.bytes)
+        for key, part in entry.parts.items()
+    }
+    with zipfile.ZipFile(ready, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in arrays.items():
+            archive.writestr(_constant_header(f"{key}.npy"), array.read_bytes())
+    digest = hash_file(ready)
+    if digest != entry.sha256:
+        for file in (ready, *arrays.values()):
+            file.unlink()
+        raise FetchError(f"{entry.url}: {entry.file} made of its parts has SHA-256 {digest}, expected {entry.sha256}")
+    return ready
+
+
+def _constant_header(name: str) -> zipfile.ZipInfo:
+    """A member's header without the time and the system it was made on."""
+    info = zipfile.ZipInfo(name)
+    info.create_system = 3
+    info.external_attr = 0o600 << 16
+    return info
