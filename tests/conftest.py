@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import os
+import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +29,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         for name in [name for name in os.environ if name.startswith("VCBENCH_") and name != "VCBENCH_FFMPEG"]:
             patch.delenv(name)
         patch.setenv("VCBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         yield
 
 
@@ -99,3 +104,76 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[...
         return path
 
     return make
+
+
+class HttpServer(http.server.ThreadingHTTPServer):
+    """Serves ``files`` by path with ETags and ranges; ``cuts`` are the bytes after which the next answers break off."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _HttpHandler)
+        self.files: dict[str, bytes] = {}
+        self.cuts: list[int] = []
+        self.failures: list[int] = []
+        self.requests: list[tuple[str, str | None]] = []
+        self.redirects: dict[str, str] = {}
+        self.etags = True
+        self.lengths = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is part of the tests."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _HttpHandler(http.server.BaseHTTPRequestHandler):
+    server: HttpServer
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        server = self.server
+        server.requests.append((self.path, self.headers.get("Range")))
+        if self.path in server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects[self.path])
+            self.end_headers()
+            return
+        if server.failures:
+            self.send_error(server.failures.pop(0))
+            return
+        if self.path not in server.files:
+            self.send_error(404)
+            return
+        content = server.files[self.path]
+        etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked and self.headers.get("If-Range") == etag else 0
+        self.send_response(206 if start else 200)
+        if server.etags:
+            self.send_header("ETag", etag)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if server.lengths:
+            self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        body = content[start:]
+        if server.cuts:
+            body = body[: server.cuts.pop(0)]
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def http_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    """A server on this machine that cuts, lies and attacks as told."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HttpServer() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

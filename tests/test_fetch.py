@@ -1,13 +1,10 @@
 """Downloads against a server on this machine that cuts, lies and attacks."""
 
 import hashlib
-import http.server
 import io
 import random
-import re
 import sys
 import tarfile
-import threading
 import zipfile
 
 import pytest
@@ -21,75 +18,10 @@ CLIP = random.Random(1).randbytes(200 * FRAME_BYTES)
 SHA256 = hashlib.sha256(CLIP).hexdigest()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves ``files`` by path with ETags and ranges; ``cuts`` are the bytes after which the next answers break off."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {}
-        self.cuts = []
-        self.failures = []
-        self.requests = []
-        self.redirects = {}
-        self.etags = True
-        self.lengths = True
-
-    def handle_error(self, request, client_address):
-        """A client that hangs up is part of the tests."""
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        server = self.server
-        server.requests.append((self.path, self.headers.get("Range")))
-        if self.path in server.redirects:
-            self.send_response(302)
-            self.send_header("Location", server.redirects[self.path])
-            self.end_headers()
-            return
-        if server.failures:
-            self.send_error(server.failures.pop(0))
-            return
-        if self.path not in server.files:
-            self.send_error(404)
-            return
-        content = server.files[self.path]
-        etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked and self.headers.get("If-Range") == etag else 0
-        self.send_response(206 if start else 200)
-        if server.etags:
-            self.send_header("ETag", etag)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if server.lengths:
-            self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        body = content[start:]
-        if server.cuts:
-            body = body[: server.cuts.pop(0)]
-        self.wfile.write(body)
-
-
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.files["/clip.yuv"] = CLIP
-        yield running
-        running.shutdown()
-        thread.join()
+def server(http_server):
+    http_server.files["/clip.yuv"] = CLIP
+    return http_server
 
 
 @pytest.fixture
