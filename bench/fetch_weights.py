@@ -105,6 +105,7 @@ def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
                 ready = _assemble(entry, staging, transfer)
             else:
                 ready = retrieve(entry.url, staging, transfer, expected=entry.sha256, limit=entry.bytes)
+            final.parent.mkdir(parents=True, exist_ok=True)
             ready.replace(final)
     except FetchError as error:
         raise FetchError(f"{error}\nBy hand: {_by_hand(entry, folder)}") from None

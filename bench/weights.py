@@ -168,12 +168,12 @@ def _first(entry: Entry, where: Iterable[Path], check: Callable[[Copy, Path], tu
             if found == expected:
                 return file
             problems.append(f"{file}: {what} is {found}, expected {expected} (cut short, or another file)")
-    state = "; ".join(problems) or "not on this machine"
+    state = f"weights {entry.name}: {'; '.join(problems)}" if problems else f"no weights {entry.name} here"
     if entry.url is None:
         remedy = f"put {entry.file} into a folder named in {ENVIRONMENT}; nobody offers it: it is {entry.made}"
     else:
         remedy = f"run: vcbench fetch weights {entry.name}"
-    raise UnavailableError(f"weights {entry.name}: {state}; {remedy}")
+    raise UnavailableError(f"{state}; {remedy}")
 
 
 def _covers(asked: str, user: str) -> bool:

@@ -1,4 +1,4 @@
-"""vcbench fetch: datasets, verified."""
+"""vcbench fetch: datasets and weights, verified."""
 
 from __future__ import annotations
 
@@ -8,55 +8,123 @@ from typing import Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, print_json, search_path
+from bench.cli.options import CommaList, as_json, print_json, print_table, search_path
+from bench.errors import UsageError
 
 
-@click.command("fetch", short_help="Download datasets, verified.")
-@click.argument("datasets", nargs=-1, required=True)
+@click.command("fetch", short_help="Download datasets and weights, verified.")
+@click.argument("names", nargs=-1, required=True)
 @click.option("--sequences", type=CommaList(), help="Only these sequences or subsets.")
 @click.option(
-    "--to", "root", type=click.Path(path_type=Path), help="Folder for the data; default VCBENCH_DATA or the cache."
+    "--to", "root", type=click.Path(path_type=Path), help="Folder for the files; default VCBENCH_DATA or the cache."
 )
 @search_path
 @as_json
 def command(
-    datasets: tuple[str, ...],
+    names: tuple[str, ...],
     sequences: tuple[str, ...] | None,
     root: Path | None,
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
-    """Download datasets whose owners allow it, resumed and verified; say what to do by hand for the others.
+    """Download datasets and weights, resumed and verified; say what to do by hand for those that cannot be.
+
+    NAMES are datasets; or the word weights and then weights, or metrics that need some. "weights" alone lists what
+    there is.
 
     \b
     Examples:
       vcbench fetch xiph-cif --sequences foreman,akiyo
       VCBENCH_DATA=/data vcbench fetch uvg
+      vcbench fetch weights lpips dists
+      vcbench fetch weights
     """
+    if names[0] == "weights":
+        if sequences is not None:
+            raise UsageError("--sequences is for datasets; weights are named")
+        _weights(names[1:], root, json_output)
+    else:
+        _datasets(names, sequences, root, paths, json_output)
+    return 0
+
+
+def _datasets(
+    names: tuple[str, ...],
+    sequences: tuple[str, ...] | None,
+    root: Path | None,
+    paths: tuple[Path, ...],
+    json_output: bool,
+) -> None:
     from bench.catalog import Catalog
     from bench.fetch import fetch_dataset
     from bench.manifests import load_manifest
 
     catalog = Catalog(paths)
     rows: list[dict[str, Any]] = []
-    for name in datasets:
+    for name in names:
         manifest = load_manifest(catalog.find("datasets", name))
         for file in fetch_dataset(manifest, sequences=sequences, root=root, progress=_progress()):
-            rows.append(
-                {
-                    "dataset": name,
-                    "sequence": file.sequence,
-                    "path": str(file.path),
-                    "sha256": file.sha256,
-                    "status": file.status,
-                }
-            )
+            rows.append({"dataset": name, **_row(file, "sequence")})
+    _print(rows, json_output, "{dataset}/{sequence}")
+
+
+def _weights(names: tuple[str, ...], root: Path | None, json_output: bool) -> None:
+    from bench.fetch_weights import fetch_weights
+
+    if names:
+        files = fetch_weights(names, folder=root, progress=_progress())
+        _print([_row(file, "name") for file in files], json_output, "{name}")
+        return
+    rows = weights_rows()
     if json_output:
         print_json(rows)
-    else:
-        for row in rows:
-            click.echo(f"{row['dataset']}/{row['sequence']}: {row['status']}: {row['path']}")
-    return 0
+        return
+    columns = ("name", "title", "MB", "licence", "used by", "here")
+    lines = [
+        [
+            row["name"],
+            row["title"],
+            f"{row['bytes'] / 1e6:.3g}",
+            row["licence"],
+            ", ".join(row["used_by"]),
+            row["path"] or "no",
+        ]
+        for row in rows
+    ]
+    print_table(f"{len(rows)} weights", columns, lines, right=(2,))
+
+
+def weights_rows() -> list[dict[str, Any]]:
+    """What is known of every file of weights and whether it is here; files are not read."""
+    from bench import weights
+    from bench.errors import UnavailableError
+
+    rows = []
+    for entry in weights.manifest().values():
+        known = {key: getattr(entry, key) for key in ("title", "file", "bytes", "sha256", "url", "licence", "source")}
+        row = {"name": entry.name, **known, "used_by": list(entry.used_by)}
+        try:
+            rows.append({**row, "path": str(weights.available(entry.name)), "available": True, "reason": None})
+        except UnavailableError as error:
+            rows.append({**row, "path": None, "available": False, "reason": str(error)})
+    return rows
+
+
+def _row(file: Any, kind: str) -> dict[str, Any]:
+    return {
+        kind: getattr(file, kind),
+        "path": str(file.path),
+        "sha256": file.sha256,
+        "status": file.status,
+    }
+
+
+def _print(rows: list[dict[str, Any]], json_output: bool, label: str) -> None:
+    if json_output:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{label.format(**row)}: {row['status']}: {row['path']}")
 
 
 def _progress() -> Any:
