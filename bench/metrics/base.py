@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,17 @@ from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples
 
-if TYPE_CHECKING:
-    from bench.metrics.kernels import StructuralSimilarity
-
 Direction = Literal["higher", "lower"]
 Values = list[float | None]
+T = TypeVar("T")
 
 
 class FramePair:
     """A source frame and the decoded frame of the same index, with what several metrics need worked out once.
 
     ``previous`` is the pair before it (None for the first frame); that one's own ``previous`` is None again, so that
-    no chain of frames is kept alive. What belongs to one frame alone is kept by ``Frame.derived``: cells measured
-    together share their source frames, and with them what was derived from those.
+    no chain of frames is kept alive. What belongs to both frames is kept by ``derived``, what belongs to one of them
+    by ``Frame.derived``: cells measured together share their source frames, and with them what was derived from those.
     """
 
     def __init__(self, index: int, reference: Frame, distorted: Frame, previous: FramePair | None = None) -> None:
@@ -37,6 +35,7 @@ class FramePair:
         self.reference = reference
         self.distorted = distorted
         self.previous = previous
+        self._derived: dict[Hashable, Any] = {}
         if previous is not None:
             previous.previous = None
 
@@ -52,12 +51,12 @@ class FramePair:
         """Both frames as RGB pictures (height, width, 3) at the format's bit depth."""
         return rgb_of(self.reference), rgb_of(self.distorted)
 
-    @cached_property
-    def luma_structure(self) -> StructuralSimilarity:
-        """SSIM and MS-SSIM of the luma planes, from one pass over them."""
-        from bench.metrics.kernels import ssim_ms_ssim
-
-        return ssim_ms_ssim(self.reference.planes[0], self.distorted.planes[0], self.reference.format.bit_depth)
+    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` works out from this pair, once for all who ask by ``key``; kept as long as the pair."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        found: T = self._derived[key]
+        return found
 
 
 def rgb_of(frame: Frame) -> Samples:

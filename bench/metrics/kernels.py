@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+OddSides = Literal["zeros", "edge"]
 
 MS_SSIM_WEIGHTS: dict[int, tuple[float, ...]] = {
     5: (0.0448, 0.2856, 0.3001, 0.2363, 0.1333),
@@ -18,6 +19,7 @@ MS_SSIM_WEIGHTS: dict[int, tuple[float, ...]] = {
 """Exponents of the scales, finest first: five as in Wang et al. 2003, four as in HM and DCVC (those, normalised)."""
 
 _WINDOW = 11
+_BOX, _STRIDE = 8, 4
 _EXACT_SUM = 2**50  # cv2.norm squares a float64 square root: below this the result is off by less than one half
 
 
@@ -69,13 +71,16 @@ def ms_ssim_levels(width: int, height: int) -> int | None:
     return next((levels for levels in (5, 4) if short >= _WINDOW << (levels - 1)), None)
 
 
-def ssim_ms_ssim(a: Plane, b: Plane, bit_depth: int, *, levels: int | None = None) -> StructuralSimilarity:
+def ssim_ms_ssim(
+    a: Plane, b: Plane, bit_depth: int, *, levels: int | None = None, odd: OddSides = "zeros"
+) -> StructuralSimilarity:
     """SSIM and MS-SSIM of two planes.
 
     Shapes: equal, H x W, uint8 or uint16; data range 2^bit_depth - 1. Gaussian window 11 x 11, sigma 1.5, K1 = 0.01,
     K2 = 0.03, mean over the pixels whose window lies inside the plane (no padding). Between scales 2 x 2 means; an odd
-    side first gets a row or column of zeros on the top or left, as in `pytorch_msssim`. Negative terms of MS-SSIM
-    count as 0. SSIM lies in [-1, 1], MS-SSIM in [0, 1]; identical planes have 1.
+    side first gets a row or column: of zeros on the top or left ("zeros", as in `pytorch_msssim`), or its last one once
+    more ("edge", as in DCVC's evaluation). Negative terms of MS-SSIM count as 0. SSIM lies in [-1, 1], MS-SSIM in
+    [0, 1]; identical planes have 1.
 
     `levels` is 5 or 4, by default `ms_ssim_levels` of the size. A plane too small for it has `ms_ssim` None, one under
     11 pixels no value at all. ValueError for planes of different shape or type, or another number of levels.
@@ -95,9 +100,42 @@ def ssim_ms_ssim(a: Plane, b: Plane, bit_depth: int, *, levels: int | None = Non
     elif _coarsest_side(min(height, width), wanted) < _WINDOW:
         reason = f"{width}x{height} is too small for MS-SSIM with {wanted} levels"
     else:
-        return _multi_scale(a, b, (1 << bit_depth) - 1, wanted)
+        return _multi_scale(a, b, (1 << bit_depth) - 1, wanted, odd)
     ssim, _ = _ssim_scale(a.astype(np.float32), b.astype(np.float32), (1 << bit_depth) - 1)
     return StructuralSimilarity(ssim, None, None, reason)
+
+
+def box_ssim(a: Plane, b: Plane, bit_depth: int) -> float:
+    """SSIM over 8 x 8 boxes, every fourth sample one, as FFmpeg's `ssim` filter and x264 compute it.
+
+    Shapes: equal, H x W, both sides at least 8; uint8 or uint16; data range 2^bit_depth - 1. Samples beyond the last
+    whole block of four count for nothing. Exact sums, rounded constants and sample variances as in that filter.
+    ValueError for planes of different shape or type, or smaller ones. Source: Wang et al. 2004, eq. 13.
+    """
+    _check_pair(a, b)
+    if a.ndim != 2 or min(a.shape) < _BOX:
+        raise ValueError(f"SSIM over boxes takes planes of at least {_BOX} x {_BOX}, got shape {a.shape}")
+    peak, count = (1 << bit_depth) - 1, _BOX * _BOX
+    # up to 12 bit the sums of a block fit, and half as many bytes are twice as fast
+    exact: type[Any] = np.int32 if bit_depth <= 12 else np.int64
+    x, y = a.astype(exact), b.astype(exact)
+    sum_x, sum_y, squares, products = (_box_sums(plane) for plane in (x, y, x * x + y * y, x * y))
+    c1, c2 = int((0.01 * peak) ** 2 * count + 0.5), int((0.03 * peak) ** 2 * count * (count - 1) + 0.5)
+    both, each = sum_x * sum_y, sum_x * sum_x + sum_y * sum_y
+    luminance = (2 * both + c1) / (each + c1)
+    contrast_structure = (2 * (count * products - both) + c2) / (count * squares - each + c2)
+    return float((luminance * contrast_structure).mean())
+
+
+def _box_sums(plane: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Sum of each 8 x 8 box."""
+    height, width = (side // _STRIDE for side in plane.shape)
+    rows = plane[: height * _STRIDE, : width * _STRIDE].reshape(height, _STRIDE, width * _STRIDE)
+    rows = rows[:, 0] + rows[:, 1] + rows[:, 2] + rows[:, 3]
+    blocks = (rows[:, 0::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4]).astype(np.int64)
+    pairs = blocks[1:] + blocks[:-1]
+    sums: npt.NDArray[np.int64] = pairs[:, 1:] + pairs[:, :-1]
+    return sums
 
 
 def warm_up() -> None:
@@ -106,11 +144,11 @@ def warm_up() -> None:
     _ssim_scale(plane, plane, 255)
 
 
-def _multi_scale(a: Plane, b: Plane, peak: int, levels: int) -> StructuralSimilarity:
+def _multi_scale(a: Plane, b: Plane, peak: int, levels: int, odd: OddSides) -> StructuralSimilarity:
     x, y = a.astype(np.float32), b.astype(np.float32)
     scales = [_ssim_scale(x, y, peak)]
     for _ in range(1, levels):
-        x, y = _halve(x), _halve(y)
+        x, y = _halve(x, odd), _halve(y, odd)
         scales.append(_ssim_scale(x, y, peak))
     terms = [cs for _, cs in scales[:-1]] + [scales[-1][0]]
     value = math.prod(max(term, 0.0) ** weight for term, weight in zip(terms, MS_SSIM_WEIGHTS[levels], strict=True))
@@ -124,12 +162,14 @@ def _ssim_scale(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], peak: in
     return ssim, contrast_structure
 
 
-def _halve(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _halve(plane: npt.NDArray[np.float32], odd: OddSides) -> npt.NDArray[np.float32]:
     import cv2
 
-    height, width = plane.shape
-    if height % 2 or width % 2:
-        plane = cv2.copyMakeBorder(plane, height % 2, 0, width % 2, 0, cv2.BORDER_CONSTANT, value=0)
+    down, right = plane.shape[0] % 2, plane.shape[1] % 2
+    if (down or right) and odd == "zeros":
+        plane = cv2.copyMakeBorder(plane, down, 0, right, 0, cv2.BORDER_CONSTANT, value=0)
+    elif down or right:
+        plane = cv2.copyMakeBorder(plane, 0, down, 0, right, cv2.BORDER_REPLICATE)
     half: npt.NDArray[np.float32] = cv2.resize(
         plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA
     )
