@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "vcbench.adapters"
 METRIC_ENTRY_POINTS = "vcbench.metrics"
 
+FILE_MODULE = "vcbench_user_"
+"""What the module of a file executed by path is called, before the file's own name."""
+
 BUILTIN = {
     "ffmpeg": "bench.adapters.ffmpeg:FFmpegCodec",
     "command": "bench.adapters.command:CommandCodec",
@@ -76,11 +79,20 @@ def _from_file(name: str, folder: Path | None, trust: bool) -> type[BaseCodec]:
     path = (folder / file).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise CardError(f"adapter {name!r} leads out of the card's folder {folder}")
+    try:
+        loaded = _executed(path, attribute, trust)
+    except UsageError as error:
+        raise CardError(f"adapter {name!r}: {error}") from None
+    return _checked(loaded, name)
+
+
+def _executed(path: Path, attribute: str, trust: bool) -> Any:
+    """What a Python file calls ``attribute``; the file is executed, once it is trusted."""
     if not trust:
-        raise UnavailableError(f"adapter {name!r} would execute {path}; give --trust if you trust that file")
-    spec = importlib.util.spec_from_file_location(f"vcbench_user_{path.stem}", path)
+        raise UnavailableError(f"{path.name}:{attribute} would execute {path}; give --trust if you trust that file")
+    spec = importlib.util.spec_from_file_location(f"{FILE_MODULE}{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise CardError(f"adapter {name!r}: {path} is no Python file")
+        raise UsageError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -89,8 +101,8 @@ def _from_file(name: str, folder: Path | None, trust: bool) -> type[BaseCodec]:
         del sys.modules[spec.name]
         raise UnavailableError(f"{path} cannot be imported: {error!r}") from error
     if not hasattr(module, attribute):
-        raise CardError(f"adapter {name!r}: {path} has no class {attribute}")
-    return _checked(getattr(module, attribute), name)
+        raise UsageError(f"{path} has no class {attribute}")
+    return getattr(module, attribute)
 
 
 BUILTIN_METRICS = {
@@ -130,6 +142,15 @@ def metric_class(name: str) -> type[Metric]:
 def _metric_class(name: str) -> type[Metric]:
     if name in BUILTIN_METRICS:
         return _load_metric(BUILTIN_METRICS[name])
+def metric_from_file(name: str, *, trust: bool = False) -> type[Metric]:
+    """Class of a metric that is not installed, ``path/to/file.py:Class``, so that its author can check it.
+
+    The file is executed only when ``trust`` is true; UnavailableError otherwise, and when it does not import.
+    """
+    file, _, attribute = name.rpartition(":")
+    return _checked_metric(_executed(Path(file).resolve(), attribute, trust), name)
+
+
     if name in METRIC_FAMILIES:
         raise UsageError(f"{name} is a family of metrics; name one, such as {_load_metric(METRIC_FAMILIES[name]).name}")
     plugins = {point.name: point for point in entry_points(group=METRIC_ENTRY_POINTS)}

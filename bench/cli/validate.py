@@ -1,4 +1,4 @@
-"""vcbench validate: cards, manifests, result sets."""
+"""vcbench validate: cards, manifests, result sets, metrics."""
 
 from __future__ import annotations
 
@@ -7,21 +7,39 @@ from typing import Any
 
 import click
 
-from bench.cli.options import as_json, print_json, search_path
+from bench.cli.options import CommaList, as_json, print_json, search_path
 
 
-@click.command("validate", short_help="Check cards, manifests and result sets.")
+@click.command("validate", short_help="Check cards, manifests, result sets and metrics.")
 @click.argument("targets", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--metric",
+    "metrics",
+    type=CommaList(),
+    default=(),
+    help="Check metrics: by name, or file.py:Class before it is installed (with --trust).",
+)
 @click.option("--schema", type=click.Choice(["codecs", "datasets", "results"]), help="Print the JSON Schema instead.")
+@click.option("--trust", is_flag=True, help="Allow --metric to execute a Python file.")
 @search_path
 @as_json
-def command(targets: tuple[Path, ...], schema: str | None, paths: tuple[Path, ...], json_output: bool) -> int:
-    """Check cards and manifests (TOML files) and result sets (folders); without a target, every card and manifest.
+def command(
+    targets: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    schema: str | None,
+    trust: bool,
+    paths: tuple[Path, ...],
+    json_output: bool,
+) -> int:
+    """Check cards and manifests (TOML files), result sets (folders), and what metrics declare against their values.
+
+    Without a target and a metric, every card and manifest.
 
     \b
     Examples:
       vcbench validate my-codec.toml
       vcbench validate results/mine
+      vcbench validate --metric mae.py:Mae --trust
       vcbench validate --schema codecs
     """
     from bench.catalog import Catalog, json_schema
@@ -36,17 +54,40 @@ def command(targets: tuple[Path, ...], schema: str | None, paths: tuple[Path, ..
         return 0
     catalog = Catalog(paths)
     found: list[tuple[Path, str]] = [(path, _kind(path)) for path in targets]
-    if not targets:
+    if not targets and not metrics:
         found = [(path, kind) for kind in ("codecs", "datasets") for path in catalog.files(kind).values()]
-    rows = [_check(path, kind) for path, kind in found]
+    rows = [_check(path, kind) for path, kind in found] + [_check_metric(name, trust) for name in metrics]
     if json_output:
         print_json(rows)
     else:
         for row in rows:
-            click.echo(
-                f"{row['file']}: ok" if row["valid"] else f"{row['file']}: wrong\n  " + "\n  ".join(row["problems"])
-            )
+            _print(row)
     return 0 if all(row["valid"] for row in rows) else 4
+
+
+def _print(row: dict[str, Any]) -> None:
+    click.echo(f"{row['file']}: {'ok' if row['valid'] else 'wrong'}")
+    for level in ("problems", "warnings"):
+        for text in row[level]:
+            click.echo(f"  {'warning: ' if level == 'warnings' else ''}{text}")
+
+
+def _check_metric(name: str, trust: bool) -> dict[str, Any]:
+    from bench.conformance import check_metric
+    from bench.errors import VcbenchError
+    from bench.registry import metric_class, metric_from_file
+
+    row: dict[str, Any] = {"file": name, "kind": "metrics", "valid": False, "warnings": []}
+    try:
+        if ".py:" in name:
+            found = check_metric(metric_from_file(name, trust=trust))
+        else:
+            found = check_metric(metric_class(name), name=name)
+    except VcbenchError as error:
+        return {**row, "problems": [str(error)]}
+    problems = [str(finding) for finding in found if finding.level == "error"]
+    warnings = [str(finding) for finding in found if finding.level == "warning"]
+    return {**row, "valid": not problems, "problems": problems, "warnings": warnings}
 
 
 def _kind(path: Path) -> str:
@@ -83,7 +124,7 @@ def _check(path: Path, kind: str) -> dict[str, Any]:
                     click.echo(f"{path}: its settings are not checked: {error}", err=True)
     except VcbenchError as error:
         problems = [str(error)]
-    return {"file": str(path), "kind": kind, "valid": not problems, "problems": problems}
+    return {"file": str(path), "kind": kind, "valid": not problems, "problems": problems, "warnings": []}
 
 
 def _check_results(folder: Path) -> list[str]:
