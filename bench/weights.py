@@ -78,7 +78,10 @@ def manifest() -> dict[str, Entry]:
     Raises ManifestError, naming the file and the key, for a manifest that is wrong.
     """
     own = [folder / MANIFEST for folder in reversed(_users()) if (folder / MANIFEST).is_file()]
-    return {name: entry for path in (Path(__file__).with_name(MANIFEST), *own) for name, entry in _read(path).items()}
+    entries: dict[str, Entry] = {}
+    for file in (Path(__file__).with_name(MANIFEST), *own):
+        entries |= _read(file, file.stat().st_mtime_ns)
+    return entries
 
 
 def get(name: str) -> Entry:
@@ -186,7 +189,8 @@ def _covers(asked: str, user: str) -> bool:
 
 
 @cache
-def _read(file: Path) -> Mapping[str, Entry]:
+def _read(file: Path, modified: int) -> Mapping[str, Entry]:
+    """Entries of a manifest; ``modified`` makes it be read again when it has changed."""
     try:
         entries = _File.model_validate(read_toml(file, ManifestError)).weights
     except ValidationError as error:
@@ -204,7 +208,7 @@ def _read_any(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix == ".npz":
         import numpy as np
 
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             state = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
     elif file.suffix == ".safetensors":
         from safetensors.torch import load_file

@@ -14,13 +14,14 @@ from bench.cli.options import as_json, print_json, search_path
 @search_path
 @as_json
 def command(paths: tuple[Any, ...], json_output: bool) -> int:
-    """Check FFmpeg, the cache, every codec, metric and dataset, and say how to get what is missing.
+    """Check FFmpeg, the cache, every codec, metric, file of weights and dataset, and say how to get what is missing.
 
     \b
     Example:
       vcbench doctor
     """
     from bench.catalog import Catalog
+    from bench.cli.fetch import weights_rows
     from bench.cli.ls import _codec, _dataset, _metrics, brief_reason
 
     catalog = Catalog(paths)
@@ -28,6 +29,7 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
         "machine": _machine(),
         "codecs": [_codec(catalog, name) for name in catalog.files("codecs")],
         "metrics": _metrics(),
+        "weights": weights_rows(),
         "datasets": [_dataset(path) for path in catalog.files("datasets").values()],
     }
     if json_output:
