@@ -116,6 +116,7 @@ BUILTIN_METRICS = {
     "vmaf": "bench.metrics.filters:Vmaf",
     "vmaf_neg": "bench.metrics.filters:VmafNeg",
     "xpsnr": "bench.metrics.filters:Xpsnr",
+    "niqe": "bench.metrics.niqe:Niqe",
     "ewarp": "bench.metrics.temporal:Ewarp",
 }
 
