@@ -48,8 +48,8 @@ class Fidelity(Metric):
         convention = ":".join(options)
         if convention not in cls.conventions:
             return super().variant(options)
-        changes = {"name": f"{cls.name}:{convention}", **cls.conventions[convention], "conventions": {}}
-        return type(f"{cls.__name__}[{convention}]", (cls,), changes)
+        own = {"name": f"{cls.name}:{convention}", "conventions": {}, "__module__": cls.__module__}
+        return type(f"{cls.__name__}[{convention}]", (cls,), {**cls.conventions[convention], **own})
 
 
 class Psnr(Fidelity):
