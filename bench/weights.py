@@ -180,12 +180,11 @@ def _first(entry: Entry, where: Iterable[Path], check: Callable[[Copy, Path], tu
 
 
 def _covers(asked: str, user: str) -> bool:
-    """Whether a metric's name, with options ("ewarp:spynet") or of a family ("ewarp"), means a metric of a manifest."""
+    """Whether a metric's name, with options in any order, or the name of a family, means a metric of a manifest."""
     base, *options = asked.split(":")
     user_base, *needed = user.split(":")
-    if options:
-        return base == user_base and set(needed) <= set(options)
-    return base in (user_base, user_base.partition("_")[0])
+    of_family = not options and base == user_base.partition("_")[0]
+    return (base == user_base or of_family) and set(needed) <= set(options)
 
 
 @cache

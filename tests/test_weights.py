@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from bench import weights
 from bench.errors import ManifestError, UnavailableError, UnknownNameError
+from bench.registry import BUILTIN_METRICS, metric_class
 
 Own = Callable[..., Path]
 CONTENT = b"weights, for all that this test knows"
@@ -163,11 +165,37 @@ def test_a_wrong_manifest_is_named(entries: list[str], message: str, own: Own) -
         ("ewarp:spynet", ["spynet"]),
         ("ewarp:output:spynet", ["spynet"]),
         ("ewarp:output", []),
+        ("ewarp", []),
+        ("flolpips:forward:raft-small", ["alexnet", "raft-small"]),
+        ("fid:antialias", ["inception-fid"]),
         ("psnr_y", []),
     ],
 )
 def test_metrics_are_mapped_to_what_they_need(asked: str, needed: list[str]) -> None:
     assert [entry.name for entry in weights.needed_by(asked)] == needed
+
+
+def asked_for(name: str) -> list[str]:
+    """Weights that a metric misses here, one after the other as its check names them."""
+    try:
+        metric_class(name).check()
+    except UnavailableError as error:
+        return re.findall(r"vcbench fetch weights (\S+)", str(error))
+    return []
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN_METRICS))
+def test_what_a_metric_misses_is_what_is_fetched_for_it(name: str, own: Own) -> None:
+    own()
+    for metric in (name, *(f"{name}:{option}" for option in metric_class(name).variants)):
+        assert set(asked_for(metric)) <= {entry.name for entry in weights.needed_by(metric)}, metric
+
+
+def test_the_metrics_that_weights_are_for_exist() -> None:
+    users = {user for entry in weights.manifest().values() for user in entry.used_by}
+    for user in users:
+        if user.partition(":")[0] in BUILTIN_METRICS:
+            metric_class(user)
 
 
 class Malicious:
