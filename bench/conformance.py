@@ -130,6 +130,14 @@ def _wrong_names(kind: Any, name: str | None) -> Iterator[str]:
     variants = kind.variants
     if not (isinstance(variants, Mapping) and all(_is_text(part) for item in variants.items() for part in item)):
         yield f"variants is {variants!r}, not a table of option and meaning"
+        return
+    for option in variants:
+        try:
+            found = kind.variant((option,)).name
+        except VcbenchError as error:
+            found = f"an error: {error}"
+        if found != f"{own}:{option}":
+            yield f"variant {option!r} gives {found}, not {own}:{option}"
 
 
 def _wrong_numbers(kind: Any) -> Iterator[str]:

@@ -91,6 +91,11 @@ DECLARATIONS: list[tuple[dict[str, Any], str]] = [
     ({"version": 0}, "version is 0"),
     ({"headline": None}, "headline is None"),
     ({"variants": ["a"]}, "variants is"),
+    ({"variants": {"a": "another"}}, "variant 'a' gives an error: unknown variant of mae_y"),
+    (
+        {"variants": {"a": "another"}, "variant": classmethod(lambda cls, _: cls)},
+        "variant 'a' gives mae_y, not mae_y:a",
+    ),
     ({"fidelity": "no"}, "fidelity is 'no'"),
 ]
 
