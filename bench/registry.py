@@ -118,6 +118,10 @@ BUILTIN_METRICS = {
     "xpsnr": "bench.metrics.filters:Xpsnr",
     "niqe": "bench.metrics.niqe:Niqe",
     "ewarp": "bench.metrics.temporal:Ewarp",
+    "tof": "bench.metrics.temporal:Tof",
+    "tlpips": "bench.metrics.temporal_lpips:Tlpips",
+    "flolpips": "bench.metrics.temporal_lpips:FloLpips",
+    "flicker": "bench.metrics.flicker:Flicker",
 }
 
 DEFAULT_METRICS = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
@@ -140,9 +144,6 @@ def metric_class(name: str) -> type[Metric]:
     return family.variant(tuple(options))
 
 
-def _metric_class(name: str) -> type[Metric]:
-    if name in BUILTIN_METRICS:
-        return _load_metric(BUILTIN_METRICS[name])
 def metric_from_file(name: str, *, trust: bool = False) -> type[Metric]:
     """Class of a metric that is not installed, ``path/to/file.py:Class``, so that its author can check it.
 
@@ -152,6 +153,9 @@ def metric_from_file(name: str, *, trust: bool = False) -> type[Metric]:
     return _checked_metric(_executed(Path(file).resolve(), attribute, trust), name)
 
 
+def _metric_class(name: str) -> type[Metric]:
+    if name in BUILTIN_METRICS:
+        return _load_metric(BUILTIN_METRICS[name])
     if name in METRIC_FAMILIES:
         raise UsageError(f"{name} is a family of metrics; name one, such as {_load_metric(METRIC_FAMILIES[name]).name}")
     plugins = {point.name: point for point in entry_points(group=METRIC_ENTRY_POINTS)}

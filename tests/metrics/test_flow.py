@@ -37,7 +37,7 @@ def reference_of(flow):
     return WarpReference(np.dstack([x, y]) + flow, inside(flow), None)
 
 
-@pytest.mark.parametrize(("preset", "error"), [("ultrafast", 0.5), ("fast", 0.3), ("medium", 0.12)])
+@pytest.mark.parametrize(("preset", "error"), [("ultrafast", 0.5), ("fast", 0.3), ("half", 0.12), ("medium", 0.12)])
 @pytest.mark.parametrize("shift", [(3, 2), (-7, 4), (12, -9)])
 def test_flow_of_a_translation_points_to_where_things_were(texture, preset, error, shift):
     current = view(texture)
@@ -62,7 +62,7 @@ def test_white_of_ten_bit_stays_white(texture):
 
 
 @pytest.mark.parametrize("size", [(MIN_SIDE, 2000), (2000, MIN_SIDE), (MIN_SIDE, MIN_SIDE), (33, 641)])
-@pytest.mark.parametrize("preset", ["ultrafast", "medium"])
+@pytest.mark.parametrize("preset", ["ultrafast", "half", "medium"])
 def test_flow_of_extreme_shapes_is_finite(size, preset):
     a, b = np.random.default_rng(1).integers(0, 256, (2, *size), dtype=np.uint8)
     assert np.isfinite(dis_flow(a, b, preset)).all()
