@@ -11,6 +11,7 @@
     │   └── TruncatedError       it ends inside a frame
     ├── UnavailableError         a program, library or weight file is not here: what and how to get it
     ├── FetchError               a download or an archive is not what it should be
+    ├── BitstreamError           a stream of our own codecs is damaged, cut or foreign
     ├── CellError                one cell cannot be measured; the run goes on
     │   ├── SkippedError         codec and sequence do not fit; nothing was tried
     │   ├── EncodeError          the encoder failed or wrote nothing usable
@@ -78,6 +79,10 @@ class UnavailableError(VcbenchError):
 
 class FetchError(VcbenchError):
     """A download or an archive is not what it should be."""
+
+
+class BitstreamError(VcbenchError):
+    """A stream of our own codecs is not as it was written; the message names the unit."""
 
 
 class CellError(VcbenchError):

@@ -1,0 +1,1 @@
+"""Our own small neural codecs and what they share."""
