@@ -1,7 +1,8 @@
 """Frames a second of optical flow and of the warping error: `python benchmarks/flow.py`.
 
 A frame of `ewarp` is the whole metric on one cell: both frames made anew, RGB conversion, the flows in both directions,
-mask, warping, and the source's own error beside the decoded one. Medians of wall time: run it on an idle machine.
+mask, warping, and the source's own error beside the decoded one. Medians of wall time, so run it on an idle machine;
+OpenCV has one thread, and the metric a second one for the second flow.
 Accuracy stands beside speed: the endpoint error on pictures moved by known fields, and the PSNR of frames warped along
 the flow, over the clips that are given.
 """
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="*", type=Path, help="clips to warp, y4m or anything FFmpeg reads")
     parser.add_argument("--repeats", type=int, default=20, help="runs of each, of which the median is printed")
     arguments = parser.parse_args()
+    cv2.setNumThreads(1)
     for name, (width, height) in SIZES.items():
         print_speed(name, VideoFormat(width, height), arguments.repeats if width < 1000 else arguments.repeats // 4)
     print_endpoint_errors()
