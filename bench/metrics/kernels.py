@@ -101,7 +101,7 @@ def ssim_ms_ssim(
         reason = f"{width}x{height} is too small for MS-SSIM with {wanted} levels"
     else:
         return _multi_scale(a, b, (1 << bit_depth) - 1, wanted, odd)
-    ssim, _ = _ssim_scale(a.astype(np.float32), b.astype(np.float32), (1 << bit_depth) - 1)
+    ssim, _ = _ssim_scale(a.astype(np.float32), b.astype(np.float32), (1 << bit_depth) - 1, _brightness(a, b))
     return StructuralSimilarity(ssim, None, None, reason)
 
 
@@ -141,25 +141,35 @@ def _box_sums(plane: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def warm_up() -> None:
     """Compile the SSIM kernel, or load it from numba's cache (seconds, once a process); safe in a background thread."""
     plane = np.zeros((_WINDOW, _WINDOW), np.float32)
-    _ssim_scale(plane, plane, 255)
+    _ssim_scale(plane, plane, 255, (0.0, 0.0))
 
 
 def _multi_scale(a: Plane, b: Plane, peak: int, levels: int, odd: OddSides) -> StructuralSimilarity:
     x, y = a.astype(np.float32), b.astype(np.float32)
-    scales = [_ssim_scale(x, y, peak)]
+    brightness = _brightness(a, b)
+    scales = [_ssim_scale(x, y, peak, brightness)]
     for _ in range(1, levels):
         x, y = _halve(x, odd), _halve(y, odd)
-        scales.append(_ssim_scale(x, y, peak))
+        scales.append(_ssim_scale(x, y, peak, brightness))
     terms = [cs for _, cs in scales[:-1]] + [scales[-1][0]]
     value = math.prod(max(term, 0.0) ** weight for term, weight in zip(terms, MS_SSIM_WEIGHTS[levels], strict=True))
     return StructuralSimilarity(scales[0][0], value, levels)
 
 
-def _ssim_scale(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], peak: int) -> tuple[float, float]:
+def _ssim_scale(
+    x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], peak: int, brightness: tuple[float, float]
+) -> tuple[float, float]:
     from bench.metrics.ssim_kernel import ssim_scale
 
-    ssim, contrast_structure = ssim_scale(x, y, float(peak))
+    ssim, contrast_structure = ssim_scale(x, y, float(peak), *brightness)
     return ssim, contrast_structure
+
+
+def _brightness(a: Plane, b: Plane) -> tuple[float, float]:
+    """Mean of each plane, rounded to a whole level."""
+    import cv2
+
+    return float(round(cv2.mean(a)[0])), float(round(cv2.mean(b)[0]))
 
 
 def _halve(plane: npt.NDArray[np.float32], odd: OddSides) -> npt.NDArray[np.float32]:

@@ -9,8 +9,8 @@ all that SSIM needs:
     1 - luminance = mean(v)² / ((mean(u)² + mean(v)²) / 2 + C1)
 
 What is computed in float32 is thus the distance from 1, so a value near 1 loses no digits, and identical planes give 1
-exactly. u is centred on zero first: the variance of a flat bright area would otherwise be the difference of two large
-numbers. Sums over the plane are kept in float64.
+exactly. u and v are centred on the planes' mean levels first: the variance of a flat bright area, or of one that has
+changed its brightness, would otherwise be the difference of two large numbers. Sums over the plane are kept in float64.
 
 No fast-math: every operation is an IEEE one in the written order, the loops vectorise across columns, and therefore
 values depend neither on the machine's vector width nor on threads.
@@ -28,7 +28,7 @@ from numba import njit
 
 Row = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.float32]
-Constants = tuple[np.float32, np.float32, np.float32]
+Constants = tuple[np.float32, np.float32, np.float32, np.float32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 WINDOW = 11
@@ -84,16 +84,17 @@ def _cached(signature: str) -> Callable[[Function], Function]:
 
 
 @_inlined
-def _load_row(x: Row, y: Row, centre: np.float32, rings: Rows, slot: int) -> None:
+def _load_row(x: Row, y: Row, constants: Constants, rings: Rows, slot: int) -> None:
+    centre_u, centre_v, _, _ = constants
     again = slot + WINDOW * _STRIDE
     sums, sums_again = rings[0, slot:], rings[0, again:]
     for j in range(x.size):
-        u = x[j] + y[j] - centre
+        u = x[j] + y[j] - centre_u
         sums[j] = u
         sums_again[j] = u
     differences, differences_again = rings[1, slot:], rings[1, again:]
     for j in range(x.size):
-        v = x[j] - y[j]
+        v = x[j] - y[j] - centre_v
         differences[j] = v
         differences_again[j] = v
 
@@ -138,31 +139,34 @@ def _blur_row(row: Row, count: int, blurred: Row) -> None:
 
 @_inlined
 def _accumulate(blurred: Rows, count: int, constants: Constants, losses: npt.NDArray[np.float64]) -> None:
-    centre, c1, c2 = constants
+    centre_u, centre_v, c1, c2 = constants
     half = np.float32(0.5)
     mean_u, mean_v, square_u, square_v = blurred[0], blurred[1], blurred[2], blurred[3]
     ssim_loss, cs_loss = losses[0], losses[1]
     for j in range(count):
         u = mean_u[j]
-        v_squared = mean_v[j] * mean_v[j]
-        variance_v = square_v[j] - v_squared
+        v = mean_v[j]
         variance_u = square_u[j] - u * u
-        u += centre
+        variance_v = square_v[j] - v * v
+        u += centre_u
+        v += centre_v
         cs = variance_v / (half * (variance_u + variance_v) + c2)
-        luminance = v_squared / (half * (u * u + v_squared) + c1)
+        luminance = v * v / (half * (u * u + v * v) + c1)
         cs_loss[j] += cs
         ssim_loss[j] += cs + luminance - cs * luminance
 
 
-@_cached("UniTuple(float64, 2)(float32[:, ::1], float32[:, ::1], float64)")
-def ssim_scale(x: Rows, y: Rows, peak: float) -> tuple[float, float]:
+@_cached("UniTuple(float64, 2)(float32[:, ::1], float32[:, ::1], float64, float64, float64)")
+def ssim_scale(x: Rows, y: Rows, peak: float, level_x: float, level_y: float) -> tuple[float, float]:
     """Mean SSIM and mean contrast-structure term of two planes at one scale.
 
-    Shapes: float32 H x W, C order, both sides at least 11; values in 0..peak. Every pixel whose 11 x 11 window lies
-    inside the plane counts ("valid" area). Sources: Wang et al. 2004, eq. 13; Wang et al. 2003, eq. 2-3.
+    Shapes: float32 H x W, C order, both sides at least 11; values in 0..peak. ``level_x`` and ``level_y`` are whole
+    numbers near the planes' means; precision alone depends on them. Every pixel whose 11 x 11 window lies inside the
+    plane counts ("valid" area). Sources: Wang et al. 2004, eq. 13; Wang et al. 2003, eq. 2-3.
     """
     height, width = x.shape
-    constants = (np.float32(peak), np.float32((K1 * peak) ** 2), np.float32((K2 * peak) ** 2))
+    c1, c2 = np.float32((K1 * peak) ** 2), np.float32((K2 * peak) ** 2)
+    constants = (np.float32(level_x + level_y), np.float32(level_x - level_y), c1, c2)
     # Each row is written twice, eleven slots apart, so that any eleven consecutive rows lie one after the other.
     rings = np.empty((2, 2 * WINDOW * _STRIDE), np.float32)
     columns = np.empty((4, _STRIDE), np.float32)
@@ -172,7 +176,7 @@ def ssim_scale(x: Rows, y: Rows, peak: float) -> tuple[float, float]:
         count = min(_STRIP, width - _REACH - left)
         right = left + count + _REACH
         for row in range(height):
-            _load_row(x[row, left:right], y[row, left:right], constants[0], rings, row % WINDOW * _STRIDE)
+            _load_row(x[row, left:right], y[row, left:right], constants, rings, row % WINDOW * _STRIDE)
             if row < _REACH:
                 continue
             first = (row - _REACH) % WINDOW * _STRIDE

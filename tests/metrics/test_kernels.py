@@ -174,16 +174,17 @@ CONTENTS = {
     seed=st.integers(0, 2**32 - 1),
 )
 def test_agrees_with_the_definition_on_anything(height, width, bit_depth, contents, share, odd, seed):
-    """Any two planes, and any mixture of them: the terms within 1e-5, MS-SSIM as far as its roots magnify that."""
+    """Any two planes, and any mixture of them. What float32 loses grows with the squared error."""
     rng = np.random.default_rng(seed)
     a, other = (CONTENTS[name](height, width, bit_depth, rng) for name in contents)
     b = noisy((1 - share) * a + share * other, 0, bit_depth, rng)
     found = ssim_ms_ssim(a, b, bit_depth, odd=odd)
     ssim, ms_ssim = by_definition(a, b, bit_depth, found.levels, odd)
-    assert found.ssim == pytest.approx(ssim, abs=1e-5)
+    tolerance = 1e-6 + 2e-5 * plane_sse(a, b) / a.size / (2**bit_depth - 1) ** 2
+    assert found.ssim == pytest.approx(ssim, abs=tolerance)
     assert 0 <= found.ms_ssim <= 1
-    if ms_ssim > 0.1:
-        assert found.ms_ssim == pytest.approx(ms_ssim, abs=1e-4)
+    if ms_ssim > 0.1:  # nearer to 0 its roots magnify any difference
+        assert found.ms_ssim == pytest.approx(ms_ssim, abs=10 * tolerance)
 
 
 def boxes_by_definition(a, b, bit_depth):
@@ -240,7 +241,7 @@ def test_agrees_with_the_definition_on_flat_planes(bit_depth, level, change):
         else noisy(a, 2**bit_depth / 200, bit_depth, rng)
     )
     found = ssim_ms_ssim(a, b, bit_depth)
-    assert (found.ssim, found.ms_ssim) == pytest.approx(by_definition(a, b, bit_depth, 5), abs=5e-6)
+    assert (found.ssim, found.ms_ssim) == pytest.approx(by_definition(a, b, bit_depth, 5), abs=1e-6)
 
 
 def test_near_identity_no_digits_are_lost():
@@ -295,7 +296,7 @@ def test_value_is_the_same_on_every_machine():
     y, x = np.mgrid[:191, :257]
     a = ((x * x * 7 + y * y * 3 + x * y) % 251).astype(np.uint8)
     b = ((a.astype(int) * 15 + (x * 13 + y * 29) % 37) // 16).astype(np.uint8)
-    assert ssim_ms_ssim(a, b, 8).ssim == 0.9961515273278316
+    assert ssim_ms_ssim(a, b, 8).ssim == 0.9961515273533036
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10])
