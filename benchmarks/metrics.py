@@ -247,7 +247,7 @@ def marginal_cost(name: str, pairs: list[tuple[Frame, Frame]], runs: int) -> tup
     """Cost of one more frame: of a longer run less a shorter one, so that what a whole video costs does not count."""
     measure_in_memory((name,), pairs[:2])
     short = cost_of(lambda: measure_in_memory((name,), pairs[:2]), 1)
-    frames = max(3, min(len(pairs), 2 + round(2 / max(short.wall, 1e-3))))
+    frames = max(6, min(len(pairs), 2 + round(2 / max(short.wall, 1e-3))))
     found = []
     for _ in range(runs):
         outcome: list[Measurement] = []

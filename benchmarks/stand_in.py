@@ -49,8 +49,28 @@ def _torchvision(name: str) -> dict[str, Any]:
     return state
 
 
+def _inception() -> dict[str, Any]:
+    import io
+
+    import torch
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Unloaded(FeatureExtractorInceptionV3):
+        """As it is before its weights come; the class can be made in no other way."""
+
+        def load_state_dict(self, *_: Any, **__: Any) -> None:
+            """Keep the random numbers."""
+
+    nothing = io.BytesIO()
+    torch.save({}, nothing)
+    nothing.seek(0)
+    state: dict[str, Any] = Unloaded("random", ["2048"], nothing).state_dict()
+    return state
+
+
 NETWORKS: dict[str, Callable[[], dict[str, Any]]] = {
     "alexnet": lambda: _torchvision("alexnet"),
+    "inception-fid": _inception,
     "vgg16": lambda: _torchvision("vgg16"),
     "raft-large": lambda: _torchvision("raft_large"),
     "raft-small": lambda: _torchvision("raft_small"),
