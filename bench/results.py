@@ -261,6 +261,29 @@ class ResultSet:
             raise UsageError(f"no per-frame values of {metric!r} here; measured are: {', '.join(known) or 'none'}")
         return pd.concat(parts, ignore_index=True)
 
+    def datasets(self, metric: str) -> pd.DataFrame:
+        """Values of whole datasets: codec, rate, dataset, sequences, frames, bpp, metric, value, status, reason ...
+
+        One row a (codec, rate point, dataset). ``value`` is the metric's over all frames of the dataset as one set
+        where it is defined so (FID), the mean of the sequences' values otherwise; ``pooling`` says which. ``bpp`` and
+        ``kbps`` are means over sequences, ``frames`` the sum. A row is "undefined", with the reason, unless every
+        sequence that any codec of this result set has of the dataset is measured. Raises UnknownNameError for a metric
+        that was not measured.
+        """
+        from bench.analysis.pooled import dataset_table
+
+        return dataset_table(self, metric)
+
+    def only(self, codecs: Iterable[str] | None = None, dataset: str | None = None) -> ResultSet:
+        """The cells of these codecs and of this dataset; of all where one is not given."""
+        names = None if codecs is None else set(codecs)
+        cells = [
+            cell
+            for cell in self.cells
+            if (names is None or cell.codec.name in names) and dataset in {None, cell.sequence.dataset}
+        ]
+        return ResultSet(self.folders, cells, self.problems)
+
     def _frames_path(self, name: str) -> Path | None:
         paths = (folder / "frames" / f"{name}.parquet" for folder in self.folders)
         return next((path for path in paths if path.is_file()), None)

@@ -37,6 +37,7 @@ STAGE = {part: number for number, parts in enumerate(STAGES) for part in parts}
 EXCEPTIONS = {
     ("catalog", "registry"),  # the schema of a card shows the settings of each adapter
     ("catalog", "manifests"),  # the schema of a manifest
+    ("results", "analysis"),  # a result set's values of whole datasets
     ("adapters", "registry"),  # the fresh interpreter of a codec in Python builds it from its card
 }
 

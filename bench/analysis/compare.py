@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.bd import MIN_OVERLAP, BDResult, Cause, bd_metric, bd_rate, cap_quality, method_label
-from bench.analysis.curves import CurveKey, RateAxis, RDCurve, SequenceKey, curves, point_table
+from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
+from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
 from bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Convention = Literal["per-sequence", "mean-curve"]
+Convention = Literal["per-sequence", "mean-curve", "dataset"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 
 _Delta = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], BDResult]
@@ -86,7 +87,7 @@ class SpeedRatio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Test against anchor on one metric. `bd_rates` and `bd_metrics` hold both conventions; `convention` is chosen."""
+    """Test against anchor on one metric, by every convention that it has; `convention` is the one reported."""
 
     anchor: str
     test: str
@@ -121,7 +122,7 @@ class Comparison:
             "speed": {"encode": self.encode.to_dict(), "decode": self.decode.to_dict()},
             "conventions": {
                 name: {"bd_rate": self.bd_rates[name].to_dict(), "bd_metric": self.bd_metrics[name].to_dict()}
-                for name in CONVENTIONS
+                for name in self.bd_rates
             },
             "warnings": list(self.warnings),
         }
@@ -136,7 +137,8 @@ def compare(
     higher_is_better: bool,
     method: str = "pchip",
     rate_axis: RateAxis = "bpp",
-    convention: Convention = "per-sequence",
+    convention: Convention | None = None,
+    pooled: pd.DataFrame | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -156,18 +158,25 @@ def compare(
     result of the two mean curves over the compared sequences that have every rate point of both codecs, whether or not
     they are defined on their own; a cap applies before averaging. Either is undefined when no sequence qualifies.
 
+    A metric with values of its own for a dataset (FID) has a third, "dataset": the result of the curves of the values
+    in `pooled`, a table of `ResultSet.datasets` of both codecs; over several datasets, the mean of their results. The
+    sequences' values are then those of single videos. Default: "dataset" where `pooled` is given, else "per-sequence".
+
     The interval is the bootstrap over sequences, drawn for both codecs together (see `bootstrap_interval`, also for few
-    sequences), for the chosen convention alone.
+    sequences), for the chosen convention alone. Values pooled over a dataset have none.
 
     Speed is the ratio of the geometric mean times of the points on the curves, per sequence, then the geometric mean of
     these: with equally many points everywhere, that is the geometric mean over paired cells, however they are paired.
 
     Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
     """
-    if convention not in CONVENTIONS:
-        raise UsageError(f"unknown convention {convention!r}; there are: {', '.join(CONVENTIONS)}")
+    chosen: Convention = convention or ("per-sequence" if pooled is None else "dataset")
+    known = [name for name in CONVENTIONS if name != "dataset" or pooled is not None]
+    if chosen not in known:
+        raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
     label = method_label(method, hull=hull)
     pairs = _pairs(frame, anchor, test, metric, rate_axis)
+    wholes = [] if pooled is None else _dataset_pairs(pooled, anchor, test, metric, rate_axis)
     joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
     interval = partial(bootstrap_interval, resamples=resamples, confidence=confidence, seed=seed)
 
@@ -179,11 +188,13 @@ def compare(
             "per-sequence": _mean_of_results(pairs, results, label),
             "mean-curve": _delta_of_means(delta, joint, label),
         }
-        not_chosen = Interval(None, None, f"computed for the chosen convention alone, {convention}")
+        if pooled is not None:
+            estimates["dataset"] = _delta_of_datasets(wholes, [pair.delta(delta, label) for pair in wholes], label)
+        not_chosen = Interval(None, None, f"computed for the chosen convention alone, {chosen}")
         return results, {
             name: Overall(
                 **{field.name: getattr(estimate.result, field.name) for field in fields(BDResult)},
-                interval=interval(estimate.statistic, estimate.used) if name == convention else not_chosen,
+                interval=_interval(estimate, interval) if name == chosen else not_chosen,
                 convention=name,
                 sequences_used=estimate.used,
                 sequences_total=len(pairs),
@@ -197,7 +208,7 @@ def compare(
         anchor=anchor,
         test=test,
         metric=metric,
-        convention=convention,
+        convention=chosen,
         bd_rates=bd_rates,
         bd_metrics=bd_metrics,
         per_sequence=tuple(
@@ -208,7 +219,8 @@ def compare(
         decode=_speed(pairs, lambda curve: [point.decode_s for point in curve.points]),
         warnings=(
             *_warnings(pairs, {"BD-rate": rate_results, "BD-metric": metric_results}, joint),
-            *_interval_notes({"BD-rate": bd_rates[convention], "BD-metric": bd_metrics[convention]}),
+            *_dataset_warnings(wholes),
+            *_interval_notes({"BD-rate": bd_rates[chosen], "BD-metric": bd_metrics[chosen]}),
         ),
     )
 
@@ -243,10 +255,10 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Estimate:
-    """A value over sequences, and the same as a statistic of their weights, for the bootstrap."""
+    """A value over sequences, and the same as a statistic of their weights, for the bootstrap; None: no such thing."""
 
     result: BDResult
-    statistic: Statistic
+    statistic: Statistic | None
     used: int
 
 
@@ -302,6 +314,36 @@ def _pairs(frame: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: 
 
     keys = sorted({curve.key for curve in found.values() if curve.codec in (anchor, test)})
     return [_Pair(key, curve(anchor, key), curve(test, key)) for key in keys]
+
+
+def _dataset_pairs(pooled: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:
+    """The curves of values pooled over each dataset; their sequence is what they are pooled over."""
+    found = dataset_curves(pooled, rate_axis)
+
+    def curve(codec: str, dataset: str) -> RDCurve:
+        return found.get(DatasetKey(codec, dataset)) or RDCurve(codec, dataset, OVER_DATASET, metric, rate_axis)
+
+    datasets = sorted({key.dataset for key in found if key.codec in (anchor, test)})
+    return [_Pair(SequenceKey(name, OVER_DATASET), curve(anchor, name), curve(test, name)) for name in datasets]
+
+
+def _interval(estimate: _Estimate, bootstrap: Callable[[Statistic, int], Interval]) -> Interval:
+    if estimate.statistic is None:
+        return Interval(None, None, f"values are {OVER_DATASET}, so its sequences cannot be drawn again")
+    return bootstrap(estimate.statistic, estimate.used)
+
+
+def _delta_of_datasets(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str) -> _Estimate:
+    used = sum(
+        source.sequences
+        for pair, result in zip(pairs, results, strict=True)
+        for source in pair.test.sources
+        if result.value is not None and isinstance(source, DatasetSource)
+    )
+    if len(results) == 1:
+        return _Estimate(results[0], None, used)
+    mean = _mean_of_results(pairs, results, label).result
+    return _Estimate(replace(mean, notes=(f"mean over {len(results)} datasets", *mean.notes)), None, used)
 
 
 def _mean_of_results(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str) -> _Estimate:
@@ -365,6 +407,16 @@ def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]],
     if len(datasets) > 1:
         names = ", ".join(name or "direct input" for name in datasets)
         yield f"sequences of {len(datasets)} datasets are pooled: {names}"
+
+
+def _dataset_warnings(pairs: Sequence[_Pair]) -> Iterator[str]:
+    for curve in (curve for pair in pairs for curve in (pair.anchor, pair.test)):
+        if curve.excluded:
+            name = curve.dataset or "direct input"
+            yield (
+                f"{curve.codec}: rate points without a value {OVER_DATASET} {name}: {len(curve.excluded)} "
+                f"({_tally(_reasons(curve))})"
+            )
 
 
 def _interval_notes(overall: Mapping[str, Overall]) -> Iterator[str]:

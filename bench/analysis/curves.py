@@ -60,6 +60,17 @@ class Source(NamedTuple):
         return f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} fps{content}"
 
 
+class DatasetSource(NamedTuple):
+    """The frames of a dataset that a value was pooled over; curves over other frames are not comparable."""
+
+    sequences: int
+    frames: int
+    content: str
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames of {self.sequences} sequences (source {self.content})"
+
+
 @dataclass(frozen=True)
 class RDPoint:
     """One rate point as measured.
@@ -106,7 +117,7 @@ class RDCurve:
     rate_axis: RateAxis
     points: tuple[RDPoint, ...] = ()
     excluded: tuple[ExcludedPoint, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Source, ...] | tuple[DatasetSource, ...] = ()
     estimated: bool = False
 
     @property

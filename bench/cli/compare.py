@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.analysis.compare import Comparison
+    from bench.results import CellResult, ResultSet
 
 
 @click.command("compare", short_help="BD-rate of codecs against an anchor, and speed.")
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--convention",
-    type=click.Choice(["per-sequence", "mean-curve"]),
-    default="per-sequence",
-    show_default=True,
-    help="Mean of the sequences' BD-rates, or BD-rate of the mean curves.",
+    type=click.Choice(["per-sequence", "mean-curve", "dataset"]),
+    help="Mean of the sequences' BD-rates (the default), BD-rate of the mean curves, or of the curves of values pooled "
+    "over the dataset (the default of metrics that have such values: fid, kid).",
 )
 @click.option(
     "--rate",
@@ -58,11 +58,14 @@ def command(**options: Any) -> int:
       vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y
       vcbench compare results/before results/after --anchor x265 --metric psnr_y,vmaf
     """
-    frame, pairs, problems = _pairs(options["folders"], options["anchor"], options["test"])
+    results, pairs = _pairs(options["folders"], options["anchor"], options["test"])
+    problems = results.problems
     if options["dataset"]:
-        frame = _only(frame, options["dataset"])
+        results = _only(results, options["dataset"])
+    frame = results.to_pandas()
     comparisons = [
         compare_metric(
+            results,
             frame,
             anchor,
             test,
@@ -89,21 +92,28 @@ def command(**options: Any) -> int:
     return 0
 
 
-def _only(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+def _only(results: ResultSet, dataset: str) -> ResultSet:
     from bench.errors import UnknownNameError
 
-    known = set(frame["dataset"])
+    known = {cell.sequence.dataset for cell in results.cells}
     if dataset not in known:
         raise UnknownNameError("dataset of these results", dataset, known)
-    return frame[frame["dataset"] == dataset]
+    return results.only(dataset=dataset)
 
 
-def compare_metric(frame: pd.DataFrame, anchor: str, test: str, metric: str, **settings: Any) -> Comparison:
-    """Compare two codecs of a result table on a metric, by the metric's own direction, cap and saturation."""
+def compare_metric(
+    results: ResultSet, frame: pd.DataFrame, anchor: str, test: str, metric: str, **settings: Any
+) -> Comparison:
+    """Compare two codecs of a result set on a metric, by the metric's own direction, cap, saturation and pooling.
+
+    ``frame`` is the table of the result set.
+    """
     from bench.analysis.compare import compare
+    from bench.analysis.pooled import is_pooled
     from bench.registry import metric_class
 
     kind = metric_class(metric)
+    of_both = results.only(codecs=(anchor, test))
     return compare(
         frame,
         anchor,
@@ -112,28 +122,23 @@ def compare_metric(frame: pd.DataFrame, anchor: str, test: str, metric: str, **s
         higher_is_better=kind.direction == "higher",
         cap=kind.cap,
         saturation=kind.saturation,
+        pooled=of_both.datasets(metric) if is_pooled(metric) and metric in of_both.metrics else None,
         **settings,
     )
 
 
-def _pairs(
-    folders: tuple[Path, ...], anchor: str | None, test: str | None
-) -> tuple[pd.DataFrame, list[tuple[str, str]], list[str]]:
-    """The table to compare in, the (anchor, test) pairs of codec names in it, and what could not be read."""
-    import pandas as pd
-
+def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> tuple[ResultSet, list[tuple[str, str]]]:
+    """The results to compare in, and the (anchor, test) pairs of codec names in them."""
     from bench.errors import UnknownNameError, UsageError
-    from bench.results import load
+    from bench.results import ResultSet, load
 
     if len(folders) > 2:
         raise UsageError("compare takes one result folder or two")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError(f"{folders[0]} is given twice; give it once and name --anchor and --test")
-    results = [load(folder) for folder in folders]
-    problems = [problem for result in results for problem in result.problems]
+    loaded = [load(folder) for folder in folders]
     if len(folders) == 1:
-        frame = results[0].to_pandas()
-        codecs = sorted(frame["codec"].unique())
+        codecs = _codecs(loaded[0])
         if anchor is None:
             raise UsageError("compare needs --anchor CODEC (or two result folders)")
         for name in filter(None, (anchor, test)):
@@ -142,20 +147,28 @@ def _pairs(
         tests = [test] if test else [codec for codec in codecs if codec != anchor]
         if not tests:
             raise UsageError(f"{folders[0]}: {anchor} is the only codec there; nothing to compare with it")
-        return frame, [(anchor, name) for name in tests], problems
-    before, after = (result.to_pandas() for result in results)
-    names = [anchor] if anchor else sorted(set(before["codec"]) & set(after["codec"]))
+        return loaded[0], [(anchor, name) for name in tests]
+    before, after = loaded
+    names = [anchor] if anchor else sorted({*_codecs(before)} & {*_codecs(after)})
     if not names:
         raise UsageError(f"{folders[0]} and {folders[1]} have no codec in common; name --anchor and --test")
     labels = _labels(folders)
-    before["codec"] = labels[0] + before["codec"]
-    after["codec"] = labels[1] + after["codec"]
+    cells = [_labelled(cell, label) for label, found in zip(labels, loaded, strict=True) for cell in found.cells]
+    both = ResultSet(folders, cells, [*before.problems, *after.problems])
     pairs = [(labels[0] + name, labels[1] + (test or name)) for name in names]
-    frame = pd.concat([before, after], ignore_index=True)
     for name in (codec for pair in pairs for codec in pair):
-        if name not in set(frame["codec"]):
-            raise UnknownNameError("codec", name, set(frame["codec"]))
-    return frame, pairs, problems
+        if name not in _codecs(both):
+            raise UnknownNameError("codec", name, _codecs(both))
+    return both, pairs
+
+
+def _codecs(results: ResultSet) -> list[str]:
+    return sorted({cell.codec.name for cell in results.cells})
+
+
+def _labelled(cell: CellResult, label: str) -> CellResult:
+    codec = cell.codec.model_copy(update={"name": label + cell.codec.name})
+    return cell.model_copy(update={"codec": codec})
 
 
 def _labels(folders: tuple[Path, ...]) -> list[str]:
@@ -166,6 +179,7 @@ def _labels(folders: tuple[Path, ...]) -> list[str]:
 
 def _print(comparison: Comparison) -> None:
     from bench.analysis.bd import Cause
+    from bench.analysis.pooled import OVER_DATASET
 
     overall, quality = comparison.bd_rate, comparison.bd_metric
     rows = []
@@ -186,7 +200,8 @@ def _print(comparison: Comparison) -> None:
     )
     title = f"BD-rate of {comparison.test} against {comparison.anchor}, {comparison.metric}"
     print_table(title, ["sequence", "BD-rate %", "overlap", "reason"], rows, right=(1, 2))
-    click.echo(f"  {interval}; {overall.method}, {overall.convention} convention")
+    convention = OVER_DATASET if overall.convention == "dataset" else f"{overall.convention} convention"
+    click.echo(f"  {interval}; {overall.method}, {convention}")
     if quality.value is not None:
         click.echo(f"  BD-{comparison.metric} {quality.value:+.4g} at equal rate")
     for what, ratio in (("encode", comparison.encode), ("decode", comparison.decode)):

@@ -140,6 +140,13 @@ def _check_results(folder: Path) -> list[str]:
             problems.append(
                 f"{cell.name}: bitstreams/{cell.bitstream.file} is missing or not the file that was measured"
             )
+        problems += [
+            f"{cell.name}: features/{name} is missing or not the file that was stored; "
+            f"delete cells/{cell.name}.json to measure it again"
+            for measured in cell.measurements.values()
+            for name in measured.features.values()
+            if not store.features_are_whole(name)
+        ]
         if cell.measurements and not store.frames_path(cell.name).is_file():
             problems.append(
                 f"{cell.name}: frames/{cell.name}.parquet is missing; delete cells/{cell.name}.json to measure it again"

@@ -162,6 +162,11 @@ class Store:
                 write_atomically(path, data.getvalue())
         return names
 
+    def features_are_whole(self, name: str) -> bool:
+        """Whether a file of features is there and has the digest that it is named by."""
+        path = self.root / "features" / name
+        return path.is_file() and hash_file(path)[:32] == path.stem
+
     def _old_frames(self, path: Path) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -28,14 +28,15 @@ def build(
     base, why = choose_anchor(cells, anchor)
     facts = [metric_facts(cells, name) for name in names]
     frame = results.to_pandas()
-    compared = comparisons(frame, cells, base, facts)
+    datasets = {name: results.datasets(name) for name in names}
+    compared = comparisons(frame, results, base, facts)
     timed = speeds(cells, base, compared)
     codecs = sorted({cell.codec.name for cell in cells}, key=lambda name: (name != base, name))
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     try:
         for folder in (out / "tables", out / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
-        drawn = illustrate(frame, facts, codecs, out / "figures")
+        drawn = illustrate(frame, datasets, facts, codecs, out / "figures")
         excluded = tables.excluded_rows(cells, results.problems, names, compared, drawn.left_out)
         content = Content(
             title=title or default_title(codecs, list(records.values())),
@@ -56,6 +57,7 @@ def build(
         )
         tables.write_results(out / "tables" / "results.csv", list(frame.columns), cells)
         tables.write_rd(out / "tables" / "rd.csv", cells, names)
+        tables.write_datasets(out / "tables" / "datasets.csv", datasets.values())
         tables.write_bd_rate(out / "tables" / "bd_rate.csv", compared)
         tables.write_bd_rate_sequences(out / "tables" / "bd_rate_sequences.csv", compared)
         tables.write_speed(out / "tables" / "speed.csv", timed, base)

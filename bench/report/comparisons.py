@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.analysis.compare import Comparison, SpeedRatio, compare
 from bench.errors import UnknownNameError
 from bench.report.facts import MetricFacts, dataset_text
-from bench.results import CellResult
+from bench.results import CellResult, ResultSet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,10 +85,9 @@ def scopes(cells: Iterable[CellResult]) -> list[Scope]:
     return [*map(Scope, datasets), *([Scope(None)] if len(datasets) > 1 else [])]
 
 
-def comparisons(
-    frame: pd.DataFrame, cells: Sequence[CellResult], anchor: str, metrics: Sequence[MetricFacts]
-) -> list[Compared]:
-    """Every codec against the anchor, for each scope and metric, in that order."""
+def comparisons(frame: pd.DataFrame, results: ResultSet, anchor: str, metrics: Sequence[MetricFacts]) -> list[Compared]:
+    """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table."""
+    cells = results.cells
     estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
     tests = sorted({cell.codec.name for cell in cells} - {anchor})
     return [
@@ -97,7 +96,7 @@ def comparisons(
             anchor,
             test,
             metric,
-            *_compare(part, scope, anchor, test, metric),
+            *_compare(part, results, scope, anchor, test, metric),
             frozenset(estimates & {anchor, test}),
         )
         for scope in scopes(cells)
@@ -117,7 +116,7 @@ def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared
 
 
 def _compare(
-    part: pd.DataFrame, scope: Scope, anchor: str, test: str, metric: MetricFacts
+    part: pd.DataFrame, results: ResultSet, scope: Scope, anchor: str, test: str, metric: MetricFacts
 ) -> tuple[Comparison | None, str | None]:
     if metric.direction is None:
         return None, metric.problem
@@ -135,8 +134,13 @@ def _compare(
         higher_is_better=metric.direction == "higher",
         cap=metric.cap,
         saturation=metric.saturation,
+        pooled=_pooled(results.only((anchor, test), scope.dataset), metric),
     )
     return comparison, None
+
+
+def _pooled(results: ResultSet, metric: MetricFacts) -> pd.DataFrame | None:
+    return results.datasets(metric.name) if metric.pooled and metric.name in results.metrics else None
 
 
 def _part(frame: pd.DataFrame, scope: Scope) -> pd.DataFrame:

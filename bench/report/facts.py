@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.analysis.pooled import is_pooled
 from bench.errors import UnavailableError, UnknownNameError
 from bench.results import CellResult, ResultSet, SequenceRecord
 
@@ -56,7 +57,8 @@ class SequenceFacts:
 class MetricFacts:
     """One metric: what its class says, and what its measurements recorded.
 
-    direction: "higher", "lower", or None where the metric is not installed here and `problem` says why.
+    direction: "higher", "lower", or None where the metric is not installed here and `problem` says why. pooled: it has
+    a value of its own for a dataset, beside those of the videos.
     """
 
     name: str
@@ -68,6 +70,7 @@ class MetricFacts:
     saturation: float | None
     provenance: tuple[str, ...]
     problem: str | None = None
+    pooled: bool = False
 
 
 def codec_facts(cells: Sequence[CellResult], name: str) -> CodecFacts:
@@ -139,6 +142,7 @@ def metric_facts(cells: Iterable[CellResult], name: str) -> MetricFacts:
         metric.cap,
         metric.saturation,
         provenance,
+        pooled=is_pooled(name),
     )
 
 
@@ -183,11 +187,11 @@ def count_text(counts: Counter[str]) -> str:
 
 def _definition(metric: type) -> str:
     """What the docstrings of a metric's class and of those it builds on say, up to the common base."""
-    from bench.metrics.base import FilterMetric, Metric
+    from bench.metrics.base import DeferredMetric, FilterMetric, Metric
 
     texts = []
     for base in metric.__mro__:
-        if base in {Metric, FilterMetric}:
+        if base in {Metric, DeferredMetric, FilterMetric}:
             break
         if base.__doc__:
             texts.append(" ".join(base.__doc__.split("\n\n")[0].split()).replace("``", ""))

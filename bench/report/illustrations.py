@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.analysis.curves import MeanCurve, RDCurve, SequenceKey, curves, mean_curve
+from bench.analysis.curves import RDCurve, SequenceKey, curves, mean_curve
+from bench.analysis.pooled import OVER_DATASET, dataset_curves
 from bench.report import figures
 from bench.report.escape import slug
 from bench.report.facts import MetricFacts, dataset_text
@@ -39,19 +41,29 @@ class Illustrated:
     left_out: tuple[Mapping[str, Any], ...]
 
 
-def illustrate(frame: pd.DataFrame, metrics: Iterable[MetricFacts], codecs: Sequence[str], folder: Path) -> Illustrated:
-    """Draw every (dataset, metric): the mean curves, and one panel a sequence where there are several.
+def illustrate(
+    frame: pd.DataFrame,
+    datasets: Mapping[str, pd.DataFrame],
+    metrics: Iterable[MetricFacts],
+    codecs: Sequence[str],
+    folder: Path,
+) -> Illustrated:
+    """Draw every (dataset, metric): the curves over all sequences, and one panel a sequence where there are several.
 
-    `codecs` gives the order of styles, so that a codec looks the same in all figures; `folder` must exist. Figures of
-    earlier reports that were not drawn now are removed.
+    `datasets` has the values of whole datasets by metric, which are drawn where they are no means. `codecs` gives the
+    order of styles, so that a codec looks the same in all figures; `folder` must exist. Figures of earlier reports that
+    were not drawn now are removed.
     """
     drawn: list[Illustration] = []
     left_out: list[Mapping[str, Any]] = []
     with figures.style():
         for metric in metrics:
             found = curves(frame, metric.name)
+            pooled = dataset_curves(datasets[metric.name]).values() if metric.pooled else ()
             for dataset in sorted({key.dataset for key in found}):
-                subject = _Subject(metric, dataset, [c for c in found.values() if c.dataset == dataset], codecs)
+                own = [curve for curve in found.values() if curve.dataset == dataset]
+                overall = _Wholes(c for c in pooled if c.dataset == dataset) if metric.pooled else _Means(own, codecs)
+                subject = _Subject(metric, dataset, own, overall, codecs)
                 drawn += subject.draw(folder)
                 left_out += subject.left_out()
     drawn.sort(key=lambda figure: figure.dataset)
@@ -59,71 +71,133 @@ def illustrate(frame: pd.DataFrame, metrics: Iterable[MetricFacts], codecs: Sequ
     return Illustrated(tuple(drawn), tuple(left_out))
 
 
+class _Overall(ABC):
+    """The curves over all sequences of a dataset. `kind` stands in the names of files, `what` in the list of gaps."""
+
+    kind: ClassVar[str]
+    what: ClassVar[str]
+    curves: Mapping[str, RDCurve]
+
+    @abstractmethod
+    def left_out(self) -> Iterator[Mapping[str, Any]]:
+        """What the curves lack: codec, sequence or rate, status and reason."""
+
+    @abstractmethod
+    def caption(self, metric: MetricFacts) -> tuple[str, ...]:
+        """Sentences on what the curves are over, and what a point is."""
+
+    def absent(self, codecs: Iterable[str]) -> list[str]:
+        """The codecs that have no curve to draw."""
+        return sorted(name for name in codecs if name not in self.curves or not figures.can_draw(self.curves[name]))
+
+
+class _Means(_Overall):
+    """Mean curves, all over the same sequences.
+
+    A codec that has less than half of what the others have in common is left out, so that it does not take the other
+    sequences from them.
+    """
+
+    kind = "mean"
+    what = "mean curve in the figure"
+
+    def __init__(self, found: Sequence[RDCurve], codecs: Sequence[str]) -> None:
+        self._found = found
+        self._own = {name: mean_curve(c for c in found if c.codec == name) for name in {c.codec for c in found}}
+        self._common: set[SequenceKey] = set()
+        averaged: list[str] = []
+        for name in sorted(self._own, key=lambda name: (-len(self._own[name].used), codecs.index(name))):
+            used = set(self._own[name].used)
+            both = self._common & used if averaged else used
+            if both and 2 * len(both) >= len(self._common):
+                self._common, averaged = both, [*averaged, name]
+        self.curves = {
+            name: mean_curve(c for c in found if c.codec == name and c.key in self._common).curve
+            for name in sorted(averaged, key=codecs.index)
+        }
+
+    def left_out(self) -> Iterator[Mapping[str, Any]]:
+        for curve in self._found:
+            if curve.codec not in self.curves or curve.key not in self._common:
+                reason = self._own[curve.codec].left_out.get(curve.key) or (
+                    "another codec lacks it"
+                    if curve.codec in self.curves
+                    else "the codec lacks most of the other sequences"
+                )
+                yield {"codec": curve.codec, "sequence": curve.sequence, "status": "left out", "reason": reason}
+
+    def caption(self, metric: MetricFacts) -> tuple[str, ...]:
+        every = {curve.key for curve in self._found}
+        names = f" ({', '.join(sorted(key.sequence for key in self._common))})" if len(self._common) <= 10 else ""
+        over = f"mean curves over {_sequences(len(self._common), len(every))}{names}"
+        if len(self._common) < len(every):
+            over += ", those on which every codec shown has all of its rate points"
+        absent = self.absent(self._own)
+        capped = metric.cap is not None and any(math.isinf(q) for c in self._found for q in c.qualities)
+        return (
+            over,
+            "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
+            f"Not drawn, for want of these sequences: {', '.join(absent)}" if absent else "",
+            f"Infinite qualities count by the metric's cap of {metric.cap:g} {metric.unit}" if capped else "",
+        )
+
+
+class _Wholes(_Overall):
+    """Curves of values that are of the dataset as a whole."""
+
+    kind = "dataset"
+    what = f"value {OVER_DATASET}"
+
+    def __init__(self, found: Iterable[RDCurve]) -> None:
+        self.curves = {curve.codec: curve for curve in found}
+
+    def left_out(self) -> Iterator[Mapping[str, Any]]:
+        for curve in self.curves.values():
+            for point in curve.excluded:
+                yield {"codec": curve.codec, "rate": point.label, "status": point.status, "reason": point.reason}
+
+    def caption(self, metric: MetricFacts) -> tuple[str, ...]:
+        absent = self.absent(self.curves)
+        return (
+            f"curves of values {OVER_DATASET}",
+            "A point is one rate point of the codec: the value of the frames of all sequences as one set, no mean of"
+            " the sequences' values, and the arithmetic mean of their rates",
+            f"Not drawn, for want of values: {', '.join(absent)}" if absent else "",
+        )
+
+
 class _Subject:
     """One metric on one dataset."""
 
-    def __init__(self, metric: MetricFacts, dataset: str, found: Sequence[RDCurve], codecs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        metric: MetricFacts,
+        dataset: str,
+        found: Sequence[RDCurve],
+        overall: _Overall,
+        codecs: Sequence[str],
+    ) -> None:
         self._metric = metric
         self._dataset = dataset
         self._codecs = codecs
         self._curves = found
-        self._own = {name: mean_curve(c for c in found if c.codec == name) for name in {c.codec for c in found}}
-        self._common, self._averaged = self._shared()
+        self._overall = overall
         self._axis = figures.Axis(metric.title, metric.unit, metric.direction)
 
     def draw(self, folder: Path) -> list[Illustration]:
-        means = self._means()
-        lines = [self._line(mean.curve) for mean in means.values() if figures.can_draw(mean.curve)]
+        shown = sorted(self._overall.curves.values(), key=lambda curve: self._codecs.index(curve.codec))
+        lines = [self._line(curve) for curve in shown if figures.can_draw(curve)]
         drawn = []
         if lines:
             figure = figures.rd_figure(lines, self._axis)
-            drawn.append(self._saved(figure, folder, "mean", self._mean_caption(means), [line.curve for line in lines]))
+            caption = self._overall_caption()
+            drawn.append(self._saved(figure, folder, self._overall.kind, caption, [line.curve for line in lines]))
         return [*drawn, *self._panels(folder, any_mean=bool(lines))]
 
     def left_out(self) -> list[Mapping[str, Any]]:
-        """The curves that are not in the mean curves."""
-        means = self._means()
-        rows: list[Mapping[str, Any]] = []
-        for curve in self._curves:
-            if curve.codec in means and curve.key in self._common:
-                continue
-            reason = self._own[curve.codec].left_out.get(curve.key) or (
-                "another codec lacks it" if curve.codec in means else "the codec lacks most of the other sequences"
-            )
-            rows.append(
-                {
-                    "what": "mean curve in the figure",
-                    "codec": curve.codec,
-                    "dataset": self._dataset,
-                    "sequence": curve.sequence,
-                    "metric": self._metric.name,
-                    "status": "left out",
-                    "reason": reason,
-                }
-            )
-        return rows
-
-    def _shared(self) -> tuple[set[SequenceKey], list[str]]:
-        """The sequences that the mean curves are over, and the codecs that have all of their points on these.
-
-        All mean curves are of the same material. A codec that has less than half of what the others have in common is
-        left out, so that it does not take the other sequences from them.
-        """
-        common: set[SequenceKey] = set()
-        averaged: list[str] = []
-        for name in sorted(self._own, key=lambda name: (-len(self._own[name].used), self._codecs.index(name))):
-            used = set(self._own[name].used)
-            both = common & used if averaged else used
-            if both and 2 * len(both) >= len(common):
-                common, averaged = both, [*averaged, name]
-        return common, sorted(averaged, key=self._codecs.index)
-
-    def _means(self) -> dict[str, MeanCurve]:
-        """The mean curve of each codec that has one, over the same sequences."""
-        return {
-            name: mean_curve(c for c in self._curves if c.codec == name and c.key in self._common)
-            for name in self._averaged
-        }
+        """What the curves over all sequences lack."""
+        where = {"what": self._overall.what, "dataset": self._dataset, "metric": self._metric.name}
+        return [{**where, **row} for row in self._overall.left_out()]
 
     def _panels(self, folder: Path, *, any_mean: bool) -> list[Illustration]:
         keys = sorted({curve.key for curve in self._curves if figures.can_draw(curve)})
@@ -155,22 +229,12 @@ class _Subject:
         alt = f"Line chart of {self._metric.title} against rate: {_extents(shown)}"
         return Illustration(name, dataset_text(self._dataset), self._metric.name, caption, alt, width, height)
 
-    def _mean_caption(self, means: Mapping[str, MeanCurve]) -> str:
-        absent = [name for name in self._own if name not in means or not figures.can_draw(means[name].curve)]
-        every = {curve.key for curve in self._curves}
-        names = f" ({', '.join(sorted(key.sequence for key in self._common))})" if len(self._common) <= 10 else ""
-        over = f"over {_sequences(len(self._common), len(every))}{names}"
-        if len(self._common) < len(every):
-            over += ", those on which every codec shown has all of its rate points"
-        capped = self._metric.cap is not None and any(math.isinf(q) for c in self._curves for q in c.qualities)
+    def _overall_caption(self) -> str:
+        over, *more = self._overall.caption(self._metric)
         return _sentences(
-            f"Rate and quality by {self._metric.title} on {dataset_text(self._dataset)}: mean curves {over}",
-            "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
-            f"Not drawn, for want of these sequences: {', '.join(sorted(absent))}" if absent else "",
-            f"Infinite qualities count by the metric's cap of {self._metric.cap:g} {self._metric.unit}"
-            if capped
-            else "",
-            *self._reading([mean.curve for mean in means.values()]),
+            f"Rate and quality by {self._metric.title} on {dataset_text(self._dataset)}: {over}",
+            *more,
+            *self._reading(list(self._overall.curves.values())),
         )
 
     def _panel_caption(self, part: str, shown: Sequence[RDCurve]) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TABLES = (
     ("results.csv", "every measurement"),
     ("rd.csv", "rate and quality of every cell"),
+    ("datasets.csv", "rate and quality of whole datasets"),
     ("bd_rate.csv", "BD-rates"),
     ("bd_rate.md", "BD-rates, Markdown"),
     ("bd_rate_sequences.csv", "BD-rates of each sequence"),
@@ -38,6 +39,11 @@ POOLING = (
     "A quality is one value of a cell, pooled over its frames as the table of metrics says. Metrics are measured at the"
     " size, chroma format and bit depth of the source; what a codec had to be given or handed back differently stands"
     " in its description as “changes”."
+)
+POOLED = (
+    "{names}: a distance between two sets of frames. Its value of a sequence is of that video's frames alone; the value"
+    " of a dataset is of the frames of all its videos as one set, no mean of the videos' values. Overall curves and"
+    " BD-rates are of the dataset's values, those of sequences of the videos' own."
 )
 BD = (
     "BD-rate: the logarithm of rate as a function of quality, interpolated by PCHIP and integrated over the qualities"
@@ -86,8 +92,10 @@ def write_captions(path: Path, content: Content) -> Path:
 
 
 def _write(path: Path, name: str, environment: Environment, content: Content) -> Path:
+    names = ", ".join(metric.name for metric in content.metrics if metric.pooled)
+    pooled = [POOLED.format(names=names)] if names else []
     text = environment.get_template(f"{name}.j2").render(
-        report=content, tables=TABLES, protocol=(RATE, POOLING, BD, INTERVAL)
+        report=content, tables=TABLES, protocol=(RATE, POOLING, *pooled, BD, INTERVAL)
     )
     path.write_text(text, encoding="utf-8")
     return path

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.analysis.bd import BDResult
 from bench.analysis.compare import Overall, SequenceResult, SpeedRatio
+from bench.analysis.pooled import OVER_DATASET
 from bench.report.comparisons import Compared, Scope, Speed
 from bench.report.escape import markdown, write_csv
 from bench.results import CellResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNDEFINED = "undefined"
 LOAD = "under load"
@@ -62,6 +66,14 @@ def write_results(path: Path, columns: Sequence[str], cells: Iterable[CellResult
 def write_rd(path: Path, cells: Iterable[CellResult], metrics: Sequence[str]) -> None:
     """rd.csv: one row a cell, one column a metric; why a metric is empty stands in the column reason."""
     write_csv(path, (*_RD, *metrics), (_rd_row(cell, metrics) for cell in cells))
+
+
+def write_datasets(path: Path, datasets: Iterable[pd.DataFrame]) -> None:
+    """datasets.csv: one row a (metric, codec, rate, dataset), with the columns of `ResultSet.datasets`."""
+    tables = list(datasets)
+    columns = list(tables[0].columns) if tables else []
+    whole = (table.astype(object).where(table.notna(), None) for table in tables)
+    write_csv(path, columns, (dict(zip(columns, row, strict=True)) for part in whole for row in part.to_numpy()))
 
 
 def write_bd_rate(path: Path, compared: Iterable[Compared]) -> None:
@@ -269,11 +281,17 @@ def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
     rows = ((c.metric.name, _codec(c), *_bd_cells(c), text) for c, text in zip(compared, remarks.texts, strict=True))
     first = next((c.comparison for c in compared if c.comparison), None)
     method = f", {first.bd_rate.method} interpolation" if first else ""
+    pooled = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.pooled))
     return Grid(
         f"BD-rate on {scope.label}",
         f"BD-rate on {scope.label} against {compared[0].anchor}{method}: mean of the per-sequence results, with its"
         " interval of 95 % confidence over sequences; then the BD-rate of the mean curves. Negative: fewer bits than"
-        " the anchor for equal quality. BD-metric: mean difference in quality at equal rate.",
+        " the anchor for equal quality. BD-metric: mean difference in quality at equal rate."
+        + (
+            f" For {pooled}: of the values {OVER_DATASET}, then of the mean curves of the videos' own."
+            if pooled
+            else ""
+        ),
         ("Metric", "Codec", "BD-rate", "95 % interval", "Mean curve", "Sequences", "Overlap", "BD-metric", "Remarks"),
         "llrrrrrrl",
         tuple(rows),
