@@ -27,7 +27,7 @@ from bench.video.frame import Samples
 PSNR_CAP = 99.9
 
 Shape = tuple[int, int]
-Picture = Literal["Y", "YUV", "planes", "RGB", "DCVC's RGB"]
+Picture = Literal["Y", "YUV", "all planes", "RGB", "DCVC's RGB"]
 Conventions = Mapping[str, Mapping[str, Any]]
 
 
@@ -82,7 +82,9 @@ class Psnr(Fidelity):
 
     def pool(self, values: Values) -> dict[str, float]:
         known = [value for value in values if value is not None]
-        pooled = {**pool(values), "mean_capped": sum(min(value, PSNR_CAP) for value in known) / len(known)}
+        pooled = pool(values)
+        if not self.joint:
+            pooled["mean_capped"] = sum(min(value, PSNR_CAP) for value in known) / len(known)
         # neither a mean of dB nor a capped value is the dB of an error
         if self.joint or (len(self.weights) == 1 and math.isinf(self.ceiling)):
             mean_mse = sum(10 ** (-value / 10) for value in known) / len(known)
@@ -202,8 +204,7 @@ class Similarity(Fidelity):
     def provenance(self) -> dict[str, Any]:
         weights = ":".join(map(str, self.weights)) if self.weights else "by samples"
         several = {"weights": f"{weights} of the planes' values, per frame"} if len(self.shapes) > 1 else {}
-        converted = _conversion(self.format, self.picture)
-        return {"window": self.window, "plane": self.picture, **several, **converted}
+        return {"window": self.window, "plane": self.picture, **several, **_conversion(self.format, self.picture)}
 
 
 class Ssim(Similarity):
@@ -215,7 +216,7 @@ class Ssim(Similarity):
         "rgb": {"title": "SSIM of RGB, mean of the channels", "picture": "RGB", "weights": (1, 1, 1)},
         "ffmpeg": {
             "title": 'SSIM over 8x8 boxes of all planes, by samples (FFmpeg\'s "All")',
-            "picture": "planes",
+            "picture": "all planes",
             "weights": None,
             "window": "8x8 box, every 4 samples",
             "window_side": 8,
@@ -223,7 +224,7 @@ class Ssim(Similarity):
     }
 
     def similarities(self, pair: FramePair) -> Iterable[float | None]:
-        if self.picture == "planes":
+        if self.picture == "all planes":
             depth = self.format.bit_depth
             return (box_ssim(*planes, depth) for planes in _planes(pair, self.picture))
         return (structure.ssim for structure in _structures(pair, self.picture, "zeros"))
@@ -287,7 +288,7 @@ def _require_planes(name: str, fmt: VideoFormat, picture: Literal["Y", "YUV"]) -
 def _shapes(fmt: VideoFormat, picture: Picture) -> tuple[Shape, ...]:
     if picture == "Y":
         return fmt.plane_shapes[:1]
-    return fmt.plane_shapes if picture in {"YUV", "planes"} else ((fmt.height, fmt.width),) * 3
+    return fmt.plane_shapes if picture in {"YUV", "all planes"} else ((fmt.height, fmt.width),) * 3
 
 
 def _planes(pair: FramePair, picture: Picture) -> list[tuple[Samples, Samples]]:
