@@ -122,6 +122,14 @@ BUILTIN_METRICS = {
     "tlpips": "bench.metrics.temporal_lpips:Tlpips",
     "flolpips": "bench.metrics.temporal_lpips:FloLpips",
     "flicker": "bench.metrics.flicker:Flicker",
+    "fid": "bench.metrics.distribution:Fid",
+    "fid_256": "bench.metrics.distribution:Fid256",
+    "kid": "bench.metrics.distribution:Kid",
+    "kid_256": "bench.metrics.distribution:Kid256",
+    "fd_squeezenet": "bench.metrics.distribution:FdSqueezenet",
+    "fd_squeezenet_256": "bench.metrics.distribution:FdSqueezenet256",
+    "kd_squeezenet": "bench.metrics.distribution:KdSqueezenet",
+    "kd_squeezenet_256": "bench.metrics.distribution:KdSqueezenet256",
 }
 
 DEFAULT_METRICS = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
