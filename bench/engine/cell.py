@@ -38,7 +38,8 @@ class Task:
     """Cells of one sequence to be worked on together, and how.
 
     Their decoded videos are measured side by side in one pass over the source. ``unavailable`` are the metrics that
-    cannot run on this machine.
+    cannot run on this machine. ``threads`` are for filters, which cost the same on several; ``cpus`` is this worker's
+    share of the machine.
     """
 
     cells: tuple[Cell, ...]
@@ -49,6 +50,7 @@ class Task:
     threads: int = 1
     time_limit: float | None = None
     unavailable: frozenset[str] = frozenset()
+    cpus: int = 1
 
 
 def is_done(
@@ -92,6 +94,9 @@ def run_cells(task: Task) -> list[CellResult]:
 
     Raises StoreError when results cannot be written any more (a full disk), which ends the run.
     """
+    import cv2
+
+    cv2.setNumThreads(task.cpus)  # with more, workers get into each other's way: flow costs half as much again
     store = Store(task.root)
     try:
         with ExitStack() as stack:

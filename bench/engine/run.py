@@ -133,9 +133,9 @@ def run(
     # filters may use every CPU: they cost the same on several threads, and the last cells have CPUs to spare
     threads = cpu_count()
     provenance = {**collect(command), "jobs": jobs, "backend": backend if jobs > 1 else "none"}
-    unavailable = frozenset(planned.unavailable)
+    unavailable, cpus = frozenset(planned.unavailable), max(1, threads // jobs)
     tasks = [
-        Task(cells, planned.metrics, store.root, provenance, mode, threads, time_limit, unavailable)
+        Task(cells, planned.metrics, store.root, provenance, mode, threads, time_limit, unavailable, cpus)
         for cells in planned.groups(todo, jobs)
     ]
     done = len(planned.cells) - len(todo)
