@@ -130,6 +130,7 @@ BUILTIN_METRICS = {
     "fd_squeezenet_256": "bench.metrics.distribution:FdSqueezenet256",
     "kd_squeezenet": "bench.metrics.distribution:KdSqueezenet",
     "kd_squeezenet_256": "bench.metrics.distribution:KdSqueezenet256",
+    "fvd": "bench.metrics.fvd:Fvd",
 }
 
 DEFAULT_METRICS = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")

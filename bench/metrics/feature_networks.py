@@ -1,9 +1,9 @@
-"""Networks whose pooled features stand for a picture in distances between sets of pictures; imports torch."""
+"""Networks whose features stand for a picture or a clip in distances between sets of them; imports torch."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,6 +22,7 @@ BATCH = 8
 """Pictures at once: how much memory a frame of many patches takes."""
 
 INCEPTION_SIDE = 299
+I3D_SIDE = 224
 
 
 def pictures(frame: Frame, patch: int | None = None) -> torch.Tensor:
@@ -44,8 +45,24 @@ def _grid(whole: torch.Tensor, patch: int) -> torch.Tensor:
     return tiles.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, patch, patch)
 
 
+def frame_of_clip(frame: Frame) -> torch.Tensor:
+    """A frame as I3D takes it in a clip: float32 1 x 3 x 224 x 224 of RGB in -1 to 1, resized whatever its shape."""
+    return _resized_like_tensorflow(pictures(frame), I3D_SIDE) / 127.5 - 1
+
+
+def clip_of(frames: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Frames of ``frame_of_clip`` as one clip 1 x 3 x T x 224 x 224."""
+    return torch.stack(list(frames), dim=2)
+
+
+def _resized_like_tensorflow(shown: torch.Tensor, side: int) -> torch.Tensor:
+    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+    return interpolate_bilinear_2d_like_tensorflow1x(shown, (side, side), align_corners=False)
+
+
 def extract(name: str, shown: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Features float32 N x D of pictures N x 3 x H x W with white 255, by the network of a name (see ``_BUILDERS``).
+    """Features float32 N x D of N pictures or clips, by the network of a name (see ``_BUILDERS``).
 
     Raises UnavailableError where its weights are not here.
     """
@@ -81,12 +98,10 @@ class _Inception(nn.Module):
         return self.layers((self._resized(shown) - 128) / 128)
 
     def _resized(self, shown: torch.Tensor) -> torch.Tensor:
-        size = (INCEPTION_SIDE, INCEPTION_SIDE)
         if self.antialias:
+            size = (INCEPTION_SIDE, INCEPTION_SIDE)
             return functional.interpolate(shown, size, mode="bilinear", align_corners=False, antialias=True)
-        from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
-
-        return interpolate_bilinear_2d_like_tensorflow1x(shown, size, align_corners=False)
+        return _resized_like_tensorflow(shown, INCEPTION_SIDE)
 
 
 class _SqueezeNet(nn.Module):
@@ -115,9 +130,18 @@ def _inception_antialias(state: dict[str, torch.Tensor]) -> nn.Module:
     return _Inception(state, antialias=True)
 
 
+def _i3d(state: dict[str, torch.Tensor]) -> nn.Module:
+    from bench.metrics.i3d import I3d
+
+    network = I3d()
+    network.load_state_dict(state)
+    return network
+
+
 _BUILDERS: dict[str, tuple[str, Callable[[dict[str, torch.Tensor]], Any]]] = {
     "inception": ("inception-fid", _inception),
     "inception:antialias": ("inception-fid", _inception_antialias),
     "squeezenet": ("squeezenet", _SqueezeNet),
+    "i3d": ("i3d", _i3d),
 }
 """Name of the weights, and the network made of their tensors, by the network's name."""
