@@ -117,6 +117,8 @@ BUILTIN_METRICS = {
     "vmaf_neg": "bench.metrics.filters:VmafNeg",
     "xpsnr": "bench.metrics.filters:Xpsnr",
     "niqe": "bench.metrics.niqe:Niqe",
+    "clipiqa": "bench.metrics.iqa:ClipIqa",
+    "musiq": "bench.metrics.iqa:Musiq",
     "ewarp": "bench.metrics.temporal:Ewarp",
     "tof": "bench.metrics.temporal:Tof",
     "tlpips": "bench.metrics.temporal_lpips:Tlpips",

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from bench import weights
 from bench.errors import MetricError
-from bench.metrics.base import FramePair, Metric, Values, pool, rgb_of
+from bench.metrics.base import rgb_of
+from bench.metrics.no_reference import NoReferenceMetric
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
@@ -159,7 +160,7 @@ def niqe(plane: Array, model: PristineModel) -> float | None:
     return float(np.sqrt(difference @ np.linalg.pinv(covariance) @ difference))
 
 
-class Niqe(Metric):
+class Niqe(NoReferenceMetric):
     """NIQE of the decoded frames, the source's own beside it."""
 
     name = "niqe"
@@ -167,14 +168,11 @@ class Niqe(Metric):
     direction = "lower"
     bounds = (0.0, None)
     needs = "the authors' model: vcbench fetch weights niqe"
-    shares_reference = True
-    fidelity = False
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
         if (fmt.width // BLOCK) * (fmt.height // BLOCK) < 2:
             raise MetricError(f"niqe needs two blocks of {BLOCK}x{BLOCK}, a frame of {fmt.width}x{fmt.height} has not")
-        self._source: Values = []
 
     @classmethod
     def check(cls) -> None:
@@ -188,18 +186,8 @@ class Niqe(Metric):
     def _model(self) -> PristineModel:
         return PristineModel.load(weights.path(WEIGHTS))
 
-    def update(self, pair: FramePair) -> float | None:
-        self._source.append(pair.reference.derived(self.name, lambda: self._of(pair.reference)))
-        return self._of(pair.distorted)
-
-    def _of(self, frame: Frame) -> float | None:
+    def score(self, frame: Frame) -> float | None:
         return niqe(luma(frame), self._model)
-
-    def pool(self, values: Values) -> dict[str, float]:
-        pooled = super().pool(values)
-        if any(value is not None for value in self._source):
-            pooled["source_mean"] = pool(self._source)["mean"]
-        return pooled
 
     def provenance(self) -> dict[str, Any]:
         return {
