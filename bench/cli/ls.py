@@ -54,13 +54,14 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
     columns = {
         "codecs": ("name", "title", "rate_points", "configurations", "available"),
         "datasets": ("name", "title", "sequences", "available"),
-        "metrics": ("name", "title", "direction", "unit", "available"),
+        "metrics": ("name", "title", "direction", "unit", "variants", "available"),
         "results": ("folder", "ok", "failed", "skipped", "codecs", "sequences", "metrics", "readable"),
     }[kind]
     lines = []
     for row in rows:
         shown = {
-            key: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in row.items()
+            key: ", ".join(map(str, value)) if isinstance(value, list | dict) else str(value)
+            for key, value in row.items()
         }
         shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row, _TABLE_WIDTH)}"
         lines.append([shown.get(column, "") for column in columns])
@@ -148,11 +149,13 @@ def _metrics() -> list[dict[str, Any]]:
             "title": "",
             "available": False,
             "reason": None,
+            "variants": {},
             "default": name in DEFAULT_METRICS,
         }
         try:
             kind = metric_class(name)
             row |= {"title": kind.title, "direction": kind.direction, "unit": kind.unit, "needs": kind.needs}
+            row["variants"] = {f"{name}:{option}": what for option, what in kind.variants.items()}
             kind.check()
         except VcbenchError as error:
             rows.append({**row, "reason": str(error)})
