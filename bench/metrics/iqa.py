@@ -273,7 +273,7 @@ class Pyiqa(Metric):
     def _made_of(cls) -> dict[str, Any]:
         """Version of pyiqa and SHA-256 of every file of weights, as far as they are here."""
         try:
-            files = {Path(file.path).name: file.sha256 for file in needed_files(cls.model)}
+            files = [{"file": Path(file.path).name, "sha256": file.sha256} for file in needed_files(cls.model)]
             return {"pyiqa": version("pyiqa"), "weights": files}
         except UnavailableError:
             return {"pyiqa": None, "weights": None}

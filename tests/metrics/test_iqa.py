@@ -117,7 +117,7 @@ def test_no_reference_metric_equals_pyiqas_with_the_same_weights(cnniqa: Path) -
     assert metric.update(FramePair(0, source, decoded)) == network(tensor(decoded)).item()
     assert metric.pool([0.5])["source_mean"] == network(tensor(source)).item()
     assert [Path(file.path) for file in files] == [cnniqa]
-    assert metric.provenance()["weights"] == {cnniqa.name: files[0].sha256}
+    assert metric.provenance()["weights"] == [{"file": cnniqa.name, "sha256": files[0].sha256}]
 
 
 def test_musiq_equals_pyiqas_with_the_same_weights(caches: Path) -> None:
@@ -268,11 +268,27 @@ def test_pyiqa_prints_nothing(cnniqa: Path, capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
+def test_hugging_faces_snapshots_count_as_read(caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their tensors are mapped into memory without Python, which sees no more than the name of the snapshot."""
+    from huggingface_hub import constants
+
+    model = tmp_path / "hub" / "models--timm--resnet"
+    for snapshot in ("old", "new"):
+        (model / "snapshots" / snapshot).mkdir(parents=True)
+        (model / "snapshots" / snapshot / "model.safetensors").write_bytes(b"")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("new")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    (caches / "head.pth").write_bytes(b"")
+    opened = [model / "refs" / "main", caches / "head.pth", caches / "gone.partial", tmp_path / "elsewhere"]
+    assert iqa._from_caches(opened) == [model / "snapshots" / "new" / "model.safetensors", caches / "head.pth"]
+
+
 def test_identity_has_the_version_and_the_weights(cnniqa: Path) -> None:
     kind: type[Metric] = metric_class("pyiqa:cnniqa")
     assert kind.identity() == {"name": "pyiqa:cnniqa", "version": 1, "pyiqa": None, "weights": None}
     (file,) = download("cnniqa")
     assert kind.identity() == {"name": "pyiqa:cnniqa", "version": 1, "pyiqa": iqa.version("pyiqa"),
-                               "weights": {cnniqa.name: file.sha256}}  # fmt: skip
-    assert metric_class("pyiqa:psnr").identity()["weights"] == {}
+                               "weights": [{"file": cnniqa.name, "sha256": file.sha256}]}  # fmt: skip
+    assert metric_class("pyiqa:psnr").identity()["weights"] == []
     assert download("psnr") == []
