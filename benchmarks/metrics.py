@@ -50,8 +50,9 @@ LUMA = ("psnr_y", "ssim", "ms_ssim")
 FIDELITY = ("psnr_y", "psnr_u", "psnr_v", "ssim", "ms_ssim")
 # pytorch_msssim takes most of a second for a 1080p frame: its time for these few stands for the rest
 PEER_FRAMES = {"352x288": 30, "1920x1080": 4}
-WHOLE_PARTS = {"perceptual": "perceptual", "flow": "flow"}
-PARTS = ("structure", "pass", *WHOLE_PARTS, "each")
+# scripts of their own, and how each is told the number of runs
+SCRIPTS = {"perceptual": "--runs", "flow": "--repeats"}
+PARTS = ("structure", "pass", *SCRIPTS, "each")
 THREADS = len(os.sched_getaffinity(0))
 
 
@@ -258,13 +259,10 @@ def marginal_cost(name: str, pairs: list[tuple[Frame, Frame]], runs: int) -> tup
     return Cost(wall, cpu), outcome[0]
 
 
-def run_script(name: str, arguments: argparse.Namespace) -> None:
-    """Another benchmark of this folder, with the options that both have."""
-    if not Path(__file__).with_name(f"{name}.py").is_file():
-        print(f"\n{name}: benchmarks/{name}.py is not here, left out")
-        return
+def run_script(name: str, runs: int) -> None:
+    """Another benchmark of this folder."""
     print(f"\n{name}")
-    given, sys.argv = sys.argv, [f"{name}.py", "--runs", str(arguments.runs)]
+    given, sys.argv = sys.argv, [f"{name}.py", SCRIPTS[name], str(runs)]
     try:
         importlib.import_module(name).main()
     finally:
@@ -312,8 +310,9 @@ def main() -> None:
                 if name in wanted:
                     print(f"\n{clip.title}, {clip.frames} frames, {name}, median of {arguments.runs}, for one frame")
                     part(clip, size, arguments.runs)
-    for name in sorted(wanted & set(WHOLE_PARTS)):
-        run_script(WHOLE_PARTS[name], arguments)
+    for name in SCRIPTS:
+        if name in wanted:
+            run_script(name, arguments.runs)
 
 
 if __name__ == "__main__":
