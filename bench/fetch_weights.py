@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench import weights
 from bench.digests import file_digest, hash_file
-from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError
+from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError, VcbenchError
 from bench.fetch import Progress, Transfer, retrieve, staging_folder
 
 
@@ -38,18 +38,44 @@ def fetch_weights(
     ``folder`` is where they go and the only place they are looked for; by default they go to the cache and are taken
     from wherever they are. ``progress``, ``attempts`` and ``pause`` are those of ``fetch_dataset``. Raises
     UnavailableError with the instructions where a file is offered by nobody, before anything is downloaded;
-    FetchError, with what to do by hand, where a download fails or is not what it should be.
+    FetchError, with what to do by hand, where a download fails or is not what it should be. The metrics of pyiqa bring
+    their own, into that package's caches.
     """
-    entries = select(names)
+    by_pyiqa = {name: model for name in names if (model := _pyiqa_model(name)) is not None}
+    if by_pyiqa and folder is not None:
+        raise UsageError(f"{', '.join(by_pyiqa)}: pyiqa keeps its files in caches of its own; leave the folder out")
+    entries = select([name for name in names if name not in by_pyiqa])
     there = _present(entries, weights.folders() if folder is None else [folder])
     target = folder or weights.own_folder()
     transfer = Transfer(progress, attempts, pause)
-    return [
+    fetched = [
         FetchedWeights(entry.name, there[entry.name], file_digest(there[entry.name]), "present")
         if entry.name in there
         else FetchedWeights(entry.name, _download(entry, target, transfer), entry.sha256, "downloaded")
         for entry in entries
     ]
+    return fetched + [file for name, model in by_pyiqa.items() for file in _from_pyiqa(name, model)]
+
+
+def _pyiqa_model(name: str) -> str | None:
+    """pyiqa's own name of a metric that comes from there, None for any other name."""
+    from bench.metrics.iqa import Pyiqa
+    from bench.registry import metric_class
+
+    try:
+        kind = metric_class(name)
+    except VcbenchError:
+        return None
+    return kind.model if issubclass(kind, Pyiqa) else None
+
+
+def _from_pyiqa(name: str, model: str) -> list[FetchedWeights]:
+    from bench.metrics import iqa
+
+    try:
+        return [FetchedWeights(name, Path(file.path), file.sha256, "present") for file in iqa.needed_files(model)]
+    except UnavailableError:
+        return [FetchedWeights(name, Path(file.path), file.sha256, "downloaded") for file in iqa.download(model)]
 
 
 def select(names: Sequence[str]) -> list[weights.Entry]:

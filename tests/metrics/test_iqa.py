@@ -304,3 +304,19 @@ def test_identity_has_the_version_and_the_weights(cnniqa: Path) -> None:
                                "weights": [{"file": cnniqa.name, "sha256": file.sha256}]}  # fmt: skip
     assert metric_class("pyiqa:psnr").identity()["weights"] == []
     assert download("psnr") == []
+
+
+def test_the_fetch_command_makes_a_metric_ready(cnniqa: Path, tmp_path: Path) -> None:
+    from bench.fetch_weights import FetchedWeights, fetch_weights
+
+    with pytest.raises(UnavailableError, match="vcbench fetch weights pyiqa:cnniqa"):
+        metric_class("pyiqa:cnniqa").check()
+    (first,) = fetch_weights(["pyiqa:cnniqa"])
+    (file,) = needed_files("cnniqa")
+    assert first == FetchedWeights("pyiqa:cnniqa", Path(file.path), file.sha256, "downloaded")
+    metric_class("pyiqa:cnniqa").check()
+    assert [found.status for found in fetch_weights(["pyiqa:cnniqa"])] == ["present"]
+    with pytest.raises(UsageError, match="caches of its own"):
+        fetch_weights(["pyiqa:cnniqa"], folder=tmp_path / "usb")
+    with pytest.raises(UnknownNameError, match="cnniqa"):
+        fetch_weights(["pyiqa:cnniqua"])
