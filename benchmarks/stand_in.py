@@ -68,10 +68,19 @@ def _inception() -> dict[str, Any]:
     return state
 
 
+def _dists() -> dict[str, Any]:
+    import torch
+
+    both = torch.rand(2, 1475, 1, 1)
+    alpha, beta = (both / both.sum()).split(1)
+    return {"alpha": alpha.clone(), "beta": beta.clone()}
+
+
 NETWORKS: dict[str, Callable[[], dict[str, Any]]] = {
     "alexnet": lambda: _torchvision("alexnet"),
     "inception-fid": _inception,
     "vgg16": lambda: _torchvision("vgg16"),
+    "dists": _dists,
     "raft-large": lambda: _torchvision("raft_large"),
     "raft-small": lambda: _torchvision("raft_small"),
 }

@@ -20,8 +20,8 @@ from bench.video.frame import Frame
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
-BATCH_PIXELS = 1920 * 1088
-"""Pixels that go through a network on a GPU at once: one frame of 1080p, twenty of 352x288."""
+BATCH_FRAMES, BATCH_PIXELS = 16, 1920 * 1088
+"""What goes through a network on a GPU at once, at most: one frame of 1080p, sixteen of 352x288."""
 
 Pool = Callable[[torch.Tensor], torch.Tensor]
 
@@ -105,8 +105,8 @@ def pictures(frames: Sequence[Frame]) -> torch.Tensor:
 
 
 def batch_size(width: int, height: int) -> int:
-    """Frames to take together: as many as ``BATCH_PIXELS`` holds on a GPU, one on a CPU, where more are slower."""
-    return 1 if device().type == "cpu" else max(1, BATCH_PIXELS // (width * height))
+    """Frames to take together: one on a CPU, where more are slower, else as many as memory is meant for."""
+    return 1 if device().type == "cpu" else max(1, min(BATCH_FRAMES, BATCH_PIXELS // (width * height)))
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _built(name: str, backbone: Backbone) -> LpipsNetwork:
 
 def _squares(a: torch.Tensor, b: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
     """Squared differences weighted over the channels, N x h x w."""
-    return (a - b).square_().permute(0, 2, 3, 1) @ head
+    return functional.mse_loss(a, b, reduction="none").permute(0, 2, 3, 1) @ head
 
 
 def _total(layers: Sequence[torch.Tensor]) -> list[float]:

@@ -1,0 +1,106 @@
+"""DISTS (Ding et al. 2020) with the statistics of the source's maps kept for all that is compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch.nn import functional
+
+from bench import weights
+from bench.metrics.backbone import Backbone, inference, pictures
+from bench.metrics.network import device
+from bench.video.frame import Frame
+
+EPSILON = 1e-6
+
+SHORT_SIDE = 256
+"""Of the frames after shrinking, where that is asked for."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """The picture or the maps of a stage (N x C x H x W); mean and variance over the pixels (N x C x 1 x 1)."""
+
+    samples: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+
+class DistsNetwork:
+    """VGG16 with weighted means of squares in place of its maxima, and two weights for every channel."""
+
+    def __init__(self, backbone: Backbone, state: Mapping[str, torch.Tensor]) -> None:
+        """``state``: ``alpha`` (of structure) and ``beta`` (of texture), 1 x 1475 x 1 x 1; scaled to add up to 1."""
+        self._backbone = backbone
+        both = torch.cat([state["alpha"].flatten(), state["beta"].flatten()]).to(device(), torch.float64)
+        self._alpha, self._beta = (both / both.sum()).chunk(2)
+
+    @classmethod
+    def get(cls) -> DistsNetwork:
+        """The network with its weights, built once a process. Raises UnavailableError without them."""
+        return _built(Backbone.get("vgg16"), weights.sha256("dists"))
+
+    @inference()
+    def extract(self, frames: Sequence[Frame], *, shrink: bool = False) -> tuple[Map, ...]:
+        """What ``distances`` needs of source frames of one format; ``shrink`` brings their short side to 256."""
+        return tuple(_with_moments(samples) for samples in self._maps(frames, shrink))
+
+    @inference()
+    def distances(self, reference: Sequence[Map], distorted: Sequence[Frame], *, shrink: bool = False) -> list[float]:
+        """DISTS of frames from those of ``reference``, ``shrink`` as there; theirs are never all in memory.
+
+        The paper's D = 1 - Σ (α l + β s), written as what l and s lack of 1, since Σ (α + β) = 1: for frames that are
+        almost equal no digits are lost to a difference of ones.
+        """
+        structure, texture = [], []
+        for kept, samples in zip(reference, self._maps(distorted, shrink), strict=True):
+            mean = _mean(samples)
+            shift = kept.mean - mean
+            scratch = samples - mean
+            variance = _mean(scratch.square_())
+            change = _mean(torch.sub(kept.samples, samples, out=scratch).sub_(shift).square_())
+            structure.append(shift**2 / (kept.mean**2 + mean**2 + EPSILON))
+            texture.append(change / (kept.variance + variance + EPSILON))
+        values: list[float] = (_flat(structure) @ self._alpha + _flat(texture) @ self._beta).tolist()
+        return values
+
+    def _maps(self, frames: Sequence[Frame], shrink: bool) -> Iterator[torch.Tensor]:
+        samples = pictures(frames)
+        if shrink and min(samples.shape[2:]) > SHORT_SIDE:
+            samples = functional.interpolate(
+                samples, scale_factor=SHORT_SIDE / min(samples.shape[2:]), mode="bilinear", recompute_scale_factor=False
+            )
+        yield samples
+        yield from self._backbone.maps(samples, _root_mean_square_pool)
+
+
+@cache
+def _built(backbone: Backbone, digest: str) -> DistsNetwork:
+    """By digest too: other weights of the same name are another network."""
+    return DistsNetwork(backbone, weights.load("dists"))
+
+
+def _with_moments(samples: torch.Tensor) -> Map:
+    mean = _mean(samples)
+    return Map(samples, mean, _mean((samples - mean).square_()))
+
+
+def _mean(samples: torch.Tensor) -> torch.Tensor:
+    return samples.mean(dim=(2, 3), keepdim=True)
+
+
+def _flat(channels: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Values of the channels of all stages, N x 1475, in the precision of the weights."""
+    return torch.cat([values.flatten(1) for values in channels], dim=1).to(torch.float64)
+
+
+def _root_mean_square_pool(maps: torch.Tensor) -> torch.Tensor:
+    """Root of the squares' mean under a 3x3 Hann window, every second pixel: the paper's L2 pooling."""
+    channels = maps.shape[1]
+    window = torch.tensor([0.25, 0.5, 0.25], device=maps.device)
+    kernel = torch.outer(window, window).repeat(channels, 1, 1, 1)
+    pooled = functional.conv2d(maps.square(), kernel, stride=2, padding=1, groups=channels)
+    return pooled.add_(1e-12).sqrt_()
