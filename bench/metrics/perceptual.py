@@ -152,7 +152,7 @@ class Dists(FeatureDistance):
 
 
 class Dists256(Dists):
-    """DISTS (Ding et al. 2020) of frames shrunk to a short side of 256, as its authors and piq compute it."""
+    """DISTS (Ding et al. 2020) of frames shrunk bilinearly to a short side of 256, as piq computes it."""
 
     name, title = "dists:256", "DISTS at a short side of 256"
     variants: ClassVar[Mapping[str, str]] = {}
