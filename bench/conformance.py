@@ -1,7 +1,7 @@
 """What every metric is held to: what it declares is there, and what it declares is true of its values.
 
 The material is made here: noise with the spectrum of photographs, one half still and one half panning, in any format,
-so that the check needs no file and no download. It takes seconds for a metric that is fast, a minute for a network.
+so that the check needs no file and no download. It takes a second for a fast metric, a minute and more for a network.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(:[A-Za-z0-9][\w.+-]*)*", re.ASCII)
 USUAL = VideoFormat(208, 176)
 """Wide enough for every scale of MS-SSIM, small enough for a network on a CPU."""
 
-FEW_FRAMES = 6
-MANY_FRAMES = 24
-"""Tried where few are too few."""
+LENGTHS = (6, 12, 24)
+"""Frames of the clips: the fewest that the metric has a value for."""
 
 MAX_HELD = 32
 """Pairs that a deferred metric may hold at once: a batch, or the window of a video network."""
+
+LONGEST = MAX_HELD + 4
+"""Frames of the longest clip: more than a metric may hold."""
 
 HELD_BY_ENGINE = 3
 """Decoded frames in memory beside those that a metric holds: this pair's, the one before, the next."""
@@ -213,14 +215,18 @@ def _identity(kind: type[Metric]) -> Findings:
 
 
 class _Trial:
-    """A metric and its values on the clips that the rules look at, each measured once."""
+    """A metric and its values on the clips that the rules look at, each measured once.
+
+    ``noisy`` is measured alone; ``identical`` and ``series`` side by side, as the rate points of a codec are.
+    """
 
     def __init__(self, kind: type[Metric], folder: Path) -> None:
         self.kind = kind
         self._folder = folder
+        self.frames, self.noisy = self._first()
 
     def measure(
-        self, *distortions: Distortion, fmt: VideoFormat = USUAL, frames: int | None = None, seed: int = 0
+        self, *distortions: Distortion, fmt: VideoFormat = USUAL, frames: int = 0, seed: int = 0
     ) -> list[Measurement]:
         """Measurements of distorted versions of the clip, in one pass; ``seed`` picks another clip as the source."""
         frames = frames or self.frames
@@ -260,24 +266,27 @@ class _Trial:
     def _new_folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._folder))
 
-    @cached_property
-    def frames(self) -> int:
-        """As many frames as the metric needs to have a value, if that can be had."""
-        return MANY_FRAMES if self.measure(NOISE[1], frames=FEW_FRAMES)[0].status == "undefined" else FEW_FRAMES
+    def _first(self) -> tuple[int, Measurement]:
+        """As many frames as the metric needs, if that can be had, and the measurement of so many."""
+        for frames in LENGTHS:
+            measured = self.measure(NOISE[1], frames=frames)[0]
+            if measured.status != "undefined":
+                break
+        return frames, measured
 
     @cached_property
-    def identical(self) -> Measurement:
-        return self.measure(none)[0]
-
-    @cached_property
-    def series(self) -> dict[str, list[Measurement]]:
-        """Measurements by kind of distortion, from weak to strong, none beside another."""
-        return {what: [self.measure(change)[0] for change in strengths] for what, strengths in SERIES.items()}
+    def _beside(self) -> list[Measurement]:
+        return self.measure(none, *(change for strengths in SERIES.values() for change in strengths))
 
     @property
-    def noisy(self) -> Measurement:
-        """The measurement that others are held against."""
-        return self.series["noise"][1]
+    def identical(self) -> Measurement:
+        return self._beside[0]
+
+    @property
+    def series(self) -> dict[str, list[Measurement]]:
+        """Measurements by kind of distortion, from weak to strong."""
+        found = iter(self._beside[1:])
+        return {what: [next(found) for _ in strengths] for what, strengths in SERIES.items()}
 
     def step(self, better: float, worse: float) -> float:
         """How much worse the second value is than the first; 0 for two equal infinities."""
@@ -372,9 +381,9 @@ def _repeat(trial: _Trial) -> Findings:
 def _lockstep(trial: _Trial) -> Findings:
     """Several decoded versions share their source frames, and what is derived from these."""
     if trial.noisy.status == "ok":
-        _, beside = trial.measure(BLUR[1], NOISE[1])
         hint = "; keep with a source frame only what depends on it alone, under a key that says everything else"
-        yield from _differing("lockstep", "measured beside another version of the source", trial, beside, hint)
+        beside = trial.series["noise"][1]
+        yield from _differing("lockstep", "measured beside other versions of the source", trial, beside, hint)
 
 
 def _differing(rule: str, how: str, trial: _Trial, measured: Measurement, hint: str = "") -> Findings:
@@ -384,7 +393,7 @@ def _differing(rule: str, how: str, trial: _Trial, measured: Measurement, hint: 
 
 
 def _untouched(trial: _Trial) -> Findings:
-    pairs = list(zip(clip(USUAL, FEW_FRAMES), clip(USUAL, FEW_FRAMES, NOISE[1]), strict=True))
+    pairs = list(zip(clip(USUAL, LENGTHS[0]), clip(USUAL, LENGTHS[0], NOISE[1]), strict=True))
     before = [(source.data.copy(), decoded.data.copy()) for source, decoded in pairs]
     trial.feed(iter(pairs))
     for what, side in (("source", 0), ("decoded", 1)):
@@ -414,7 +423,7 @@ def _formats(trial: _Trial) -> Findings:
     """A value or MetricError for every format, size and length; never a value out of range."""
     failing: dict[str, str] = {}
     for fmt in FORMATS:
-        frames = min(trial.frames, 1 if fmt == USUAL else 3)
+        frames = 1 if fmt == USUAL else 2
         measured = trial.measure(NOISE[1], fmt=fmt, frames=frames)[0]
         what = f"{'one frame' if frames == 1 else f'{frames} frames'} of {fmt.width}x{fmt.height} {fmt.pix_fmt}"
         if measured.status == "failed":
@@ -495,7 +504,7 @@ def _scene(fmt: VideoFormat, index: int, seed: int) -> Iterator[Plane]:
     for number, (height, width) in enumerate(fmt.plane_shapes):
         still = width // 2
         moved = 2 * index * width // fmt.width
-        picture = _picture(height, width + 2 * MANY_FRAMES * 2, seed, number)
+        picture = _picture(height, width + 2 * LONGEST, seed, number)
         contrast = 0.3 if number and fmt.chroma != "rgb" else 1.0
         yield 0.5 + contrast * np.hstack([picture[:, :still], picture[:, still + moved : width + moved]])
 
