@@ -79,14 +79,18 @@ class MetricPass:
 
     def _conclude(self, metric: Metric, extra: Mapping[str, float] | None) -> None:
         values = self._values[metric.name]
-        if isinstance(metric, DeferredMetric):
+        if not isinstance(metric, DeferredMetric):
+            self._ended[metric.name] = conclude(metric, values, extra)
+            return
+        try:
             values, extra = metric.finish()
             if len(values) not in {0, self._frames}:
                 raise ValueError(f"{len(values)} values for {self._frames} frames")
-        measured = conclude(metric, values, extra)
-        if isinstance(metric, DeferredMetric):
-            measured = replace(measured, features=dict(metric.features()))
-        self._ended[metric.name] = measured
+            measured = conclude(metric, values, extra)
+        except MetricError as error:
+            # too few frames for a value of their own may still count in one of several videos
+            measured = Measurement(metric.name, "undefined", reason=str(error), provenance=metric.provenance())
+        self._ended[metric.name] = replace(measured, features=dict(metric.features()))
 
     def close(self) -> None:
         """End what still runs."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import io
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -151,15 +150,21 @@ class Store:
         """
         import numpy as np
 
+        folder = self.root / "features"
+        folder.mkdir(exist_ok=True)
         names = {}
         for side, array in features.items():
-            data = io.BytesIO()
-            np.save(data, np.ascontiguousarray(array), allow_pickle=False)
-            names[side] = f"{hashlib.sha256(data.getvalue()).hexdigest()[:32]}.npy"
-            path = self.root / "features" / names[side]
-            if not path.exists():
-                path.parent.mkdir(exist_ok=True)
-                write_atomically(path, data.getvalue())
+            # written as it is read: an array may be a file larger than the memory
+            temporary = folder / f".{os.getpid()}.{secrets.token_hex(8)}"
+            try:
+                with temporary.open("xb") as stream:
+                    np.save(stream, array, allow_pickle=False)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                names[side] = f"{hash_file(temporary)[:32]}.npy"
+                temporary.replace(folder / names[side])
+            finally:
+                temporary.unlink(missing_ok=True)
         return names
 
     def features_are_whole(self, name: str) -> bool:

@@ -142,7 +142,8 @@ class DeferredMetric(Metric):
         """
 
     def features(self) -> Mapping[str, npt.NDArray[Any]]:
-        """What must be stored so that several cells can be pooled into one value; asked for after ``finish``."""
+        """What must be stored so that several cells can be pooled into one value; asked for after ``finish``, also
+        where that found no value for the cell alone."""
         return {}
 
     def update(self, pair: FramePair) -> float | None:

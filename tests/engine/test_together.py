@@ -170,6 +170,7 @@ def test_a_value_of_a_whole_video_has_no_values_of_frames(tmp_path: Path) -> Non
 def test_a_video_too_short_for_a_metric_says_so(tmp_path: Path) -> None:
     (short,) = measure(iter(noise(2, 0)), iter(noise(2, 1)), [_Whole], SAME, tmp_path)
     assert (short.status, short.value, short.reason) == ("undefined", None, "whole: needs 3 frames")
+    assert short.features["decoded"].shape == (1, 2)  # they may count among those of other videos
 
 
 def values(results: list[CellResult]) -> dict[str, dict[str, float | None]]:
