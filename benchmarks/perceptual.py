@@ -7,7 +7,8 @@ called as their READMEs say, under ``torch.no_grad``; ours start from frames, th
 Contenders take turns, over and over, so that a machine whose speed drifts slows all of them; printed are medians in ms
 of wall and of CPU time, and of the ratios run by run. piq shrinks larger frames to a short side of 256, which is what
 ``dists:256`` is for; ``dists`` is beside the same without the shrinking. The weights are random where the real ones are
-missing, so values are not shown, only by how much they differ.
+missing, so values are not shown, only how far the worst of the four is from the package's in float64: ours, and its own
+in float32 (which loses digits where frames are alike).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import lpips
 import numpy as np
+import numpy.typing as npt
 import piq
 import torch
 from piq.perceptual import ContentLoss
@@ -38,8 +40,11 @@ from bench.video.frame import Frame
 
 RATE_POINTS = 4
 TARGET = 0.6
+LARGE = 1000
+COLUMNS = {"ours": 10, "cpu": 10, "package": 10, "cpu ": 10, "ratio": 9, "of cpu": 9, "error": 11, "theirs": 11}
 
-Distance = Callable[[torch.Tensor, torch.Tensor], Any]
+Network = Any
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,17 +62,28 @@ class Dists(piq.DISTS):  # type: ignore[misc]
         features = torchvision.models.vgg16(weights=None).features
         state = weights.load("vgg16")
         features.load_state_dict({key.removeprefix("features."): state[key] for key in state if "features" in key})
-        parts, state = [3, 64, 128, 256, 512, 512], weights.load("dists")
+        parts = [3, 64, 128, 256, 512, 512]
+        state = {key: tensor.double() for key, tensor in weights.load("dists").items()}
+        total = sum(tensor.sum() for tensor in state.values())
         ContentLoss.__init__(
             self,
             features,
             layers=["3", "8", "15", "22", "29"],
-            weights=[part for key in ("alpha", "beta") for part in torch.split(state[key], parts, dim=1)],
+            weights=[part for key in ("alpha", "beta") for part in torch.split(state[key] / total, parts, dim=1)],
             replace_pooling=True,
             allow_layers_weights_mismatch=True,
         )
 
-    def at_original_size(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def to(self, *arguments: Any, **options: Any) -> Dists:
+        for layer in self.model:
+            layer.kernel = None  # piq's pooling makes it anew, in the type of its input
+        return super().to(*arguments, **options)
+
+
+class DistsAtOriginalSize(Dists):
+    """The same without the shrinking."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return 1 - ContentLoss.forward(self, x, y)
 
 
@@ -81,14 +97,13 @@ def package_lpips(net: str, backbone: str) -> Any:
     return network
 
 
-def contenders() -> dict[str, tuple[Distance, float, float]]:
+def contenders() -> dict[str, tuple[Network, float, float]]:
     """By name of the metric: what it is compared with, and the scale and offset of its input."""
-    dists = Dists()
     return {
         "lpips_alex": (package_lpips("alex", "alexnet"), 2, -1),
         "lpips_vgg": (package_lpips("vgg", "vgg16"), 2, -1),
-        "dists:256": (dists, 1, 0),
-        "dists": (dists.at_original_size, 1, 0),
+        "dists:256": (Dists(), 1, 0),
+        "dists": (DistsAtOriginalSize(), 1, 0),
     }
 
 
@@ -112,10 +127,10 @@ def ours(name: str, source: Frame, decoded: Sequence[Frame]) -> list[float]:
     return values
 
 
-def theirs(distance: Distance, source: torch.Tensor, decoded: Sequence[torch.Tensor]) -> list[float]:
+def theirs(network: Network, source: torch.Tensor, decoded: Sequence[torch.Tensor]) -> list[float]:
     """Values of the rate points by a package."""
     with torch.no_grad():
-        return [float(distance(source, tensor)) for tensor in decoded]
+        return [float(network(source, tensor)) for tensor in decoded]
 
 
 def timed(compute: Callable[[], list[float]]) -> Seconds:
@@ -124,15 +139,15 @@ def timed(compute: Callable[[], list[float]]) -> Seconds:
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def print_comparison(name: str, distance: Distance, scale: float, offset: float, fmt: VideoFormat, runs: int) -> None:
+def print_comparison(name: str, network: Network, scale: float, offset: float, fmt: VideoFormat, runs: int) -> None:
     """One metric and its package in turns."""
     source, decoded = frames(fmt)
     inputs = [
         torch.from_numpy(colour.to_rgb(frame) / np.float32(255)).permute(2, 0, 1)[None].contiguous() * scale + offset
         for frame in (source, *decoded)
     ]
-    both = [lambda: ours(name, source, decoded), lambda: theirs(distance, inputs[0], inputs[1:])]
-    found, expected = (np.array(compute()) for compute in both)
+    both = [lambda: ours(name, source, decoded), lambda: theirs(network, inputs[0], inputs[1:])]
+    values = [np.array(compute()) for compute in both]
     turns = [[timed(compute) for compute in both] for _ in range(runs)]
     columns = [
         f"{1e3 * statistics.median(getattr(turn[which], clock) for turn in turns):10.0f}"
@@ -143,8 +158,16 @@ def print_comparison(name: str, distance: Distance, scale: float, offset: float,
         f"{statistics.median(getattr(mine, clock) / getattr(other, clock) for mine, other in turns):9.2f}"
         for clock in ("wall", "cpu")
     ]
-    difference = np.max(np.abs(found / expected - 1))
-    print(f"  {name:12}{''.join(columns + ratios)}   differs by {difference:.0e}", flush=True)
+    errors = [f"{error:11.0e}" for error in errors_of(values, network, inputs)] if fmt.width < LARGE else []
+    print(f"  {name:12}{''.join(columns + ratios + errors)}", flush=True)
+
+
+def errors_of(values: Sequence[Array], network: Network, inputs: Sequence[torch.Tensor]) -> list[float]:
+    """Largest relative difference of each from the package in float64; at 1080p that takes minutes."""
+    source, *decoded = (tensor.double() for tensor in inputs)
+    exact = np.array(theirs(network.to(torch.float64), source, decoded))
+    network.to(torch.float32)
+    return [float(np.max(np.abs(found / exact - 1))) for found in values]
 
 
 def main() -> None:
@@ -161,9 +184,9 @@ def main() -> None:
         packages = contenders()
         for size in arguments.sizes.split(","):
             fmt = VideoFormat(*parse_size(size))
-            runs = arguments.runs if fmt.width < 1000 else max(2, arguments.runs // 3)
+            runs = arguments.runs if fmt.width < LARGE else max(2, arguments.runs // 3)
             print(f"\n{size}, ms for {RATE_POINTS} rate points; target {TARGET}, {torch.get_num_threads()} threads")
-            print(f"  {'':12}{'ours':>10}{'(cpu)':>10}{'package':>10}{'(cpu)':>10}{'ratio':>9}{'(cpu)':>9}")
+            print(f"  {'':12}" + "".join(f"{title:>{width}}" for title, width in COLUMNS.items()))
             for name in arguments.metrics.split(","):
                 print_comparison(name, *packages[name], fmt, runs)
 
