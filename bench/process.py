@@ -288,6 +288,11 @@ def _signal_name(number: int) -> str:
         return str(number)
 
 
+def cpu_count() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(argv: Sequence[str], *, time_limit: float | None = 60) -> tuple[bytes, str, int]:
     """Run a short program: (standard output, standard error, exit status).
 

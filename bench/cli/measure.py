@@ -55,7 +55,7 @@ def _score(reference: Path, path: Path, names: tuple[str, ...], input_format: di
         found = score(reference, path, names, input_format=input_format)
     except (CellError, MediaError) as error:
         return {**row, "status": "failed", "reason": str(error)}
-    failed = [item.metric for item in found if item.status == "failed"]
+    failed = [item.metric for item in found if item.status in {"failed", "unavailable"}]
     return {
         **row,
         "status": "failed" if failed else "ok",

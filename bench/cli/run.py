@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -85,6 +84,7 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
     """
     from bench.engine.workers import warm_workers
+    from bench.process import cpu_count
 
     _check_combination(options)
     jobs = 1 if options["timing"] else options["jobs"] or cpu_count()
@@ -146,11 +146,6 @@ def _check_combination(options: dict[str, Any]) -> None:
         raise UsageError(f"{', '.join(given)}: only for clips given by --input; manifests say it for datasets")
     if options["sequences"] and not options["datasets"]:
         raise UsageError("--sequences chooses among the sequences of --datasets, and none is given")
-
-
-def cpu_count() -> int:
-    """CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> int:

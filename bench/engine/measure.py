@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from bench.engine.heap import keep_freed_memory
 from bench.errors import MetricError, MismatchError, UnavailableError
 from bench.metrics.base import DeferredMetric, FilterMetric, FramePair, Measurement, Metric, Values, conclude
 from bench.metrics.filters import FilterPass
@@ -184,6 +185,7 @@ def measure_together(
     They share each source frame, and with it what metrics derive from it. A video that goes wrong has its exception in
     place of its measurements; the others go on. Raises what reading the source raises.
     """
+    keep_freed_memory()
     with ExitStack() as stack:
         lanes = []
         for video in videos:

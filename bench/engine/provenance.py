@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.process import cpu_count
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "scipy", "pyarrow", "torch")
 
@@ -29,7 +29,7 @@ def collect(command: list[str] | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_model(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu": gpu_model(),
         "libraries": {name: found for name in _LIBRARIES if (found := _installed(name))},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from bench.engine.provenance import collect
 from bench.engine.store import Store
 from bench.errors import UsageError
 from bench.manifests import load_manifest, open_entry
+from bench.process import cpu_count
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.results import CellResult
 from bench.video.sequence import Sequence as Clip
@@ -96,11 +96,6 @@ def plan(options: RunOptions) -> Plan:
     metrics = resolve_metrics(options.metrics)
     entries = codec_entries(catalog, options.codecs, trust=options.trust)
     return make_plan(entries, open_sequences(options, catalog), metrics, rates=options.rates)
-
-
-def cpu_count() -> int:
-    """CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[Any]:

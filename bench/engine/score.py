@@ -10,6 +10,7 @@ from typing import Any
 from bench.engine.measure import check_format, measure
 from bench.errors import MismatchError
 from bench.metrics.base import Measurement
+from bench.process import cpu_count
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.video.frame import CodingTransform
 from bench.video.sequence import open_sequence
@@ -35,6 +36,6 @@ def score(
         check_format(other.format, source.format)
         with tempfile.TemporaryDirectory() as folder:
             transform = CodingTransform(source.format, source.format)
-            return measure(source.read(), other.read(), kinds, transform, Path(folder))
+            return measure(source.read(), other.read(), kinds, transform, Path(folder), threads=cpu_count())
     except MismatchError as error:
         raise MismatchError(error.reason, f"{distorted} against {reference}: {error}") from None

@@ -73,7 +73,8 @@ class Metric(ABC):
     ``variants``: what can stand behind the name after a colon ("ewarp:spynet"), each with what it changes.
     ``shares_reference``: much of its work is on source frames alone, so that the cells of a sequence are better
     measured together. ``fidelity``: it is about closeness to the source, so that the source itself has the best value;
-    not so for a metric without reference, or one of consistency alone, which a blurred video can win.
+    not so for a metric without reference, or one of consistency alone, which a blurred video can win. ``no_value``: the
+    reason where no frame has one.
     """
 
     name: ClassVar[str]
@@ -88,6 +89,7 @@ class Metric(ABC):
     version: ClassVar[int] = 1
     variants: ClassVar[Mapping[str, str]] = {}
     shares_reference: ClassVar[bool] = False
+    no_value: ClassVar[str] = "no frame has a value"
     fidelity: ClassVar[bool] = True
 
     def __init__(self, fmt: VideoFormat) -> None:
@@ -203,7 +205,7 @@ def conclude(metric: Metric, values: Values, extra: Mapping[str, float] | None =
     framewise = metric.pool(values) if any(value is not None for value in values) else {}
     pooled = {key: value for key, value in {**framewise, **(extra or {})}.items() if not math.isnan(value)}
     if metric.headline not in pooled:
-        reason = f"its pooled value ({metric.headline}) is not a number" if pooled else "no frame has a value"
+        reason = f"its pooled value ({metric.headline}) is not a number" if pooled else metric.no_value
         return Measurement(metric.name, "undefined", None, reason, pooled, tuple(values), provenance)
     return Measurement(
         metric.name,

@@ -191,7 +191,7 @@ class Similarity(Fidelity):
         if min(height, width) < self.window_side:
             of = "" if (height, width) == (fmt.height, fmt.width) else f"a chroma plane of {fmt.width}x{fmt.height}, "
             window = f"{self.window_side}x{self.window_side} window"
-            raise MetricError(f"{self.name}: {of}{width}x{height}, is smaller than its {window}")
+            raise MetricError(f"{self.name}: {of}{width}x{height} is smaller than its {window}")
 
     @abstractmethod
     def similarities(self, pair: FramePair) -> Iterable[float | None]:

@@ -72,7 +72,9 @@ def test_every_format_is_measured(name: str, fmt: VideoFormat, tmp_path: Path) -
 def test_one_frame_has_no_value_but_a_reason(name: str, tmp_path: Path) -> None:
     frame = texture(FORMATS[0])
     found = run(name, [frame], [frame], tmp_path)
-    assert (found.status, found.reason) == ("undefined", "no frame has a value")
+    assert found.status == "undefined"
+    assert found.reason is not None
+    assert found.reason.startswith("no frame has a value: it takes frames with one before them")
 
 
 @pytest.mark.parametrize("name", ["tof", "tof:farneback", "flicker"])
