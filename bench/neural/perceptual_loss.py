@@ -1,0 +1,55 @@
+"""Training's measure of likeness where LPIPS' own networks are not to be had: distances of SqueezeNet's features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Of torchvision's squeezenet1_0: after the first activation, the fire modules before each pooling, and the last.
+TAPS = (1, 4, 7, 9, 12)
+MEAN_BGR = (104.0, 117.0, 123.0)
+
+
+class DeepFeatures(nn.Module):
+    """Features of a frozen SqueezeNet 1.0 (ImageNet) at several depths; input RGB -1 to 1.
+
+    The weights expect BGR 0 to 255 minus a mean, and a first convolution without padding. ``state`` is a state dict
+    with torchvision's names.
+    """
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        from torchvision.models import squeezenet1_0
+
+        net = squeezenet1_0(weights=None)
+        net.load_state_dict(state)
+        self.layers = net.features.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(MEAN_BGR)[None, :, None, None], persistent=False)
+
+    def forward(self, picture: Tensor) -> list[Tensor]:
+        """Feature maps from fine to coarse, strides 2, 4, 8, 8 (8 as well for the last), not normalised."""
+        x = picture.flip(1) * 127.5 + 127.5 - self.mean
+        found = []
+        for number, layer in enumerate(self.layers):
+            x = layer(x)
+            if number in TAPS:
+                found.append(x)
+        return found
+
+
+def unit(features: Tensor) -> Tensor:
+    """Features of unit length at each place, as LPIPS compares them."""
+    length: Tensor = features.square().sum(1, keepdim=True).add(1e-6).rsqrt()
+    return features * length
+
+
+def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """Mean squared distance of unit features, summed over depths; one number for each item. Unweighted LPIPS."""
+    distances = [(unit(a) - unit(b)).square().sum(1).mean((1, 2)) for a, b in zip(first, second, strict=True)]
+    return torch.stack(distances).sum(0)
+
+
+def downsampled(picture: Tensor) -> Tensor:
+    """Half the size by averaging."""
+    return functional.avg_pool2d(picture, 2)

@@ -1,0 +1,120 @@
+"""S2VC's bitstream: frames to units and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import BitstreamError
+from bench.neural.blocks import pad_to
+from bench.neural.container import DIGEST_BYTES, StreamHeader, StreamReader, StreamWriter, Unit
+from bench.neural.latent_coder import Coded
+from bench.neural.s2vc.model import STRIDE, S2vc, State
+from bench.video import colour
+from bench.video.formats import VideoFormat
+from bench.video.frame import Frame, sample_dtype
+
+INTRA_UNIT, INTER_UNIT, STATE_UNIT = 1, 2, 3
+"""Unit types: an intra frame, an inter frame, and at the end the digest of what decoder and encoder then agree on."""
+
+
+def to_tensor(frame: Frame) -> Tensor:
+    """A frame as 1 x 3 x H x W, RGB -1 to 1."""
+    rgb = torch.from_numpy(colour.to_rgb(frame).astype(np.float32))
+    return rgb.permute(2, 0, 1)[None].contiguous() * (2 / frame.format.peak) - 1
+
+
+def to_frame(picture: Tensor, fmt: VideoFormat) -> Frame:
+    """The frame of a picture 1 x 3 x H x W, -1 to 1, cut to the format's size."""
+    cut = picture[0, :, : fmt.height, : fmt.width].permute(1, 2, 0)
+    rgb = torch.round((cut + 1) * (fmt.peak / 2)).clamp(0, fmt.peak).numpy().astype(sample_dtype(fmt))
+    frame = colour.from_rgb(np.ascontiguousarray(rgb), fmt)
+    return Frame(fmt, frame.data)
+
+
+def state_digest(state: State) -> bytes:
+    """Digest of what the next frame would be coded from. Pictures are no part of it: they need not agree to the bit."""
+    kept = (state.features, state.symbols, state.anchor)
+    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in kept)).digest()[:DIGEST_BYTES]
+
+
+def encode(model: S2vc, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO) -> list[int]:
+    """Write a stream of frames; returns the bytes of each frame's unit. One frame is held at a time."""
+    writer = StreamWriter(file, header)
+    state: State | None = None
+    sizes: list[int] = []
+    with torch.inference_mode():
+        for frame in frames:
+            data, state = encode_frame(model, pad_to(to_tensor(frame), STRIDE), state, header.rate_index)
+            sizes.append(writer.write(INTRA_UNIT if len(sizes) == 0 else INTER_UNIT, data))
+    if state is not None:
+        writer.write(STATE_UNIT, state_digest(state))
+    writer.close()
+    return sizes
+
+
+def encode_frame(model: S2vc, picture: Tensor, state: State | None, rate: int) -> tuple[bytes, State]:
+    """Bytes of one padded picture after a state, and the state that the decoder will have then."""
+    codec = model.codec(state)
+    context = codec.context_of(model.reference(state), picture)
+    before = state.symbols if state is not None else None
+    data, coded = codec.coder.encode(codec.analyse(picture, context), codec.context_down(context), before, rate)
+    return data, model.advance(coded, codec.synthesise(coded.latent, context), state)
+
+
+def decode(model: S2vc, file: BinaryIO, *, name: str, weights: bytes) -> Iterator[Frame]:
+    """Frames of a stream, one at a time. ``name`` and ``weights`` are those of the model, which the stream must name.
+
+    Raises BitstreamError, naming the unit, for a stream that is damaged, cut, or of other weights, and at the end where
+    encoder and decoder did not agree: their arithmetic differs.
+    """
+    reader = StreamReader(file)
+    header = reader.header
+    if header.codec != name or header.weights != weights:
+        raise BitstreamError(
+            f"header: was written by {header.codec} with weights {header.weights.hex()}, "
+            f"this is {name} with weights {weights.hex()}"
+        )
+    if header.rate_index >= model.config.rates:
+        raise BitstreamError(f"header: rate index {header.rate_index}, the model has {model.config.rates}")
+    state: State | None = None
+    agreed: bytes | None = None
+    count = 0
+    with torch.inference_mode():
+        for unit in reader.units():
+            if agreed is not None:
+                raise BitstreamError(f"{unit.name}: follows the state unit, which is the last")
+            if unit.kind == STATE_UNIT:
+                agreed = unit.payload
+                continue
+            coded, features = _decode_unit(model, unit, state, header)
+            picture = model.render(coded, features, state)
+            state = picture.state
+            count += 1
+            if count > header.frames:
+                raise BitstreamError(f"{unit.name}: more frames than the {header.frames} of the header")
+            yield to_frame(picture.picture, header.format)
+    if count != header.frames:
+        raise BitstreamError(f"end: {count} frames, the header has {header.frames}")
+    if state is None or agreed != state_digest(state):
+        raise BitstreamError(
+            "state unit: what was decoded is not what the encoder predicted; the two machines' arithmetic differs"
+        )
+
+
+def _decode_unit(model: S2vc, unit: Unit, state: State | None, header: StreamHeader) -> tuple[Coded, Tensor]:
+    expected = INTRA_UNIT if state is None else INTER_UNIT
+    if unit.kind != expected:
+        raise BitstreamError(f"{unit.name}: expected a unit of type {expected}")
+    codec = model.codec(state)
+    height, width = (-(-side // STRIDE) * STRIDE for side in (header.format.height, header.format.width))
+    like = torch.empty(1, 3, height, width, device="meta")
+    context = codec.context_of(model.reference(state), like)
+    before = state.symbols if state is not None else None
+    coded = codec.coder.decode(unit.payload, codec.context_down(context), before, header.rate_index)
+    return coded, codec.synthesise(coded.latent, context)
