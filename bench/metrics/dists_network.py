@@ -10,11 +10,14 @@ import torch
 from torch.nn import functional
 
 from bench import weights
-from bench.metrics.backbone import Backbone, inference, pictures
+from bench.metrics.backbone import Backbone, Pool, inference, pictures
 from bench.metrics.network import device
 from bench.video.frame import Frame
 
 EPSILON = 1e-6
+
+BAND = 1 << 20
+"""Values that are worked on at once on a CPU: larger intermediate results cost more in memory than in arithmetic."""
 
 SHORT_SIDE = 256
 """Of the frames after shrinking, where that is asked for."""
@@ -46,7 +49,7 @@ class DistsNetwork:
     @inference()
     def extract(self, frames: Sequence[Frame], *, shrink: bool = False) -> tuple[Map, ...]:
         """What ``distances`` needs of source frames of one format; ``shrink`` brings their short side to 256."""
-        return tuple(_with_moments(samples) for samples in self._maps(frames, shrink))
+        return tuple(_with_moments(samples) for samples in self._maps(frames, shrink, _l2_pool))
 
     @inference()
     def distances(self, reference: Sequence[Map], distorted: Sequence[Frame], *, shrink: bool = False) -> list[float]:
@@ -56,25 +59,24 @@ class DistsNetwork:
         almost equal no digits are lost to a difference of ones.
         """
         structure, texture = [], []
-        for kept, samples in zip(reference, self._maps(distorted, shrink), strict=True):
+        for kept, samples in zip(reference, self._maps(distorted, shrink, _l2_pool_in_place), strict=True):
             mean = _mean(samples)
             shift = kept.mean - mean
-            scratch = samples - mean
-            variance = _mean(scratch.square_())
-            change = _mean(torch.sub(kept.samples, samples, out=scratch).sub_(shift).square_())
+            variance = _variance([samples], mean)
+            change = _variance([kept.samples, samples], shift)
             structure.append(shift**2 / (kept.mean**2 + mean**2 + EPSILON))
             texture.append(change / (kept.variance + variance + EPSILON))
         values: list[float] = (_flat(structure) @ self._alpha + _flat(texture) @ self._beta).tolist()
         return values
 
-    def _maps(self, frames: Sequence[Frame], shrink: bool) -> Iterator[torch.Tensor]:
+    def _maps(self, frames: Sequence[Frame], shrink: bool, pool: Pool) -> Iterator[torch.Tensor]:
         samples = pictures(frames)
         if shrink and min(samples.shape[2:]) > SHORT_SIDE:
             samples = functional.interpolate(
                 samples, scale_factor=SHORT_SIDE / min(samples.shape[2:]), mode="bilinear", recompute_scale_factor=False
             )
         yield samples
-        yield from self._backbone.maps(samples, _root_mean_square_pool)
+        yield from self._backbone.maps(samples, pool)
 
 
 @cache
@@ -85,11 +87,22 @@ def _built(backbone: Backbone, digest: str) -> DistsNetwork:
 
 def _with_moments(samples: torch.Tensor) -> Map:
     mean = _mean(samples)
-    return Map(samples, mean, _mean((samples - mean).square_()))
+    return Map(samples, mean, _variance([samples], mean))
 
 
 def _mean(samples: torch.Tensor) -> torch.Tensor:
     return samples.mean(dim=(2, 3), keepdim=True)
+
+
+def _variance(maps: Sequence[torch.Tensor], mean: torch.Tensor) -> torch.Tensor:
+    """Variance over the pixels, of maps or of the difference of two, by bands that stay in a CPU's cache."""
+    frames, channels, height, width = maps[0].shape
+    rows = max(1, BAND // (frames * channels * width)) if maps[0].device.type == "cpu" else height
+    total = torch.zeros_like(mean)
+    for bands in zip(*(samples.split(rows, dim=2) for samples in maps), strict=True):
+        difference = bands[0] - bands[1] if len(bands) == 2 else bands[0]
+        total += (difference - mean).square_().sum(dim=(2, 3), keepdim=True)
+    return total / (height * width)
 
 
 def _flat(channels: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -97,10 +110,19 @@ def _flat(channels: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([values.flatten(1) for values in channels], dim=1).to(torch.float64)
 
 
-def _root_mean_square_pool(maps: torch.Tensor) -> torch.Tensor:
+def _l2_pool(maps: torch.Tensor) -> torch.Tensor:
     """Root of the squares' mean under a 3x3 Hann window, every second pixel: the paper's L2 pooling."""
-    channels = maps.shape[1]
-    window = torch.tensor([0.25, 0.5, 0.25], device=maps.device)
+    return _root_mean(maps.square())
+
+
+def _l2_pool_in_place(maps: torch.Tensor) -> torch.Tensor:
+    """The same, of maps that nobody needs any more."""
+    return _root_mean(maps.square_())
+
+
+def _root_mean(squares: torch.Tensor) -> torch.Tensor:
+    channels = squares.shape[1]
+    window = torch.tensor([0.25, 0.5, 0.25], device=squares.device)
     kernel = torch.outer(window, window).repeat(channels, 1, 1, 1)
-    pooled = functional.conv2d(maps.square(), kernel, stride=2, padding=1, groups=channels)
+    pooled = functional.conv2d(squares, kernel, stride=2, padding=1, groups=channels)
     return pooled.add_(1e-12).sqrt_()
