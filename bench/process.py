@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
@@ -29,10 +30,12 @@ _LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """A worker that is killed must not leave an encoder running."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before we asked to be told
+            os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Process:
                 stderr=self._stderr,
                 env=None if env is None else {**os.environ, **env},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe after fork
+                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - two system calls, safe after fork
             )
         except BaseException:
             self._stderr.close()

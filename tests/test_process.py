@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.process import Process, ProcessError, run
+from bench.process import Process, ProcessError, _die_with, run
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -226,3 +227,11 @@ def test_run_gives_output_errors_and_status() -> None:
 def test_run_has_a_time_limit() -> None:
     with pytest.raises(ProcessError, match="time limit"):
         run(["sleep", "600"], time_limit=0.2)
+
+
+@linux_only
+def test_a_program_whose_parent_was_killed_while_starting_it_does_not_start() -> None:
+    orphan = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid() + 1), check=False)  # noqa: PLW1509
+    assert orphan.returncode == 1
+    child = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid()), check=False)  # noqa: PLW1509
+    assert child.returncode == 0

@@ -80,13 +80,15 @@ class LatentCoder(nn.Module):
     def forward(self, latent: Tensor, context: Tensor, before: Tensor | None, rate: Tensor) -> Coded:
         """Training: the decoder's latent (rounded, gradients passed through) and each item's cost in bits."""
         gain = self.gain(rate)
-        scaled = latent * gain
-        hyper = self.hyper_analysis(scaled)
+        scaled = latent.float() * gain
+        hyper = self.hyper_analysis(scaled).float()
         rounded = round_through(hyper)
-        mean = self._mean(rounded, context)
-        scale = scale_of_index(self._index(rounded, before))
+        mean = self._mean(rounded, context).float()
         residual = scaled - mean
-        bits = gaussian_bits(noisy(residual), scale).sum((1, 2, 3)) + self.prior.bits(noisy(hyper)).sum((1, 2, 3))
+        # probabilities are differences of nearly equal numbers, which bfloat16 would lose
+        with torch.autocast(latent.device.type, enabled=False):
+            scale = scale_of_index(self._index(rounded, before))
+            bits = gaussian_bits(noisy(residual), scale).sum((1, 2, 3)) + self.prior.bits(noisy(hyper)).sum((1, 2, 3))
         symbols = round_through(residual)
         return Coded((symbols + mean) / gain, symbols.detach(), bits)
 

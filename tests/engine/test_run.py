@@ -440,6 +440,16 @@ def test_a_run_killed_with_sigkill_goes_on_and_ends_like_a_quiet_one(tmp_path: P
     assert comparable(out) == comparable(tmp_path / "quiet")
 
 
+def ended_within(seconds: float, command: str) -> bool:
+    """Whether no process with ``command`` in its command line is left after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while subprocess.run(["pgrep", "-f", command], stdout=subprocess.DEVNULL, check=False).returncode == 0:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def test_ctrl_c_ends_the_encoders_and_exits_with_2(tmp_path: Path, clip: Path, codec) -> None:
     name = codec("encode-hangs")
     driver = subprocess.Popen(
@@ -455,8 +465,8 @@ def test_ctrl_c_ends_the_encoders_and_exits_with_2(tmp_path: Path, clip: Path, c
     _, said = driver.communicate(timeout=30)
     assert driver.returncode == 2, said
     assert "interrupted" in said
-    left = subprocess.run(["pgrep", "-f", str(tmp_path / "tool.py")], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    # an encoder that was being started as its worker ended is ended by the kernel, a moment later
+    assert ended_within(5, str(tmp_path / "tool.py"))
 
 
 def test_two_drivers_on_one_store_lose_nothing(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class S2vcConfig:
     y_channels: int = 48
     hyper_channels: int = 32
     guidance: int = 64
-    unet_widths: tuple[int, ...] = (48, 96, 96)
+    unet_widths: tuple[int, ...] = (48, 80, 96)
     vae_width: int = 32
     teacher_channels: int = 512
     rates: int = 8
@@ -126,6 +126,7 @@ class SemanticGuide(nn.Module):
         self.norm = nn.LayerNorm(2 * width)
         self.out = nn.Linear(2 * width, tokens)
         self.projection = nn.Linear(tokens, config.teacher_channels)
+        nn.init.normal_(self.projection.weight, std=1e-3)
 
     def forward(self, features: Tensor, before: Tensor) -> Tensor:
         """B x tokens x guidance channels; a token for each 32 x 32 pixels, row by row."""
