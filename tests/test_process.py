@@ -231,7 +231,7 @@ def test_run_has_a_time_limit() -> None:
 
 @linux_only
 def test_a_program_whose_parent_was_killed_while_starting_it_does_not_start() -> None:
-    orphan = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid() + 1), check=False)  # noqa: PLW1509
+    orphan = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid() + 1), check=False)
     assert orphan.returncode == 1
-    child = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid()), check=False)  # noqa: PLW1509
+    child = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid()), check=False)
     assert child.returncode == 0
