@@ -49,7 +49,7 @@ class LatentCoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, hyper: int, context: int, rates: int, *, temporal: bool, finest: float = 8.0
+        self, channels: int, hyper: int, context: int, rates: int, *, temporal: bool, finest: float = 5.0
     ) -> None:
         super().__init__()
         self.channels, self.rates, self.temporal = channels, rates, temporal
@@ -63,13 +63,15 @@ class LatentCoder(nn.Module):
             nn.Conv2d(channels + context, channels * 2, 1), nn.LeakyReLU(0.1), stack(channels * 2, 1),
             nn.Conv2d(channels * 2, channels, 3, padding=1),
         )  # fmt: skip
-        self.scale = ExactNet(hyper, 2 * hyper, channels, upscale=HYPER_STRIDE)
+        nn.init.zeros_(self.mean[-1].weight)
+        nn.init.zeros_(self.mean[-1].bias)
+        self.scale = ExactNet(hyper, hyper, channels, upscale=HYPER_STRIDE)
         nn.init.constant_(self.scale.head.bias, SCALES / 3)
         if temporal:
             self.scale_before = ExactNet(channels, channels, channels, layers=1)
             nn.init.zeros_(self.scale_before.head.weight)
             nn.init.zeros_(self.scale_before.head.bias)
-        start = torch.linspace(np.log(0.5), np.log(finest), rates)[:, None].expand(rates, channels)
+        start = torch.linspace(np.log(0.4), np.log(finest), rates)[:, None].expand(rates, channels)
         self.log_gain = nn.Parameter(start.clone())
         self._tables: tuple[Tables, Tables] | None = None
 

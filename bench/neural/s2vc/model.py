@@ -29,8 +29,8 @@ class S2vcConfig:
 
     width: int = 64
     deep: int = 80
-    latent_channels: int = 8
-    y_channels: int = 48
+    latent_channels: int = 16
+    y_channels: int = 64
     hyper_channels: int = 32
     guidance: int = 64
     unet_widths: tuple[int, ...] = (48, 80, 96)
@@ -77,8 +77,12 @@ class FrameCodec(nn.Module):
         self.inter = inter
         self.analysis_in = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, width, 1), stack(width, 2))
         self.join_analysis = nn.Sequential(nn.Conv2d(2 * width, width, 1), stack(width, 3))
-        self.analysis_out = nn.Sequential(Down(width, deep), stack(deep, 2), nn.Conv2d(deep, y, 3, padding=1))
-        self.synthesis_in = nn.Sequential(nn.Conv2d(y, deep, 3, padding=1), stack(deep, 2), Up(deep, width))
+        self.analysis_out = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * width, deep, 1), stack(deep, 2), nn.Conv2d(deep, y, 3, padding=1)
+        )
+        self.synthesis_in = nn.Sequential(
+            nn.Conv2d(y, deep, 3, padding=1), stack(deep, 2), nn.Conv2d(deep, 4 * width, 1), nn.PixelShuffle(2)
+        )
         self.join_synthesis = nn.Sequential(nn.Conv2d(2 * width, width, 1), stack(width, 4))
         self.context = stack(width, 3) if inter else None
         self.context_down = Down(width, y)

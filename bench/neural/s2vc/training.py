@@ -41,8 +41,8 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         return max(1, round(count * scale))
 
     return [
-        Stage("autoencoder", steps(1000), 1e-3, 8, 128, 1),
-        Stage("intra", steps(3500), 5e-4, 8, 128, 1, {"latent": 0.1}),
+        Stage("autoencoder", steps(300), 5e-4, 8, 128, 1),
+        Stage("intra", steps(2500), 5e-4, 8, 128, 1, {"latent": 0.1}),
         Stage("inter", steps(4500), 4e-4, 4, 128, 2),
         Stage("cascade-4", steps(2000), 2e-4, 2, 128, 4),
         Stage("cascade-6", steps(800), 1e-4, 2, 128, 6, {"flow": True}),
