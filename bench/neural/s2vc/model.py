@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.neural.backbones import GuidedUnet
-from bench.neural.blocks import Down, Up, stack
+from bench.neural.blocks import Down, stack
 from bench.neural.latent_coder import Coded, LatentCoder
 
 STRIDE = 64
