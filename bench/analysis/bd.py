@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -164,6 +164,56 @@ def method_label(method: str, *, hull: bool = False) -> str:
     return f"{method}, convex hull" if hull else method
 
 
+@dataclass(frozen=True)
+class PreparedCurve:
+    """One curve made ready to be compared with many others, or why it cannot be.
+
+    low, high: ends of its range of `domain` (oriented so that more is better, or the logarithm of rate). integral: the
+    antiderivative of the other axis over that range, for arrays; None with a `problem`, then the ends are NaN.
+    """
+
+    low: float
+    high: float
+    integral: Callable[[_Array], _Array] | None
+    problem: tuple[Cause, str] | None = None
+
+
+def prepare(
+    name: str,
+    rate: Numbers,
+    quality: Numbers,
+    domain: Domain,
+    *,
+    higher_is_better: bool = True,
+    method: str = "pchip",
+    cap: float | None = None,
+    saturation: float | None = None,
+) -> PreparedCurve:
+    """A curve as `bd_rate` (domain "quality") or `bd_metric` ("rate") takes it; `name` begins its problem's reason.
+
+    The mean difference m of test against anchor is that of their integrals over the common range, divided by its
+    length: 100 * (exp(m) - 1) per cent, or m in the metric's oriented unit. `overlap_problem` says whether it counts.
+    Raises UsageError as `bd_rate`.
+    """
+    settings = _Settings(method, MIN_OVERLAP, cap, saturation, hull=False, higher_is_better=higher_is_better)
+    points, _ = _capped(_Points.read(name, rate, quality, settings), settings)
+    try:
+        x, y = _axes(_checked(points, settings), domain)
+        with np.errstate(all="ignore"):
+            return PreparedCurve(float(x[0]), float(x[-1]), _antiderivative(x, y, method))
+    except _UndefinedError as problem:
+        return PreparedCurve(math.nan, math.nan, None, (problem.cause, str(problem)))
+
+
+def overlap_problem(overlap: float, domain: Domain, min_overlap: float = MIN_OVERLAP) -> tuple[Cause, str] | None:
+    """Why two curves of this overlap have no delta; None where they have."""
+    try:
+        _require_overlap(overlap, min_overlap, domain)
+    except _UndefinedError as problem:
+        return problem.cause, str(problem)
+    return None
+
+
 class _UndefinedError(Exception):
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -235,8 +285,9 @@ def _delta(anchor: _Points, test: _Points, domain: Domain, settings: _Settings) 
         low, high = max(anchor_x[0], test_x[0]), min(anchor_x[-1], test_x[-1])
         # Overflow shows as a value that is not finite, and that is refused.
         with np.errstate(all="ignore"):
-            area = _integral(test_x, test_y, low, high, settings.method)
-            area -= _integral(anchor_x, anchor_y, low, high, settings.method)
+            ends = np.array([low, high])
+            area = np.diff(_antiderivative(test_x, test_y, settings.method)(ends))[0]
+            area -= np.diff(_antiderivative(anchor_x, anchor_y, settings.method)(ends))[0]
             value = _value(area / (high - low), domain, settings)
     except _UndefinedError as problem:
         return BDResult(None, "undefined", str(problem), overlap, settings.label, problem.cause, notes)
@@ -344,22 +395,22 @@ def _per_cent(share: float) -> str:
     return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
 
 
-def _integral(x: _Array, y: _Array, low: float, high: float, method: str) -> float:
+def _antiderivative(x: _Array, y: _Array, method: str) -> Callable[[_Array], _Array]:
     if method == "cubic":
         fit, (_, rank, _, _) = np.polynomial.Polynomial.fit(x, y, 3, full=True)
         if rank < MIN_POINTS:
             raise _UndefinedError(Cause.ILL_CONDITIONED, "points lie too close together to fit a cubic polynomial")
-        whole = fit.integ()
-        return float(whole(high) - whole(low))
+        whole: Callable[[_Array], _Array] = fit.integ()
+        return whole
     from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
     interpolate = PchipInterpolator if method == "pchip" else Akima1DInterpolator
     try:
-        curve = interpolate(x, y)
+        curve: Callable[[_Array], _Array] = interpolate(x, y).antiderivative()
     except ValueError as error:
         # The points are checked, so this is a slope that overflowed between two that nearly coincide.
         raise _UndefinedError(Cause.ILL_CONDITIONED, f"points lie too close together for {method}") from error
-    return float(curve.integrate(low, high))
+    return curve
 
 
 def _axes(curve: _Curve, domain: Domain) -> tuple[_Array, _Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,8 @@ def bootstrap_interval(
         raise UsageError(f"{resamples} resamples are too few for an interval; give at least 100")
     if not 0 < confidence < 1:
         raise UsageError(f"confidence is {confidence}; give a share between 0 and 1, such as 0.95")
-    if count < MIN_SEQUENCES:
-        return Interval(
-            None,
-            None,
-            f"an interval needs at least {MIN_SEQUENCES} sequences, there {'is 1' if count == 1 else f'are {count}'}",
-        )
+    if too_few := _too_few(count):
+        return too_few
     estimate = float(statistic(np.full((1, count), 1 / count))[0])
     if math.isnan(estimate):
         return Interval(None, None, "the value itself is undefined")
@@ -77,6 +74,31 @@ def bootstrap_interval(
     return Interval(min(float(low), estimate), max(float(high), estimate), note=_shortfall(count, confidence))
 
 
+def mean_intervals(
+    samples: NDArray[np.float64], *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """The `bootstrap_interval` of the mean of each column of `samples`, shape (count, samples), all finite.
+
+    The same resamples are drawn for all columns, as they are for one.
+    """
+    count, columns = samples.shape
+    if too_few := _too_few(count):
+        return [too_few] * columns
+    distinct, back = _resamples(count, resamples, seed)
+    tail = _expanded_tail(count, confidence)
+    low, high = np.quantile((distinct @ samples)[back], [tail, 1 - tail], axis=0)
+    means = samples.mean(axis=0)
+    ends = zip(np.minimum(low, means), np.maximum(high, means), strict=True)
+    return [Interval(float(left), float(right), note=_shortfall(count, confidence)) for left, right in ends]
+
+
+def _too_few(count: int) -> Interval | None:
+    if count >= MIN_SEQUENCES:
+        return None
+    there = "is 1" if count == 1 else f"are {count}"
+    return Interval(None, None, f"an interval needs at least {MIN_SEQUENCES} sequences, there {there}")
+
+
 def _shortfall(count: int, confidence: float) -> str | None:
     reached = 1 - 2.0 ** (1 - count)
     if reached >= confidence:
@@ -86,11 +108,18 @@ def _shortfall(count: int, confidence: float) -> str | None:
 
 def _resampled(statistic: Statistic, count: int, resamples: int, seed: int) -> NDArray[np.float64]:
     """The statistic of each resample, shape (resamples,); equal resamples are computed once."""
+    distinct, back = _resamples(count, resamples, seed)
+    return statistic(distinct)[back]
+
+
+@lru_cache(maxsize=64)
+def _resamples(count: int, resamples: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Weights of the distinct resamples, shape (n, count), and which of them each resample is."""
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
     times = np.zeros((resamples, count))
     np.add.at(times, (np.arange(resamples)[:, None], drawn), 1)
     distinct, back = np.unique(times, axis=0, return_inverse=True)
-    return statistic(distinct / count)[back.reshape(-1)]
+    return distinct / count, back.reshape(-1)
 
 
 def _expanded_tail(count: int, confidence: float) -> float:

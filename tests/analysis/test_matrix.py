@@ -1,0 +1,139 @@
+"""All pairs at once are what `compare` says of each pair, in value and in what is undefined."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.bd import Domain
+from bench.analysis.compare import Comparison, compare
+from bench.analysis.curves import COLUMNS, CurveKey, curves
+from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
+
+CODECS = ("a", "b", "c", "far", "short", "bent")
+
+
+def row(codec: str, sequence: str, rate: int, bpp: float, value: float | None, **more: Any) -> dict[str, Any]:
+    base = {"codec": codec, "rate": rate, "dataset": "set", "sequence": sequence, "frames": 10, "width": 64}
+    base |= {"height": 64, "fps": 30.0, "bpp": bpp, "kbps": bpp, "rate_kind": "bitstream", "metric": "psnr_y"}
+    base |= {"value": value, "status": "undefined" if value is None else "ok", "reason": None if value else "broken"}
+    return {**dict.fromkeys(COLUMNS), **base, "encode_s": 1.0 + bpp, "decode_s": None, **more}
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Six codecs on five sequences: three alike, one out of reach, one of three points, one that is not monotone."""
+    random = np.random.default_rng(5)
+    rows = []
+    for number in range(5):
+        for index, codec in enumerate(CODECS):
+            if codec == "b" and number == 4:
+                continue
+            for step in range(3 if codec == "short" else 4):
+                bpp = 0.05 * 2**step * (1 + 0.1 * index + 0.05 * random.random())
+                value = 30.0 + 3 * step + 0.4 * random.random() + (40 if codec == "far" else 0)
+                if codec == "bent" and step == 2:
+                    value -= 6
+                broken = codec == "c" and number == 3
+                rows.append(row(codec, f"s{number}", step, bpp, None if broken else value))
+        if number == 2:
+            rows += [row("c", "s2", 9, 3.0, 48.0, frames=11)]
+    return pd.DataFrame(rows)
+
+
+def all_pairs(frame: pd.DataFrame, domain: Domain) -> list[Pairs]:
+    found = curves(frame, "psnr_y")
+    keys = sorted({curve.key for curve in found.values()})
+    return [
+        delta_pairs(key, [found.get(CurveKey(codec, *key)) for codec in CODECS], CODECS, domain, higher_is_better=True)
+        for key in keys
+    ]
+
+
+@pytest.fixture(scope="module")
+def tables(frame: pd.DataFrame) -> dict[str, list[list[Summary]]]:
+    domains: tuple[Domain, ...] = ("quality", "rate")
+    return {domain: summarise(all_pairs(frame, domain), CODECS) for domain in domains}
+
+
+@pytest.fixture(scope="module")
+def said(frame: pd.DataFrame) -> dict[tuple[str, str], Comparison]:
+    return {
+        (anchor, test): compare(frame, anchor, test, "psnr_y", higher_is_better=True)
+        for anchor in CODECS
+        for test in CODECS
+        if anchor != test
+    }
+
+
+@pytest.mark.parametrize("anchor", CODECS)
+@pytest.mark.parametrize("test", CODECS)
+def test_every_pair_is_what_compare_says(
+    said: dict[tuple[str, str], Comparison], tables: dict[str, list[list[Summary]]], anchor: str, test: str
+) -> None:
+    if anchor == test:
+        return
+    one = said[anchor, test]
+    for domain, overall in (("quality", one.bd_rate), ("rate", one.bd_metric)):
+        got = tables[domain][CODECS.index(anchor)][CODECS.index(test)]
+        assert (got.value is None) == (overall.value is None)
+        assert got.value is None or got.value == pytest.approx(overall.value, rel=1e-9, abs=1e-9)
+        assert (got.interval.low is None) == (overall.interval.low is None)
+        if got.interval.low is not None:
+            assert (got.interval.low, got.interval.high) == pytest.approx(
+                (overall.interval.low, overall.interval.high), rel=1e-9, abs=1e-9
+            )
+        assert (got.used, got.total) == (overall.sequences_used, overall.sequences_total)
+        assert got.interval.note == overall.interval.note
+        assert got.value is None or got.overlap == pytest.approx(overall.overlap)
+        assert (got.reason is None) == (got.value is not None)
+        assert (got.encode is None) == (one.encode.value is None)
+        assert got.encode is None or got.encode == pytest.approx(one.encode.value)
+        assert got.decode is None
+
+
+def test_sequences_without_a_value_have_the_reason_that_one_pair_has(
+    frame: pd.DataFrame, said: dict[tuple[str, str], Comparison]
+) -> None:
+    checked = 0
+    for pairs in all_pairs(frame, "quality"):
+        for (anchor, test), reason in pairs.reasons.items():
+            results = said[CODECS[anchor], CODECS[test]].per_sequence
+            one = next((r.bd_rate for r in results if r.sequence == pairs.key.sequence), None)
+            if one is not None:
+                named = (one.reason or "").replace("anchor: ", f"{CODECS[anchor]}: ", 1)
+                assert reason == named.replace("test: ", f"{CODECS[test]}: ", 1)
+                checked += 1
+    assert checked > 50
+
+
+def test_many_reasons_are_folded(tables: dict[str, list[list[Summary]]]) -> None:
+    reason = tables["quality"][CODECS.index("a")][CODECS.index("short")].reason
+    assert reason == "short: 3 points; at least 4 are needed (5 sequences)"
+
+
+def test_no_sequence_at_all() -> None:
+    summary = summarise([], ("a", "b"))[0][1]
+    assert summary.value is None and summary.reason == "neither codec was measured" and summary.total == 0
+
+
+def test_a_codec_against_itself_has_no_value(tables: dict[str, list[list[Summary]]]) -> None:
+    assert all(tables["quality"][index][index].value is None for index in range(len(CODECS)))
+
+
+def test_lower_is_better_turns_the_metric_and_not_the_rate(frame: pd.DataFrame) -> None:
+    turned = frame.assign(value=100 - frame["value"])
+    found = curves(turned, "psnr_y")
+    key = min(curve.key for curve in found.values())
+    both = [found[CurveKey(codec, *key)] for codec in ("a", "b")]
+    domains: tuple[Domain, ...] = ("quality", "rate")
+    pairs = {domain: delta_pairs(key, both, ("a", "b"), domain, higher_is_better=False) for domain in domains}
+    said = compare(turned, "a", "b", "psnr_y", higher_is_better=False)
+    one = next(result for result in said.per_sequence if result.sequence == key.sequence)
+    assert pairs["quality"].value[0, 1] == pytest.approx(one.bd_rate.value)
+    assert pairs["rate"].value[0, 1] == pytest.approx(one.bd_metric.value)
+    assert not math.isnan(pairs["rate"].value[0, 1])
