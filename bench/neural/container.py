@@ -88,6 +88,16 @@ class StreamHeader:
             raise BitstreamError(f"header: describes no video: {error}") from None
         return cls(name, weights, fmt, frames, rate_index, seed)
 
+    def expect(self, codec: str, weights: bytes, rates: int) -> None:
+        """Check that a decoder of that name and those weights, with that many rate indexes, can read the stream."""
+        if self.codec != codec or self.weights != weights:
+            raise BitstreamError(
+                f"header: was written by {self.codec} with weights {self.weights.hex()}, "
+                f"this is {codec} with weights {weights.hex()}"
+            )
+        if self.rate_index >= rates:
+            raise BitstreamError(f"header: rate index {self.rate_index}, the model has {rates}")
+
 
 @dataclass(frozen=True)
 class Unit:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,27 +13,12 @@ from bench.errors import BitstreamError
 from bench.neural.blocks import pad_to
 from bench.neural.container import DIGEST_BYTES, StreamHeader, StreamReader, StreamWriter, Unit
 from bench.neural.latent_coder import Coded
+from bench.neural.pictures import to_frame, to_tensor
 from bench.neural.s2vc.model import STRIDE, S2vc, State
-from bench.video import colour
-from bench.video.formats import VideoFormat
-from bench.video.frame import Frame, sample_dtype
+from bench.video.frame import Frame
 
 INTRA_UNIT, INTER_UNIT, STATE_UNIT = 1, 2, 3
 """Unit types: an intra frame, an inter frame, and at the end the digest of what decoder and encoder then agree on."""
-
-
-def to_tensor(frame: Frame) -> Tensor:
-    """A frame as 1 x 3 x H x W, RGB -1 to 1."""
-    rgb = torch.from_numpy(colour.to_rgb(frame).astype(np.float32))
-    return rgb.permute(2, 0, 1)[None].contiguous() * (2 / frame.format.peak) - 1
-
-
-def to_frame(picture: Tensor, fmt: VideoFormat) -> Frame:
-    """The frame of a picture 1 x 3 x H x W, -1 to 1, cut to the format's size."""
-    cut = picture[0, :, : fmt.height, : fmt.width].permute(1, 2, 0)
-    rgb = torch.round((cut + 1) * (fmt.peak / 2)).clamp(0, fmt.peak).numpy().astype(sample_dtype(fmt))
-    frame = colour.from_rgb(np.ascontiguousarray(rgb), fmt)
-    return Frame(fmt, frame.data)
 
 
 def state_digest(state: State) -> bytes:
@@ -75,13 +59,7 @@ def decode(model: S2vc, file: BinaryIO, *, name: str, weights: bytes) -> Iterato
     """
     reader = StreamReader(file)
     header = reader.header
-    if header.codec != name or header.weights != weights:
-        raise BitstreamError(
-            f"header: was written by {header.codec} with weights {header.weights.hex()}, "
-            f"this is {name} with weights {weights.hex()}"
-        )
-    if header.rate_index >= model.config.rates:
-        raise BitstreamError(f"header: rate index {header.rate_index}, the model has {model.config.rates}")
+    header.expect(name, weights, model.config.rates)
     state: State | None = None
     agreed: bytes | None = None
     count = 0

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from bench.neural.backbones import tiny_autoencoder
 from bench.neural.clips import Pictures, RandomCrops
+from bench.neural.linear import become, components, fit, flat
 
 if TYPE_CHECKING:
     from bench.neural.s2vc.model import FrameCodec, S2vc
@@ -58,38 +59,6 @@ class PatchAutoencoder(nn.Module):
         return self._decoded(sample=linear + self.decoder(latent) + 1)
 
 
-def _components(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The first principal directions (count x dimensions) of samples (N x dimensions), and their standard deviations.
-
-    No mean is taken off: the grey level is a component as any other.
-    """
-    covariance = samples.double().T @ samples.double() / len(samples)
-    variance, vectors = torch.linalg.eigh(covariance)
-    order = torch.argsort(variance, descending=True)[:count]
-    return vectors[:, order].T.float(), variance[order].clamp_min(1e-8).sqrt().float()
-
-
-@torch.no_grad()
-def _become(conv: nn.Conv2d, matrix: Tensor) -> None:
-    """Make a convolution the linear map ``matrix`` (out x in) of each place; rows and columns beyond it stay."""
-    out, into = matrix.shape
-    middle = conv.kernel_size[0] // 2
-    conv.weight[:out] = 0
-    conv.weight[:out, :into, middle, middle] = matrix
-    if conv.bias is not None:
-        conv.bias[:out] = 0
-
-
-def _flat(features: Tensor) -> Tensor:
-    return features.transpose(0, 1).flatten(1).T
-
-
-def _fit(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """The linear map (out x in) that takes inputs (N x in) to outputs (N x out) with the least squared error."""
-    solution = torch.linalg.lstsq(inputs.double(), outputs.double(), driver="gelsd").solution
-    return solution.T.float()
-
-
 @torch.no_grad()
 def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) -> None:
     """Give a new model the transforms fitted to random cuts of clips (frames x height x width x 3, 8 bit)."""
@@ -98,22 +67,22 @@ def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) ->
     pictures = torch.from_numpy(cut).permute(0, 3, 1, 2).float() / 127.5 - 1
     patches = functional.pixel_unshuffle(pictures, PATCH)
     config = model.config
-    directions, deviations = _components(_flat(patches), config.width)
+    directions, deviations = components(flat(patches), config.width)
     # half-way to unit variance: networks like it, and what is large still counts more
     scale = deviations.rsqrt()[:, None]
     forward, backward = directions * scale, (directions / scale).T
     channels = config.latent_channels
     vae: Any = model.vae
-    _become(vae.to_latent, forward[:channels])
-    _become(vae.from_latent, backward[:, :channels])
+    become(vae.to_latent, forward[:channels])
+    become(vae.from_latent, backward[:, :channels])
     features = torch.einsum("oc,bchw->bohw", forward, patches)
     for adapter in model.adapters:
-        _become(adapter[-1], torch.eye(channels, config.width))
+        become(adapter[-1], torch.eye(channels, config.width))
     blocks = functional.pixel_unshuffle(pictures, 2 * PATCH)
-    block_directions, _ = _components(_flat(blocks), config.y_channels)
-    wanted = _flat(torch.einsum("oc,bchw->bohw", block_directions, blocks))
-    folded = _flat(functional.pixel_unshuffle(features, 2))
-    analysis, synthesis = _fit(folded, wanted), _fit(wanted, folded)
+    block_directions, _ = components(flat(blocks), config.y_channels)
+    wanted = flat(torch.einsum("oc,bchw->bohw", block_directions, blocks))
+    folded = flat(functional.pixel_unshuffle(features, 2))
+    analysis, synthesis = fit(folded, wanted), fit(wanted, folded)
     last: Any = model.diffusion.unet.conv_out
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -125,10 +94,10 @@ def _start(codec: FrameCodec, patches: Tensor, analysis: Tensor, synthesis: Tens
     width, y = len(patches), len(analysis)
     same = torch.eye(width)
     other = same if codec.inter else torch.zeros(width, width)
-    _become(codec.analysis_in[1], patches)
-    _become(codec.join_analysis[0], torch.cat([same, -other], dim=1))
-    _become(codec.analysis_out[1], analysis)
-    _become(codec.analysis_out[-1], torch.eye(y))
-    _become(codec.synthesis_in[0], torch.eye(y))
-    _become(codec.synthesis_in[2], synthesis)
-    _become(codec.join_synthesis[0], torch.cat([same, other], dim=1))
+    become(codec.analysis_in[1], patches)
+    become(codec.join_analysis[0], torch.cat([same, -other], dim=1))
+    become(codec.analysis_out[1], analysis)
+    become(codec.analysis_out[-1], torch.eye(y))
+    become(codec.synthesis_in[0], torch.eye(y))
+    become(codec.synthesis_in[2], synthesis)
+    become(codec.join_synthesis[0], torch.cat([same, other], dim=1))
