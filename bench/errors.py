@@ -5,6 +5,7 @@
     │   ├── CardError            a codec card is wrong: file, key, remedy
     │   ├── ManifestError        a dataset manifest is wrong: file, key, remedy
     │   ├── UnknownNameError     no codec, dataset, metric or adapter of that name
+    │   ├── RuleError            a rule of the gate is wrong: the rule, the column, the remedy
     │   └── StoreError           a result folder that cannot be read or written
     ├── MediaError               a video file that cannot be read as what it claims to be
     │   ├── HeaderError          its header is malformed
@@ -12,6 +13,7 @@
     ├── UnavailableError         a program, library or weight file is not here: what and how to get it
     ├── FetchError               a download or an archive is not what it should be
     ├── BitstreamError           a stream of our own codecs is damaged, cut or foreign
+    ├── TrainingError            a training cannot go on
     ├── CellError                one cell cannot be measured; the run goes on
     │   ├── SkippedError         codec and sequence do not fit; nothing was tried
     │   ├── EncodeError          the encoder failed or wrote nothing usable
@@ -57,6 +59,16 @@ class UnknownNameError(UsageError):
         self.name = name
 
 
+class RuleError(UsageError):
+    """A rule of the gate cannot be read; the message marks the column."""
+
+    def __init__(self, rule: str, column: int, message: str) -> None:
+        shown = "".join(character if character.isprintable() else "\ufffd" for character in rule)
+        super().__init__(f"rule {shown!r}, column {column + 1}: {message}\n  {shown}\n  {' ' * column}^")
+        self.rule = rule
+        self.column = column
+
+
 class StoreError(UsageError):
     """A result folder cannot be read or written."""
 
@@ -83,6 +95,10 @@ class FetchError(VcbenchError):
 
 class BitstreamError(VcbenchError):
     """A stream of our own codecs is not as it was written; the message names the unit."""
+
+
+class TrainingError(VcbenchError):
+    """A training cannot go on; the message names its folder."""
 
 
 class CellError(VcbenchError):
