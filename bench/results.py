@@ -87,6 +87,16 @@ class BitstreamRecord(Model):
     sha256: str
 
 
+class DecodedRecord(Model):
+    """What the decoder gave: ``frames`` frames of ``pix_fmt`` whose raw planar bytes, one after the other, have the
+    SHA-256. It is the digest of what ``ffmpeg -i BITSTREAM -f rawvideo`` writes, before padding or a shift is undone.
+    """
+
+    frames: int
+    pix_fmt: str
+    sha256: str
+
+
 class CostRecord(Model):
     """Cost of an encode or a decode. ``timing`` "alone": nothing else of the run was at work; else "shared".
 
@@ -127,6 +137,7 @@ class CellResult(Model):
     bitstream: BitstreamRecord | None = None
     encode: CostRecord | None = None
     decode: CostRecord | None = None
+    decoded: DecodedRecord | None = None
     changes: list[str] = []
     measurements: dict[str, MeasurementRecord] = {}
     provenance: dict[str, Any] = {}

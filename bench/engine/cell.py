@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from bench.adapters.base import BaseCodec, Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
+from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
 from bench.engine.measure import DecodedVideo, measure_together
-from bench.engine.plan import Cell
+from bench.engine.plan import Cell, CodecEntry
 from bench.engine.store import Store, is_disk_full
 from bench.errors import CellError, DecodeError, EncodeError, MediaError, StoreError, VcbenchError
 from bench.metrics.base import Measurement
@@ -23,11 +23,12 @@ from bench.results import (
     CellResult,
     CodecRecord,
     CostRecord,
+    DecodedRecord,
     MeasurementRecord,
     RateRecord,
     SequenceRecord,
 )
-from bench.video.frame import CodingTransform, Frame
+from bench.video.frame import CodingTransform, DigestedFrames, Frame
 
 Timing = Literal["alone", "shared"]
 T = TypeVar("T")
@@ -164,7 +165,7 @@ class _Work:
         """Have the bitstream in the store, from before or encoded now; decode for the clock where that is wanted."""
         task, cell, store = self._task, self._cell, self._store
         known = store.read(cell.name)
-        self._codec = external(cell.codec.build(), task, cell)
+        self._codec = external(cell.codec, task.time_limit)
         self._transform = self._codec.transform(cell.sequence.format)
         self._known = known if known is not None and _reusable(known, store, task.timing) else None
         if self._known is not None and self._known.bitstream is not None:
@@ -186,10 +187,11 @@ class _Work:
         decoder = stack.enter_context(self._codec.open_decoder(alone, self._transform.coded))
         wanted = missing_metrics(self._known, self._task.metrics, self._task.unavailable)
         clock = _WaitingClock(decoder.frames())
-        video = DecodedVideo(clock, [metric_class(name) for name in wanted], self._transform, self._folder)
-        return _Decoding(self, decoder, clock, video)
+        digested = DigestedFrames(clock)
+        video = DecodedVideo(digested, [metric_class(name) for name in wanted], self._transform, self._folder)
+        return _Decoding(self, decoder, clock, digested, video)
 
-    def take(self, measured: list[Measurement], watched: CostRecord) -> None:
+    def take(self, measured: list[Measurement], watched: CostRecord, decoded: DigestedFrames) -> None:
         """Keep what was measured; per-frame values and features go to the store."""
         frames = {item.metric: item.frames for item in measured if item.frames}
         self._store.write_frames(self._cell.name, frames)
@@ -198,6 +200,9 @@ class _Work:
             item.metric: _record(item, self._task.metrics[item.metric], features[item.metric]) for item in measured
         }
         self._watched = watched
+        self._decoded = DecodedRecord(
+            frames=decoded.count, pix_fmt=self._transform.coded.pix_fmt, sha256=decoded.sha256
+        )
 
     def result(self) -> CellResult:
         """The cell's result, measured or failed."""
@@ -210,6 +215,7 @@ class _Work:
                 "bitstream": self._bitstream,
                 "encode": self._encode,
                 "decode": self._decode or self._watched,
+                "decoded": self._decoded,
                 "changes": self._transform.describe(),
                 "measurements": {**(self._known.measurements if self._known else {}), **self._records},
             }
@@ -223,6 +229,7 @@ class _Decoding:
     work: _Work
     decoder: RunningDecoder
     clock: _WaitingClock
+    digested: DigestedFrames
     video: DecodedVideo
 
     def conclude(self, outcome: list[Measurement] | Exception) -> None:
@@ -238,7 +245,7 @@ class _Decoding:
             timing="shared",
             commands=[list(self.decoder.command.argv)],
         )
-        self.work.take(outcome, cost)
+        self.work.take(outcome, cost, self.digested)
 
 
 def _measure(task: Task, works: list[_Work]) -> None:
@@ -267,15 +274,16 @@ def _reusable(known: CellResult, store: Store, timing: Timing) -> bool:
     )
 
 
-def external(codec: BaseCodec, task: Task, cell: Cell) -> ExternalCodec:
+def external(entry: CodecEntry, time_limit: float | None) -> ExternalCodec:
     """The codec as a pair of programs: its own, or, for a codec in Python, a fresh interpreter for each direction."""
+    codec = entry.build()
     if isinstance(codec, Codec):
         from bench.adapters.child import ChildCodec
 
-        codec = ChildCodec(codec, cell.codec.folder, trust=cell.codec.trust)
+        codec = ChildCodec(codec, entry.folder, trust=entry.trust)
     if not isinstance(codec, ExternalCodec):
         raise EncodeError("adapter", f"{type(codec).__name__} is neither a Codec nor an ExternalCodec")
-    codec.time_limit = task.time_limit
+    codec.time_limit = time_limit
     return codec
 
 

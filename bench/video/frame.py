@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import hashlib
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -53,6 +54,26 @@ class Frame:
             views.append(self.data[start : start + height * width].reshape(height, width))
             start += height * width
         return tuple(views)
+
+
+class DigestedFrames(Iterator[Frame]):
+    """Frames of an iterator as they are, with their number and the SHA-256 of their raw bytes so far."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self.count = 0
+        self._frames = frames
+        self._digest = hashlib.sha256()
+
+    def __next__(self) -> Frame:
+        frame = next(self._frames)
+        self._digest.update(frame.data.data)
+        self.count += 1
+        return frame
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the frames that were taken."""
+        return self._digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""vcbench verify on real bitstreams: equal ones pass, and whatever was changed since is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Callable[..., Path]) -> Path:
+    """A clip that some tests lose: a copy of its own."""
+    return Path(shutil.copy(tiny_clip(64, 48, frames=4), tmp_path_factory.mktemp("source") / "clip.y4m"))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
+    """Results of x265 in a configuration of its card, and of VVenC, which codes 8 bit as 10. Only to be read."""
+    folder = tmp_path_factory.mktemp("sets") / "original"
+    for codec in ("x265@low-delay", "vvenc"):
+        bench.run(codec, inputs=source, rates=[37], metrics=["psnr_y", "ssim"], out=folder)
+    return folder
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "results")
+
+
+def result_file(folder: Path, codec: str = "x265") -> Path:
+    return next((folder / "cells").glob(f"{codec}*.json"))
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    data = json.loads(path.read_text())
+    edit(data)
+    path.write_text(json.dumps(data))
+
+
+def checks(outcome: Any, codec: str = "x265") -> dict[str, dict[str, Any]]:
+    (cell,) = [cell for cell in outcome.json["checked"] if cell["cell"].startswith(codec)]
+    return {check["what"]: check for check in cell["checks"]}
+
+
+def test_the_stored_digest_is_that_of_ffmpegs_raw_video(original: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+    for path in (original / "cells").glob("*.json"):
+        cell = json.loads(path.read_text())
+        bitstream = original / "bitstreams" / cell["bitstream"]["file"]
+        raw = run_ffmpeg("-i", bitstream, "-f", "rawvideo", "-pix_fmt", cell["decoded"]["pix_fmt"], "-")
+        assert hashlib.sha256(raw).hexdigest() == cell["decoded"]["sha256"]
+        assert cell["decoded"]["frames"] == 4
+        assert cell["decoded"]["pix_fmt"] == ("yuv420p10le" if path.name.startswith("vvenc") else "yuv420p")
+
+
+def test_unchanged_results_are_equal_without_their_source(vcbench, folder: Path, source: Path) -> None:
+    hidden = source.rename(source.with_name("hidden"))
+    try:
+        outcome = vcbench("verify", folder, "--json")
+    finally:
+        hidden.rename(source)
+    assert outcome.code == 0
+    assert outcome.json["outcomes"] == {"equal": 4, "different": 0, "unchecked": 0}
+
+
+def test_values_are_measured_again_from_a_clip_found_by_its_bytes(vcbench, folder: Path, source: Path) -> None:
+    other = source.with_name("other.y4m")
+    other.write_bytes(source.read_bytes()[:-1] + b"x")
+    outcome = vcbench("verify", folder, "--metrics", "--input", other, source, "--json")
+    assert outcome.code == 0
+    assert outcome.json["outcomes"]["equal"] == 8
+    assert checks(outcome)["psnr_y"]["found"] == checks(outcome)["psnr_y"]["stored"]
+
+
+def test_a_value_that_was_improved_is_named(vcbench, folder: Path, source: Path) -> None:
+    change(result_file(folder), lambda cell: cell["measurements"]["psnr_y"].update(value=99.0))
+    outcome = vcbench("verify", folder, "--metrics", "--input", source, "--json")
+    assert outcome.code == 6
+    assert checks(outcome)["psnr_y"]["outcome"] == "different"
+    assert checks(outcome)["ssim"]["outcome"] == "equal"
+    assert checks(outcome)["psnr_y"]["reason"].startswith("differs by -")
+
+
+def test_values_are_unchecked_without_the_source(vcbench, folder: Path) -> None:
+    outcome = vcbench("verify", folder, "--metrics")
+    assert outcome.code == 6
+    assert "psnr_y: unchecked" in outcome.out and "name it with --input" in outcome.out
+    assert "checks: 4 equal, 0 different, 4 unchecked" in outcome.out
+
+
+def test_a_bitstream_with_another_byte_is_not_decoded(vcbench, folder: Path) -> None:
+    path = next((folder / "bitstreams").glob("x265*"))
+    path.write_bytes(path.read_bytes() + b"\0")
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6
+    assert checks(outcome)["bitstream"]["outcome"] == "different"
+    assert checks(outcome)["frames"]["outcome"] == "unchecked"
+    assert checks(outcome, "vvenc")["frames"]["outcome"] == "equal"
+
+
+def test_a_missing_bitstream_is_different(vcbench, folder: Path) -> None:
+    next((folder / "bitstreams").glob("x265*")).unlink()
+    outcome = vcbench("verify", folder)
+    assert outcome.code == 6
+    assert "is missing" in outcome.out
+
+
+def test_a_bitstream_swapped_with_its_digest_decodes_to_other_frames(vcbench, folder: Path, source: Path) -> None:
+    bench.run("x265@low-delay", inputs=source, rates=[45], metrics=["psnr_y"], out=folder.parent / "worse")
+    worse = next((folder.parent / "worse" / "bitstreams").iterdir())
+    path = result_file(folder)
+    stored = json.loads(path.read_text())["bitstream"]
+    shutil.copy(worse, folder / "bitstreams" / stored["file"])
+    digest = hashlib.sha256(worse.read_bytes()).hexdigest()
+    change(path, lambda cell: cell["bitstream"].update(bytes=worse.stat().st_size, sha256=digest))
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6
+    assert checks(outcome)["bitstream"]["outcome"] == "equal"
+    assert checks(outcome)["frames"]["reason"] == "the bitstream decodes to other frames"
+
+
+def test_a_stream_that_cannot_be_decoded_says_so(vcbench, folder: Path) -> None:
+    path = result_file(folder)
+    stored = json.loads(path.read_text())["bitstream"]
+    (folder / "bitstreams" / stored["file"]).write_bytes(b"no stream")
+    digest = hashlib.sha256(b"no stream").hexdigest()
+    change(path, lambda cell: cell["bitstream"].update(bytes=9, sha256=digest))
+    found = checks(vcbench("verify", folder, "--json"))["frames"]
+    assert found["outcome"] == "different"
+    assert "exit" in found["reason"]
+
+
+def test_the_card_of_a_result_file_is_never_run(vcbench, folder: Path, tmp_path: Path) -> None:
+    """Whoever submits a result file writes its card too."""
+    ran = tmp_path / "ran"
+    settings = {"encode": {"program": "touch", "arguments": [str(ran)]}}
+    change(result_file(folder), lambda cell: cell["codec"]["card"].update(adapter="command", settings=settings))
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6
+    assert checks(outcome)["frames"]["outcome"] == "unchecked"
+    assert "another than the result's" in checks(outcome)["frames"]["reason"]
+    assert not ran.exists()
+
+
+def test_a_result_without_a_digest_of_frames_is_unchecked(vcbench, folder: Path) -> None:
+    change(result_file(folder), lambda cell: cell.pop("decoded"))
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6
+    assert "older vcbench" in checks(outcome)["frames"]["reason"]
+    assert len(checks(outcome)["frames"]["found"]) == 64
+
+
+def test_an_unreadable_result_file_does_not_pass(vcbench, folder: Path) -> None:
+    result_file(folder, "vvenc").write_text("{")
+    outcome = vcbench("verify", folder)
+    assert outcome.code == 6
+    assert "unreadable: " in outcome.out
+
+
+def test_a_sample_is_smaller(vcbench, folder: Path) -> None:
+    outcome = vcbench("verify", folder, "--sample", "1", "--json")
+    assert outcome.code == 0
+    assert len(outcome.json["checked"]) == 1 and outcome.json["cells"] == 2
+
+
+def test_nothing_to_verify_is_no_success(vcbench, tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    outcome = vcbench("verify", tmp_path)
+    assert outcome.code == 4
+    assert "no cell has a bitstream" in outcome.err
