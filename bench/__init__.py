@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bench.analysis.bd import bd_metric, bd_rate
     from bench.analysis.compare import compare
-    from bench.api import run
+    from bench.api import gate, run
     from bench.engine.score import score
     from bench.results import ResultSet, load
 
@@ -25,12 +25,13 @@ _HOMES = {
     "bd_metric": "bench.analysis.bd",
     "bd_rate": "bench.analysis.bd",
     "compare": "bench.analysis.compare",
+    "gate": "bench.api",
     "load": "bench.results",
     "run": "bench.api",
     "score": "bench.engine.score",
 }
 
-__all__ = ["ResultSet", "__version__", "bd_metric", "bd_rate", "compare", "load", "run", "score"]
+__all__ = ["ResultSet", "__version__", "bd_metric", "bd_rate", "compare", "gate", "load", "run", "score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,19 @@
-"""The main job as one call."""
+"""The main jobs as calls: run codecs, gate a candidate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from bench.engine import run as engine
 from bench.engine.store import Store, check_writable
 from bench.engine.workers import warm_workers
+from bench.errors import UsageError
 from bench.results import ResultSet, load
+
+if TYPE_CHECKING:
+    from bench.analysis.gate.judge import GateResult
 
 Names = str | Iterable[str]
 Paths = str | Path | Iterable[str | Path]
@@ -75,6 +80,37 @@ def run(
     results = load(out)
     results.problems += store.problems
     return results
+
+
+def gate(
+    baseline: Paths,
+    candidate: Paths,
+    *,
+    fail: Names,
+    codecs: Names = (),
+    sequences: Names = (),
+    inconclusive: Literal["pass", "fail"] = "pass",
+) -> GateResult:
+    """Hold the results of a candidate against those of a baseline: ``passed``, and a check for each rule and codec.
+
+    ``fail`` are rules such as "bd_rate(psnr_y)>0.5%"; several folders on a side are repeated runs of the same cells.
+    How a verdict is reached: `bench.analysis.gate.judge.judge`. Raises RuleError for a rule that cannot be read,
+    StoreError for a folder that is no result set, UsageError for one given twice.
+    """
+    from bench.analysis.gate.judge import judge
+    from bench.analysis.gate.rules import parse_rules
+
+    sides = [_paths(baseline), _paths(candidate)]
+    seen: set[Path] = set()
+    for folder in (folder for side in sides for folder in side):
+        if folder.resolve() in seen:
+            raise UsageError(f"{folder} is given twice; a run is no repetition of itself")
+        seen.add(folder.resolve())
+    if not all(sides):
+        raise UsageError("a gate needs a baseline and a candidate; name a result folder for each")
+    rules = parse_rules(_names(fail))
+    old, new = ([load(folder) for folder in side] for side in sides)
+    return judge(old, new, rules, codecs=_names(codecs), sequences=_names(sequences), inconclusive=inconclusive)
 
 
 def _names(given: Names) -> tuple[str, ...]:

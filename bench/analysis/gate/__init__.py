@@ -1,0 +1,1 @@
+"""A candidate's results held against a baseline's: rules, paired cells, verdicts."""

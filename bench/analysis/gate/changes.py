@@ -1,0 +1,152 @@
+"""What a rule compares, computed: the change of each sequence or cell, candidate against baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.analysis.bd import bd_metric, bd_rate
+from bench.analysis.gate.pairs import CellPair
+from bench.analysis.gate.rules import Rule
+from bench.registry import metric_class
+from bench.results import CellResult, CostRecord
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one sequence or cell, or the reason why it is not known.
+
+    value: on an axis where changes add up, a logarithm for ratios; `shown` gives it in the rule's unit. exact: both
+    sides are the same, byte for byte and value for value, so that nothing was computed.
+    """
+
+    value: float | None
+    reason: str | None = None
+    exact: bool = False
+
+
+def shown(rule: Rule, value: float) -> float:
+    """A change in the rule's unit: per cent for ratios."""
+    return 100 * math.expm1(value) if rule.kind in {"bytes", "cost"} else value
+
+
+def sequence_change(rule: Rule, pairs: Sequence[CellPair]) -> Change:
+    """Change of one sequence for a rule on rates, bytes or quality: the same whenever it is measured again."""
+    if rule.kind == "bytes":
+        return _mean(Change(_log_ratio(*_bytes(pair)), exact=pair.identical) for pair in pairs)
+    qualities = [_qualities(rule.name, pair) for pair in pairs]
+    reasons = [found for found in qualities if isinstance(found, str)]
+    if reasons:
+        return Change(None, "; ".join(dict.fromkeys(reasons)))
+    values = [found for found in qualities if not isinstance(found, str)]
+    if rule.kind == "value":
+        return _mean(_difference(rule.name, old, new) for old, new in values)
+    if all(pair.identical and old == new for pair, (old, new) in zip(pairs, values, strict=True)):
+        return Change(0.0, exact=True)
+    kind = metric_class(rule.name)
+    result = (bd_rate if rule.kind == "bd_rate" else bd_metric)(
+        [_bpp(pair.baseline[0]) for pair in pairs],
+        [old for old, _ in values],
+        [_bpp(pair.candidate[0]) for pair in pairs],
+        [new for _, new in values],
+        higher_is_better=kind.direction == "higher",
+        cap=kind.cap,
+        saturation=kind.saturation,
+    )
+    return Change(result.value, result.reason)
+
+
+def cost_change(rule: Rule, pair: CellPair, runs: tuple[int, int]) -> Change:
+    """Change of a cell's cost as a log ratio: the least of each side's runs, since disturbance only ever adds."""
+    costs = []
+    for side, cells, wanted in (("baseline", pair.baseline, runs[0]), ("candidate", pair.candidate, runs[1])):
+        if len(cells) < wanted:
+            return Change(
+                None, f"{wanted - len(cells)} of {wanted} runs of the {side} do not have it; repeat all of it"
+            )
+        found = [_cost(rule.name, cell) for cell in cells]
+        told = [f"{side}: {cost}" for cost in found if isinstance(cost, str)]
+        if told:
+            return Change(None, told[0])
+        costs.append(min(cost for cost in found if not isinstance(cost, str)))
+    if "memory" not in rule.name and (differ := _other_machine(pair)):
+        return Change(None, differ)
+    return Change(_log_ratio(costs[1], costs[0]))
+
+
+def _cost(name: str, cell: CellResult) -> float | str:
+    """A cost, or why it cannot be compared."""
+    record = cell.encode if name.startswith("encode") else cell.decode
+    if record is None:
+        return "was not measured"
+    if name in {"encode_s", "decode_s"} and record.timing != "alone":
+        return "times were taken with other work beside it; run both sides with --timing"
+    reader: Callable[[CostRecord], float] = {
+        "s": lambda cost: cost.seconds,
+        "cpu_s": lambda cost: cost.cpu_s,
+        "memory": lambda cost: cost.peak_rss_bytes,
+    }[name.partition("_")[2]]
+    value = reader(record)
+    return value if value > 0 else f"is {value:g}, too little to be measured; use longer clips"
+
+
+def _other_machine(pair: CellPair) -> str | None:
+    known = {
+        (cell.provenance.get("cpu"), cell.provenance.get("gpu"))
+        for cell in (*pair.baseline, *pair.candidate)
+        if "cpu" in cell.provenance
+    }
+    if len(known) < 2:
+        return None
+    names = sorted(" and ".join(str(part) for part in machine if part) for machine in known)
+    return f"times of different machines ({', '.join(names)}); run both sides on one"
+
+
+def _qualities(metric: str, pair: CellPair) -> tuple[float, float] | str:
+    """Values of both sides as a delta takes them, or why there are none."""
+    found = []
+    for side, cell in (("baseline", pair.baseline[0]), ("candidate", pair.candidate[0])):
+        measured = cell.measurements.get(metric)
+        where = f"{cell.rate.parameter}={cell.rate.value:g}"
+        if measured is None:
+            return f"{metric} was not measured on the {side}; vcbench run again with --metrics +{metric}"
+        if measured.value is None:
+            return f"{metric} has no value on the {side} at {where}: {measured.status}: {measured.reason}"
+        capped = measured.pooled.get("mean_capped", measured.value)
+        found.append((capped if math.isinf(measured.value) else measured.value, measured.key))
+    (old, old_key), (new, new_key) = found
+    if old_key != new_key:
+        return f"{metric} was measured by two definitions of it (another tool or version); measure both sides alike"
+    return old, new
+
+
+def _difference(metric: str, old: float, new: float) -> Change:
+    if old == new:
+        return Change(0.0, exact=True)
+    difference = new - old
+    return Change(difference) if math.isfinite(difference) else Change(None, f"{metric} is infinite on one side only")
+
+
+def _mean(changes: Iterable[Change]) -> Change:
+    found = list(changes)
+    for change in found:
+        if change.value is None:
+            return change
+    values = [change.value for change in found if change.value is not None]
+    return Change(math.fsum(values) / len(values), exact=all(change.exact for change in found))
+
+
+def _log_ratio(new: float, old: float) -> float:
+    return math.log(new / old)
+
+
+def _bytes(pair: CellPair) -> tuple[int, int]:
+    new, old = pair.candidate[0].bitstream, pair.baseline[0].bitstream
+    assert new is not None and old is not None  # pairs are of measured cells
+    return new.bytes, old.bytes
+
+
+def _bpp(cell: CellResult) -> float:
+    assert cell.bpp is not None
+    return cell.bpp

@@ -1,0 +1,111 @@
+"""vcbench gate: a candidate's results against a baseline's -> exit code, JUnit XML, Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.options import CommaList, as_json, existing, print_json, print_table
+
+if TYPE_CHECKING:
+    from bench.analysis.gate.judge import GateResult
+
+
+@click.command("gate", short_help="Pass or fail a candidate against a baseline.")
+@click.option(
+    "--baseline",
+    multiple=True,
+    type=existing(folder=True),
+    help="Result set that counts as good; again for each repeated run of it.",
+)
+@click.option(
+    "--candidate",
+    multiple=True,
+    required=True,
+    type=existing(folder=True),
+    help="Result set to judge; again for each repeated run of it.",
+)
+@click.option(
+    "--fail", "fail", multiple=True, metavar="RULE", help="What fails, such as 'bd_rate(psnr_y)>0.5%'; may be repeated."
+)
+@click.option("--codecs", type=CommaList(), help="Only these codecs; default every one of either side.")
+@click.option("--sequences", type=CommaList(), help="Only these sequences.")
+@click.option(
+    "--inconclusive",
+    type=click.Choice(["pass", "fail"]),
+    help="What becomes of a change that may be chance; default pass.",
+)
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with defaults.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML here.")
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write a summary here.")
+@as_json
+def command(**options: Any) -> int:
+    """Pass or fail a candidate against a baseline; exit code 1 if it fails.
+
+    Rules, beside others: bd_rate(METRIC)>N%, bd_metric(METRIC)<-N, METRIC<-N at equal rate points, bytes>N%,
+    encode_s>N%, decode_s>N%, failed_cells>N; "worst" before one takes the worst sequence instead of the mean. Defaults
+    stand in [tool.vcbench.gate] of pyproject.toml.
+
+    \b
+    Examples:
+      vcbench gate --baseline results/main --candidate results/branch --fail 'bd_rate(psnr_y)>0.5%'
+      vcbench gate --candidate results/branch --junit gate.xml --markdown summary.md
+    """
+    from bench.analysis.gate.settings import load_settings
+    from bench.api import gate
+    from bench.errors import UsageError
+    from bench.report.gate_text import write_markdown
+    from bench.report.junit import write_junit
+
+    defaults = load_settings(options["config"])
+    baseline = options["baseline"] or defaults.baseline
+    if not baseline:
+        raise UsageError("no baseline is given; name it by --baseline, or as baseline in [tool.vcbench.gate]")
+    result = gate(
+        baseline,
+        options["candidate"],
+        fail=options["fail"] or defaults.fail,
+        codecs=options["codecs"] or defaults.codecs,
+        sequences=options["sequences"] or defaults.sequences,
+        inconclusive=options["inconclusive"] or defaults.inconclusive,
+    )
+    if options["junit"]:
+        _written(options["junit"], lambda path: write_junit(path, result))
+    if options["markdown"]:
+        _written(options["markdown"], lambda path: write_markdown(path, result))
+    if options["json_output"]:
+        print_json(result.to_dict())
+    else:
+        _print(result)
+    if not result.checks:
+        return 5
+    return 0 if result.passed else 1
+
+
+def _written(path: Path, write: Callable[[Path], None]) -> None:
+    from bench.errors import UsageError
+
+    try:
+        write(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}; name another file") from None
+
+
+def _print(result: GateResult) -> None:
+    from bench.report.escape import printable
+    from bench.report.gate_text import change_text, headline, interval_text
+
+    rows = [
+        [check.verdict, check.codec, check.rule, change_text(check), interval_text(check), check.reason]
+        for check in result.checks
+    ]
+    for warning in result.warnings:
+        click.echo(printable(warning), err=True)
+    if rows:
+        header = ["verdict", "codec", "rule", "change", "95 % bounds", "why"]
+        flat = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
+        print_table(f"{', '.join(result.candidate)} against {', '.join(result.baseline)}", header, flat, right=(3,))
+    click.echo(headline(result))
