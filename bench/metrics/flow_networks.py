@@ -26,8 +26,8 @@ State = Mapping[str, torch.Tensor]
 class SpyNet(nn.Module):
     """Flow by a pyramid of small networks, each adding detail to the one before (Ranjan and Black 2017).
 
-    Takes two pictures 1 x 3 x H x W of RGB with white 1, any size from `COARSEST` up; returns 1 x 2 x H x W, (dx, dy)
-    in pixels from the first to the second. The level of 24 to 47 pixels comes first, from no motion at all; up to
+    Takes pairs of pictures N x 3 x H x W of RGB with white 1, any size from `COARSEST` up; returns N x 2 x H x W, (dx,
+    dy) in pixels from the first to the second. The level of 24 to 47 pixels comes first, from no motion at all; up to
     ``len(levels)`` of them are used, as many as the size allows. Sides that do not halve evenly are continued to the
     right and below by their last samples; nothing is resized.
     """
@@ -58,7 +58,7 @@ class SpyNet(nn.Module):
         while len(pyramid) < used:
             pyramid.append(tuple(functional.avg_pool2d(picture, 2) for picture in pyramid[-1]))
         coarsest = pyramid[-1][0]
-        flow = coarsest.new_zeros(1, 2, *coarsest.shape[-2:])
+        flow = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[-2:])
         for index, (a, b) in enumerate(reversed(pyramid)):
             if index:
                 flow = 2 * functional.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)

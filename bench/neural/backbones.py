@@ -5,9 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench.errors import UnavailableError
+from bench.neural.blocks import zero_conv
+
+INTRA, INTER = 0, 1
+FRAME_TYPES = ("intra", "inter")
+"""Names of the frame types, those of their LoRA adapters too."""
+
+LORA_TARGETS = (
+    "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2",
+)  # fmt: skip
+"""Layers of a U-Net beside which adapters learn: attention, feed-forward and residual blocks."""
 
 
 def tiny_autoencoder(latent_channels: int, width: int = 32) -> nn.Module:
@@ -60,9 +71,60 @@ def from_folder(kind: str, folder: Path, subfolder: str) -> nn.Module:
         model: nn.Module = getattr(diffusers, kind).from_pretrained(
             folder, subfolder=subfolder, local_files_only=True, use_safetensors=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise UnavailableError(f"{where}: cannot be loaded as {kind}: {str(error).splitlines()[0]}") from None
     return model
+
+
+def to_latent(vae: nn.Module, picture: Tensor) -> Tensor:
+    """Latent of a picture (-1 to 1) in the units that U-Nets work in, whichever autoencoder it is."""
+    autoencoder: Any = vae
+    encoded = autoencoder.encode(picture)
+    latent: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    factor, shift = _units(vae)
+    return (latent - shift) * factor
+
+
+def to_picture(vae: nn.Module, latent: Tensor) -> Tensor:
+    """Picture of a latent, the way back of `to_latent`; not clamped."""
+    autoencoder: Any = vae
+    factor, shift = _units(vae)
+    picture: Tensor = autoencoder.decode(latent / factor + shift).sample
+    return picture
+
+
+def _units(vae: nn.Module) -> tuple[float, float]:
+    """Factor and shift between an autoencoder's own latents and those of its U-Net."""
+    config: Any = getattr(vae, "config", None)
+    return float(getattr(config, "scaling_factor", None) or 1.0), float(getattr(config, "shift_factor", None) or 0.0)
+
+
+def add_lora(unet: nn.Module, rank: int, alpha: int) -> None:
+    """Freeze a U-Net of diffusers and give it two LoRA adapters, one for each frame type, that learn and start at zero.
+
+    Raises UnavailableError where peft is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise UnavailableError("peft not installed, which LoRA takes: pip install 'vcbench[paper]'") from None
+    network: Any = unet.requires_grad_(False)
+    for name in FRAME_TYPES:
+        network.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS)), adapter_name=name)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(".lora_" in name)
+
+
+def _choose_adapter(unet: nn.Module, frame_type: int) -> None:
+    """Use the adapter of a frame type. What learns stays as it was: peft would freeze the other adapter."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    learning = [(parameter, parameter.requires_grad) for parameter in unet.parameters()]
+    for layer in unet.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.set_adapter(FRAME_TYPES[frame_type])
+    for parameter, learns in learning:
+        parameter.requires_grad_(learns)
 
 
 class GuidedUnet(nn.Module):
@@ -74,8 +136,6 @@ class GuidedUnet(nn.Module):
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        from bench.neural.blocks import zero_conv
-
         self.unet = unet
         config: Any = unet.config
         self.guides = nn.ModuleList(zero_conv(width, width) for width in config.block_out_channels)
@@ -97,15 +157,18 @@ class GuidedUnet(nn.Module):
         return hook
 
     def forward(
-        self, latent: Tensor, guidance: Tensor, before: list[Tensor] | None, frame_type: Tensor, timestep: int = 999
+        self, latent: Tensor, guidance: Tensor, before: list[Tensor] | None, frame_type: int, timestep: int = 999
     ) -> tuple[Tensor, list[Tensor]]:
         """The network's output at one time step, and its features for the frame after.
 
         ``latent``: B x C x h x w; ``guidance``: B x tokens x channels, keys and values of all cross-attentions;
-        ``frame_type``: B, 0 for intra, 1 for inter.
+        ``frame_type``: `INTRA` or `INTER`, of all items.
         """
         self._before, self._features = before, []
-        labels = frame_type if self.unet.config.num_class_embeds else None
+        if getattr(self.unet, "peft_config", None):
+            _choose_adapter(self.unet, frame_type)
+        typed = self.unet.config.num_class_embeds
+        labels = torch.full((len(latent),), frame_type, device=latent.device) if typed else None
         sample: Tensor = self.unet(latent, timestep, encoder_hidden_states=guidance, class_labels=labels).sample
         features, self._features, self._before = self._features, [], None
         return sample, features

@@ -13,14 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.neural.backbones import GuidedUnet
+from bench.neural.backbones import INTER, INTRA, GuidedUnet, to_picture
 from bench.neural.blocks import Down, stack
 from bench.neural.latent_coder import Coded, LatentCoder
 
 STRIDE = 64
 """Sides of a coded picture are multiples of it: 16 of the latent y times 4 of its hyper latent."""
-
-INTRA, INTER = 0, 1
 
 
 @dataclass(frozen=True)
@@ -200,11 +198,10 @@ class S2vc(nn.Module):
         if diffuse:
             guidance = tokens if self.config.semantic_guidance else self.no_guidance.expand(len(features), -1, -1)
             before = state.buffer if state is not None and self.config.temporal_guidance else None
-            types = torch.full((len(features),), kind, dtype=torch.long)
-            step, buffer = self.diffusion(adapted, guidance, before, types)
+            step, buffer = self.diffusion(adapted, guidance, before, kind)
             latent = adapted + step
             after = replace(after, buffer=buffer)
-        picture = self.vae.decode(latent).sample
+        picture = to_picture(self.vae, latent)
         return Picture(coded, adapted, latent, tokens, picture, after)
 
 

@@ -8,16 +8,16 @@ stand in; the model card says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.neural.backbones import to_latent, to_picture
 from bench.neural.blocks import pad_to
 from bench.neural.clips import Pictures
-from bench.neural.perceptual_loss import DeepFeatures, feature_distance
+from bench.neural.perceptual_loss import DeepFeatures, downsampled, feature_distance
 from bench.neural.s2vc.model import STRIDE, Picture, S2vc, State, resample_tokens, teacher_grid
-from bench.neural.training import Stage, to_batch
+from bench.neural.training import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (5.2, 0.2)
 """Weight of the rate at the lowest and the highest rate index, as in the paper; between them evenly in logarithm."""
@@ -26,6 +26,10 @@ DISTILLATION, FLOW, FEATURES = 0.01, 0.1, 0.25
 """alpha (of a sum over the teacher's channels), beta, weight of the deep-feature distance (a sum over depths)."""
 
 Flow = Callable[[Tensor, Tensor], Tensor]
+"""Motion between pictures N x 3 x H x W, -1 to 1, from the first to the second."""
+
+ENCODER = ("vae.encoder.", "vae.to_latent.")
+"""What of the autoencoder is of no use to a decoder, and learns in its own stage alone."""
 
 
 def lambdas(rates: int) -> Tensor:
@@ -37,16 +41,19 @@ def lambdas(rates: int) -> Tensor:
 def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
 
-    def steps(count: int) -> int:
-        return max(1, round(count * scale))
-
-    return [
-        Stage("autoencoder", steps(300), 5e-4, 8, 128, 1),
-        Stage("intra", steps(2500), 5e-4, 8, 128, 1, {"latent": 0.1}),
-        Stage("inter", steps(4500), 4e-4, 4, 128, 2),
-        Stage("cascade-4", steps(2000), 2e-4, 2, 128, 4),
-        Stage("cascade-6", steps(800), 1e-4, 2, 128, 6, {"flow": True}),
+    stages = [
+        Stage("autoencoder", 300, 5e-4, 8, 128, 1),
+        Stage("intra", 2500, 5e-4, 8, 128, 1, {"latent": 0.1}),
+        Stage("inter", 4500, 4e-4, 4, 128, 2),
+        Stage("cascade-4", 2000, 2e-4, 2, 128, 4),
+        Stage("cascade-6", 800, 1e-4, 2, 128, 6, {"flow": True}),
     ]
+    return scaled(stages, scale)
+
+
+def half_size(flow: Callable[[Tensor, Tensor], Tensor]) -> Flow:
+    """A network's flow (RGB with white 1) on pictures of half the size, at a quarter of the cost; in half pixels."""
+    return lambda first, second: flow(*(downsampled(picture) / 2 + 0.5 for picture in (first, second)))
 
 
 class S2vcTask:
@@ -60,91 +67,118 @@ class S2vcTask:
         self._features = features
         self._held_out = held_out
         self._flow = flow
-        self._lambdas = lambdas(model.config.rates)
+        self._learning = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self._only_autoencoder = False
 
     def begin(self, stage: Stage) -> None:
         """The autoencoder's stage trains the autoencoder alone; later its decoder goes on learning with the rest."""
-        only_vae = stage.name == "autoencoder"
-        for name, parameter in self._s2vc.named_parameters():
-            vae = name.startswith("vae.")
-            parameter.requires_grad_(vae if only_vae else not name.startswith("vae.encoder"))
+        self._only_autoencoder = stage.name == "autoencoder"
+        for name, parameter in self._learning.items():
+            if self._only_autoencoder:
+                parameter.requires_grad_(name.startswith("vae."))
+            else:
+                parameter.requires_grad_(not name.startswith(ENCODER))
 
-    def loss(self, batch: Tensor, stage: Stage, step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Tensor, stage: Stage, step: int) -> tuple[Tensor, Figures]:
         """Loss of a batch of sequences, each item at a rate index of its own."""
         if stage.name == "autoencoder":
             return self._autoencoder_loss(batch[:, 0])
-        rate = torch.randint(self._s2vc.config.rates, (len(batch),))
+        rate = torch.randint(self._s2vc.config.rates, (len(batch),), device=batch.device)
+        weight = lambdas(self._s2vc.config.rates).to(batch.device)[rate]
         state: State | None = None
-        total = batch.new_zeros(())
-        sums: dict[str, float] = {}
-        before: tuple[Tensor, Tensor] | None = None
+        sums: dict[str, Tensor] = {}
+        bpps, pictures = [], []
         frames = batch.shape[1]
-        for index in range(frames):
-            target = batch[:, index]
+        for target in batch.unbind(1):
             decoded = self._s2vc(target, state, rate)
-            terms = self._terms(target, decoded, stage)
-            if stage.options.get("flow") and self._flow is not None and before is not None:
-                with torch.no_grad():
-                    truth = self._flow(before[0], target)
-                terms["flow"] = FLOW * (self._flow(before[1], decoded.picture) - truth).abs().mean()
             bpp = decoded.coded.bits / (target.shape[-1] * target.shape[-2])
-            terms["rate"] = (self._lambdas.to(bpp.device)[rate] * bpp).mean()
-            total = total + torch.stack(list(terms.values())).sum() / frames
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / frames
-            kind = "bpp_p" if index else "bpp_i"
-            sums[kind] = sums.get(kind, 0.0) + float(bpp.detach().mean()) / (frames - 1 if index else 1)
-            state, before = decoded.state, (target, decoded.picture)
-        return total, sums
+            for name, term in {**self._terms(target, decoded, stage), "rate": (weight * bpp).mean()}.items():
+                sums[name] = sums.get(name, 0) + term / frames
+            state = decoded.state
+            bpps.append(bpp.detach().mean())
+            pictures.append(decoded.picture)
+        if stage.options.get("flow") and self._flow is not None and frames > 1:
+            sums["flow"] = FLOW * (frames - 1) / frames * self._flow_distance(batch, torch.stack(pictures, 1))
+        figures = {name: term.detach() for name, term in sums.items()} | {"bpp_i": bpps[0]}
+        if frames > 1:
+            figures["bpp_p"] = torch.stack(bpps[1:]).mean()
+        return torch.stack(list(sums.values())).sum(), figures
+
+    def _flow_distance(self, targets: Tensor, pictures: Tensor) -> Tensor:
+        """Mean difference of the motion of decoded and source sequences (B x T x 3 x H x W), all pairs at once."""
+        assert self._flow is not None
+        with torch.no_grad():
+            truth = self._flow(targets[:, :-1].flatten(0, 1), targets[:, 1:].flatten(0, 1))
+        found = self._flow(pictures[:, :-1].flatten(0, 1), pictures[:, 1:].flatten(0, 1))
+        return (found - truth).abs().mean()
 
     def _terms(self, target: Tensor, decoded: Picture, stage: Stage) -> dict[str, Tensor]:
         with torch.no_grad():
             wanted = self._features(target)
         got = self._features(decoded.picture)
-        height, width = (side // 32 for side in target.shape[-2:])
-        teacher = teacher_grid(nn.functional.normalize(wanted[-1], dim=1), height, width)
-        projected = resample_tokens(self._s2vc.guide.project(decoded.tokens), height, width)
         terms = {
             "l1": (decoded.picture - target).abs().mean(),
             "features": FEATURES * feature_distance(wanted, got).mean(),
-            "distillation": DISTILLATION * (projected - teacher).abs().sum(1).mean(),
         }
+        if self._s2vc.config.semantic_guidance:
+            terms["distillation"] = DISTILLATION * self._distillation(decoded.tokens, wanted[-1], target)
         if stage.options.get("latent"):
-            vae: Any = self._s2vc.vae
             with torch.no_grad():
-                encoded = vae.encode(target).latents
+                encoded = to_latent(self._s2vc.vae, target)
             pull = (decoded.adapted - encoded).abs().mean() + (decoded.latent - encoded).abs().mean()
             terms["latent"] = stage.options["latent"] * pull
         return terms
 
-    def _autoencoder_loss(self, target: Tensor) -> tuple[Tensor, dict[str, float]]:
-        vae: Any = self._s2vc.vae
-        latent = vae.encode(target).latents
-        picture = vae.decode(latent).sample
+    def _distillation(self, tokens: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        height, width = (side // 32 for side in target.shape[-2:])
+        wanted = teacher_grid(nn.functional.normalize(teacher, dim=1), height, width)
+        projected = resample_tokens(self._s2vc.guide.project(tokens), height, width)
+        return (projected - wanted).abs().sum(1).mean()
+
+    def _autoencoder_loss(self, target: Tensor) -> tuple[Tensor, Figures]:
+        latent = to_latent(self._s2vc.vae, target)
+        picture = to_picture(self._s2vc.vae, latent)
         terms = {
             "l1": (picture - target).abs().mean(),
             "features": FEATURES * feature_distance(self._features(target), self._features(picture)).mean(),
             "size": 1e-3 * latent.square().mean(),
         }
-        return torch.stack(list(terms.values())).sum(), {name: float(value.detach()) for name, value in terms.items()}
+        return torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mean squared error as PSNR of RGB and bits a pixel at the lowest and highest rate, on the held-out clips."""
+        """PSNR of RGB and bits a pixel at the lowest and highest rate, on the first frames of clips held out.
+
+        The autoencoder's stage gives the PSNR of the autoencoder alone. Empty where no clip is held out.
+        """
+        device = next(self._s2vc.parameters()).device
+        clips = [pad_to(to_batch(clip[None, :4], device)[0], STRIDE) for clip in self._held_out[:4]]
+        if not clips:
+            return {}
+        if self._only_autoencoder:
+            pictures = [to_picture(self._s2vc.vae, to_latent(self._s2vc.vae, clip)) for clip in clips]
+            return {"psnr_autoencoder": _psnr(pictures, clips)}
         found: dict[str, float] = {}
-        rates = self._s2vc.config.rates
-        for rate in (0, rates - 1):
-            errors, bits, pixels = [], 0.0, 0
-            for clip in self._held_out[:4]:
-                batch = pad_to(to_batch(clip[None, :4], torch.device("cpu"))[0], STRIDE)
-                state: State | None = None
-                for target in batch.split(1):
-                    decoded = self._s2vc(target, state, torch.tensor([rate]))
-                    state = decoded.state
-                    errors.append(float((decoded.picture.clamp(-1, 1) - target).square().mean()) / 4)
-                    bits += float(decoded.coded.bits.sum())
-                    pixels += target.shape[-1] * target.shape[-2]
-            mean = sum(errors) / max(1, len(errors))
-            found[f"psnr_{rate}"] = -10 * torch.log10(torch.tensor(max(mean, 1e-12))).item()
-            found[f"bpp_{rate}"] = bits / max(1, pixels)
+        for index in (0, self._s2vc.config.rates - 1):
+            rate = torch.tensor([index], device=device)
+            coded = [self._coded(clip, rate) for clip in clips]
+            found[f"psnr_{index}"] = _psnr([pictures for pictures, _ in coded], clips)
+            found[f"bpp_{index}"] = sum(bits for _, bits in coded) / sum(clip[:, 0].numel() for clip in clips)
         return found
+
+    def _coded(self, clip: Tensor, rate: Tensor) -> tuple[Tensor, float]:
+        """A clip's pictures (T x 3 x H x W) as decoded one after the other, and what they cost in bits."""
+        state: State | None = None
+        pictures, bits = [], 0.0
+        for target in clip.split(1):
+            decoded = self._s2vc(target, state, rate)
+            state = decoded.state
+            pictures.append(decoded.picture)
+            bits += float(decoded.coded.bits.sum())
+        return torch.cat(pictures), bits
+
+
+def _psnr(pictures: Sequence[Tensor], targets: Sequence[Tensor]) -> float:
+    """PSNR of the mean squared error over all clips, of pictures -1 to 1."""
+    errors = [(a.clamp(-1, 1) - b).square().mean() / 4 for a, b in zip(pictures, targets, strict=True)]
+    return float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-12)))
