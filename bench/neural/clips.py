@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.digests import cache_folder, file_digest
-from bench.errors import UsageError
+from bench.errors import MediaError, UsageError
 from bench.video import colour
 from bench.video.sequence import open_sequence
 
@@ -38,15 +39,20 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 def as_array(path: Path) -> Pictures:
-    """RGB pictures of a clip (frames, height, width, 3), 8 bit, decoded once and mapped from the cache folder."""
+    """RGB pictures of a clip (frames, height, width, 3), 8 bit, decoded once and mapped from the cache folder.
+
+    Raises MediaError for a file that is no video.
+    """
     target = cache_folder() / "training-clips" / f"{file_digest(path)}.npy"
     if not target.is_file():
         frames = []
         for frame in open_sequence(path).read():
             rgb = colour.to_rgb(frame)
             frames.append((rgb >> (frame.format.bit_depth - 8)).astype(np.uint8))
+        if not frames:
+            raise MediaError(f"{path}: has no frames; take it out of the folder of training clips")
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial.npy")
+        partial = target.with_suffix(f".{os.getpid()}.partial.npy")
         np.save(partial, np.stack(frames), allow_pickle=False)
         partial.replace(target)
     pictures: Pictures = np.load(target, mmap_mode="r", allow_pickle=False)
@@ -90,7 +96,10 @@ class RandomCrops:
 
 
 def training_clips(folder: Path, *, size: int, frames: int) -> tuple[list[Pictures], list[Pictures]]:
-    """Clips to train on and clips held out, those large and long enough."""
+    """Clips to train on and clips held out, those of ``frames`` pictures of ``size`` x ``size`` or more.
+
+    Raises UsageError where none is left to train on.
+    """
     train: list[Pictures] = []
     held_out: list[Pictures] = []
     for path in find_clips(folder):
@@ -98,7 +107,10 @@ def training_clips(folder: Path, *, size: int, frames: int) -> tuple[list[Pictur
         if min(clip.shape[1:3]) >= size and len(clip) >= frames:
             (held_out if is_held_out(path.stem) else train).append(clip)
     if not train:
-        raise UsageError(f"{folder}: no clip has {frames} frames of {size}x{size}")
+        held = f" ({len(held_out)} held out for validation)" if held_out else ""
+        raise UsageError(
+            f"{folder}: no clip to train on has {frames} frames of {size}x{size}{held}; add longer or larger clips"
+        )
     return train, held_out
 
 

@@ -1,0 +1,176 @@
+"""vcbench train: train our own codecs."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.options import CommaList, as_json, counted, existing, print_json
+from bench.errors import UnknownNameError, UsageError
+from bench.neural.recipes import RECIPES, SCALES, Options, Recipe, recipe
+
+if TYPE_CHECKING:
+    from bench.neural.training import Stage, Training
+
+
+@click.command("train", short_help="Train our own codecs.")
+@click.argument("codec", type=click.Choice(sorted(RECIPES)))
+@click.option("--clips", type=existing(folder=True), required=True, help="Folder with videos to train on.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; goes on with what is there."
+)
+@click.option("--scale", type=click.Choice(SCALES), default="small", show_default=True, help="Size of the codec.")
+@click.option("--backbone", type=existing(folder=True), help="Folder with diffusers networks, for --scale paper.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes; the same command goes on.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and cuts.")
+@click.option(
+    "--steps-scale", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Multiply the stages' steps."
+)
+@click.option("--stages", "names", type=CommaList(), help="Only these of the codec's stages.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of the model; may be repeated."
+)
+@click.option("--no-cascade", is_flag=True, help="Gradients through two frames at most, on as many pictures a step.")
+@click.option(
+    "--from", "origin", type=existing(), help="Start with the weights of another run: its folder, or a file in it."
+)
+@as_json
+def command(
+    codec: str,
+    clips: Path,
+    out: Path,
+    scale: str,
+    backbone: Path | None,
+    minutes: float | None,
+    seed: int,
+    steps_scale: float,
+    names: tuple[str, ...] | None,
+    changes: tuple[str, ...],
+    no_cascade: bool,
+    origin: Path | None,
+    json_output: bool,
+) -> int:
+    """Train one of our own codecs on a folder of videos, stage by stage.
+
+    Ctrl-C and --minutes end it after the step under way; the same command goes on from there, to the bit. About every
+    tenth video is held out, by its name, for the figures at the end of each stage.
+
+    \b
+    Examples:
+      vcbench train s2vc --clips videos/ --out runs/s2vc
+      vcbench train s2vc --clips videos/ --out runs/no-tcg --from runs/s2vc --set temporal_guidance=false
+    """
+    options = Options(scale, _settings(changes), backbone, seed)
+    chosen = recipe(codec)
+    chosen.check(options)
+    stages = _stages(chosen.stages(options), names, steps_scale, not no_cascade)
+    training = _prepare(codec, chosen, options, stages, clips, out, origin)
+    with _interrupts_noted() as interrupted:
+        training.run(minutes=minutes, stop=interrupted, progress=_tell)
+        if interrupted():
+            raise KeyboardInterrupt
+    summary = _summary(codec, scale, training)
+    if json_output:
+        print_json(summary)
+    else:
+        state = "trained" if training.done else "not done yet, the same command goes on"
+        click.echo(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
+    return 0
+
+
+def _settings(changes: Sequence[str]) -> dict[str, str]:
+    pairs = [change.partition("=") for change in changes]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--set {name}: takes KEY=VALUE, such as temporal_guidance=false")
+    return {name: value for name, _, value in pairs}
+
+
+def _stages(all_stages: list[Stage], names: Sequence[str] | None, factor: float, cascade: bool) -> list[Stage]:
+    from bench.neural.training import scaled, without_cascade
+
+    known = [stage.name for stage in all_stages]
+    for name in names or ():
+        if name not in known:
+            raise UnknownNameError("stage", name, known)
+    kept = [stage for stage in all_stages if names is None or stage.name in names]
+    return scaled(kept if cascade else without_cascade(kept), factor)
+
+
+def _prepare(
+    codec: str, chosen: Recipe, options: Options, stages: list[Stage], clips: Path, out: Path, origin: Path | None
+) -> Training:
+    """A training that is ready to run: clips decoded, model built, checkpoint or starting weights read."""
+    from bench.metrics.network import device
+    from bench.neural.clips import find_clips, is_held_out, training_clips
+    from bench.neural.training import Training, weights_of
+
+    start = weights_of(origin) if origin is not None else None
+    paths = find_clips(clips)
+    _tell(f"{counted(len(paths), 'video')}: decoding those not decoded before")
+    size, frames = max(stage.size for stage in stages), max(stage.frames for stage in stages)
+    train, held_out = training_clips(clips, size=size, frames=frames)
+    _tell(
+        f"{counted(len(train), 'clip')} to train on, {len(held_out)} held out, "
+        f"{len(paths) - len(train) - len(held_out)} too small or short for {frames} frames of {size}x{size}"
+    )
+    about = {
+        "codec": codec,
+        "scale": options.scale,
+        **chosen.about(options),
+        "clips": sorted(path.name for path in paths if not is_held_out(path.stem)),
+        "held_out": sorted(path.name for path in paths if is_held_out(path.stem)),
+        **({"from": str(origin)} if origin is not None else {}),
+    }
+    task = chosen.build(options, train, held_out, device())
+    training = Training(task, stages, train, out, seed=options.seed, device=device(), about=about)
+    if training.resumed:
+        _tell(f"{out}: goes on after {counted(training.total_steps, 'step')}")
+    elif start is not None:
+        training.start_from(start, str(origin))
+    return training
+
+
+def _summary(codec: str, scale: str, training: Training) -> dict[str, Any]:
+    current = None if training.done else training.stages[training.stage_index].name
+    return {
+        "codec": codec,
+        "scale": scale,
+        "out": str(training.folder),
+        "done": training.done,
+        "stage": current,
+        "steps_done": training.total_steps,
+        "steps": sum(stage.steps for stage in training.stages),
+        "skipped": training.skipped,
+        "seconds": round(training.seconds, 1),
+        "curves": str(training.draw_curves()),
+    }
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came, so that the step under way ends and is stored; a second one ends at once."""
+    came = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+        _tell("ending after this step; once more to end at once")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
