@@ -7,28 +7,23 @@ import random
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from bench.adapters.base import copy_alone
-from bench.catalog import Card, Catalog
+from bench.catalog import Catalog
 from bench.digests import hash_file
 from bench.engine.cell import external
 from bench.engine.measure import check_format, measure
 from bench.engine.plan import CodecEntry, metric_keys, unavailable_metrics
 from bench.engine.store import Store
+from bench.engine.stored import source_clip, stored_codec, stored_format
 from bench.errors import CellError, MediaError, UnavailableError, UsageError, VcbenchError
-from bench.manifests import load_manifest, locate
 from bench.metrics.base import Measurement
 from bench.process import cpu_count
 from bench.registry import metric_class
-from bench.results import BitstreamRecord, CellResult, CodecRecord, SequenceRecord
-from bench.video.formats import VideoFormat
+from bench.results import BitstreamRecord, CellResult
 from bench.video.frame import CodingTransform, DigestedFrames
-from bench.video.sequence import DIRECT_INPUT, open_sequence
 from bench.video.sequence import Sequence as Clip
 
 CLOSE = 1e-6
@@ -153,7 +148,7 @@ class _Verification:
         tool = codec.tool()
         if tool != self._cell.codec.tool:
             self._note = f"decoded by {_pairs(tool)}; measured with {_pairs(self._cell.codec.tool)}"
-        transform = codec.transform(_format(self._cell.sequence))
+        transform = codec.transform(stored_format(self._cell.sequence))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             alone = copy_alone(self._path, folder / "decode")
@@ -166,20 +161,10 @@ class _Verification:
                 return frames
 
     def _entry(self) -> CodecEntry:
-        record = self._cell.codec
         try:
-            path = self._catalog.find("codecs", record.name.partition("@")[0])
-            entry = CodecEntry(self._catalog.card(record.name), path.parent, self._options.trust)
-            if entry.card.digest() != _card(record).digest():
-                raise _UncheckedError(
-                    f"the card {record.name} here is another than the result's; give its folder by --path"
-                )
-            entry.build().check()
-        except ValidationError:
-            raise _UncheckedError(f"the result's card of {record.name} is none that this vcbench knows") from None
+            return stored_codec(self._cell.codec, self._catalog, trust=self._options.trust)
         except (UnavailableError, UsageError) as error:
             raise _UncheckedError(str(error)) from None
-        return entry
 
     def _measure(self, frames: DigestedFrames, transform: CodingTransform, folder: Path) -> None:
         stored = {name: record for name, record in self._cell.measurements.items() if record.status == "ok"}
@@ -205,40 +190,10 @@ class _Verification:
         ]
 
     def _clip(self) -> Clip:
-        """The source: a file that was named or the dataset's, with the bytes and the format that were measured."""
-        record = self._cell.sequence
-        settings: dict[str, Any] = {
-            "size": f"{record.width}x{record.height}",
-            "pix_fmt": record.pix_fmt,
-            "fps": record.fps,
-            "start": record.start,
-            "frames": record.frames,
-        }
-        for path in self._candidates(record):
-            try:
-                clip = open_sequence(path, name=record.name, dataset=record.dataset, **settings)
-                if clip.identity() == _identity(record):
-                    return clip
-            except (UsageError, MediaError):
-                continue
-        raise _UncheckedError(
-            f"the source {record.file} (SHA-256 {record.sha256[:12]}) is not here; name it with --input"
-        )
-
-    def _candidates(self, record: SequenceRecord) -> Iterator[Path]:
-        yield from self._options.inputs
-        if record.dataset != DIRECT_INPUT:
-            try:
-                manifest = load_manifest(self._catalog.find("datasets", record.dataset))
-                yield locate(manifest, record.name)
-            except VcbenchError as error:
-                raise _UncheckedError(str(error)) from None
-
-
-def _card(record: CodecRecord) -> Card:
-    """The card in a result file; its name may be that of a configuration, which no card's file has."""
-    card = Card.model_validate({**record.card, "name": record.name.partition("@")[0]})
-    return card.model_copy(update={"name": record.name})
+        try:
+            return source_clip(self._cell.sequence, self._catalog, self._options.inputs)
+        except VcbenchError as error:
+            raise _UncheckedError(str(error)) from None
 
 
 def _compared(measured: Measurement, stored: float | None) -> Check:
@@ -249,18 +204,6 @@ def _compared(measured: Measurement, stored: float | None) -> Check:
         return Check(name, "equal", stored, found)
     close = math.isclose(found, stored, rel_tol=CLOSE, abs_tol=CLOSE**2)
     return Check(name, "equal" if close else "different", stored, found, f"differs by {found - stored:+.3g}")
-
-
-def _format(record: SequenceRecord) -> VideoFormat:
-    bare = VideoFormat(record.width, record.height, fps=Fraction(record.fps)).with_pix_fmt(record.pix_fmt)
-    values = asdict(bare) | {"matrix": record.matrix, "full_range": record.full_range, "siting": record.siting}
-    return VideoFormat(**values)
-
-
-def _identity(record: SequenceRecord) -> dict[str, Any]:
-    """What `Clip.identity` gives for the clip of a record."""
-    same = ("sha256", "start", "frames", "pix_fmt", "fps", "matrix", "full_range", "siting", "conversion")
-    return {name: getattr(record, name) for name in same} | {"size": [record.width, record.height]}
 
 
 def _pairs(tool: dict[str, str]) -> str:
