@@ -48,12 +48,17 @@ def stack(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResBlock(channels) for _ in range(count)))
 
 
+def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution, which gives zeros until it is trained."""
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
 def zero_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
     """A 1x1 convolution that gives zeros until it is trained (ControlNet's)."""
-    conv = nn.Conv2d(channels_in, channels_out, 1)
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
-    return conv
+    return zeroed(nn.Conv2d(channels_in, channels_out, 1))
 
 
 def round_through(x: Tensor) -> Tensor:

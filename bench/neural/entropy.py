@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.neural.imports import imported
+
 Integers = npt.NDArray[np.int32]
 
 SCALES = 64
 """Gaussian tables: standard deviations from `SMALLEST_SCALE` to `LARGEST_SCALE`, evenly spaced in their logarithm."""
 SMALLEST_SCALE, LARGEST_SCALE = 0.11, 64.0
-_LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (SCALES - 1)
+LOG_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (SCALES - 1)
 _PRECISION = 16
 
 
@@ -42,9 +45,8 @@ class Tables:
     @classmethod
     def from_probabilities(cls, rows: Sequence[npt.NDArray[np.float64]], offsets: Sequence[int]) -> Tables:
         """Tables of probability mass functions; the last entry of a row is the mass of all symbols beyond it."""
-        from compressai._CXX import pmf_to_quantized_cdf
-
-        cdfs = [tuple(pmf_to_quantized_cdf(row.tolist(), _PRECISION)) for row in rows]
+        to_cdf = imported("compressai._CXX").pmf_to_quantized_cdf
+        cdfs = [tuple(to_cdf(row.tolist(), _PRECISION)) for row in rows]
         longest = max(map(len, cdfs))
         padded = tuple(cdf + (0,) * (longest - len(cdf)) for cdf in cdfs)
         return cls(padded, tuple(map(len, cdfs)), tuple(map(int, offsets)))
@@ -64,7 +66,7 @@ def gaussian_tables() -> Tables:
     """Tables of zero-mean Gaussians integrated over unit intervals, one for each of the `SCALES`."""
     rows, offsets = [], []
     for index in range(SCALES):
-        scale = SMALLEST_SCALE * math.exp(index * _LOG_STEP)
+        scale = SMALLEST_SCALE * math.exp(index * LOG_STEP)
         reach = max(1, math.ceil(6 * scale))
         edges = np.arange(-reach, reach + 2) - 0.5
         cumulative = np.array([0.5 * math.erfc(-edge / scale / math.sqrt(2)) for edge in edges])
@@ -75,7 +77,7 @@ def gaussian_tables() -> Tables:
 
 def scale_of_index(index: Tensor) -> Tensor:
     """Standard deviation of a (fractional) index, differentiable; the training's view of the tables."""
-    return SMALLEST_SCALE * torch.exp(index.clamp(0, SCALES - 1) * _LOG_STEP)
+    return SMALLEST_SCALE * torch.exp(index.clamp(0, SCALES - 1) * LOG_STEP)
 
 
 def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
@@ -90,9 +92,7 @@ class SymbolEncoder:
     """Collects symbols, each with the index of its table, and gives their bytes."""
 
     def __init__(self) -> None:
-        from compressai.ans import BufferedRansEncoder
-
-        self._encoder = BufferedRansEncoder()
+        self._encoder = imported("compressai.ans").BufferedRansEncoder()
 
     def add(self, symbols: Integers, indexes: Integers, tables: Tables) -> None:
         """Append symbols; arrays of one shape, coded in C order."""
@@ -109,9 +109,7 @@ class SymbolDecoder:
     """Gives back the symbols of an encoder's bytes, in the order they were added."""
 
     def __init__(self, data: bytes) -> None:
-        from compressai.ans import RansDecoder
-
-        self._decoder = RansDecoder()
+        self._decoder = imported("compressai.ans").RansDecoder()
         self._decoder.set_stream(data)
 
     def take(self, indexes: Integers, tables: Tables) -> Integers:
@@ -125,9 +123,7 @@ class FactorizedPrior(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        from compressai.entropy_models import EntropyBottleneck
-
-        self.bottleneck = EntropyBottleneck(channels)
+        self.bottleneck: Any = imported("compressai.entropy_models").EntropyBottleneck(channels)
 
     def bits(self, noisy: Tensor) -> Tensor:
         """Bits of each symbol; shape B x C x H x W, symbols with uniform noise."""

@@ -1,22 +1,27 @@
-"""Coding a latent under a hyperprior and a context, with rate points from one set of weights.
+"""Coding a latent under a hyperprior, a context and its own neighbours, with rate points from one set of weights.
 
-A latent y is scaled by a learned step for each channel and rate index, rounded against a predicted mean, and coded
-under Gaussians. The Gaussians' scales are chosen by integers alone (the hyper symbols, and the symbols of the frame
-before), the mean by networks on the hyper symbols and a context of any kind. After Minnen et al. 2018 (mean-scale
-hyperprior) and Li et al. 2024 (one model for many rates by learned steps).
+A latent y is scaled by a learned step for each channel and rate index and coded in four passes: of each 2 x 2 places
+first the upper left ones, then the lower right, the upper right, the lower left. A pass is rounded against a mean
+predicted from the hyper latent, a context of any kind and what the passes before have brought, and coded under
+Gaussians. The Gaussians' scales are chosen by integers alone: the hyper symbols, the symbols of the frame before, the
+symbols of the passes before, and the rate. After Minnen et al. 2018 (mean-scale hyperprior), He et al. 2021 and Li et
+al. 2023 (context in few passes), and Li et al. 2024 (one model for many rates by learned steps).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from bench.neural.blocks import Down, Up, noisy, round_through, stack
+from bench.neural.blocks import Down, Up, noisy, round_through, stack, zeroed
 from bench.neural.entropy import (
-    SCALES,
+    LOG_STEP,
+    SMALLEST_SCALE,
     ExactNet,
     FactorizedPrior,
     Integers,
@@ -32,6 +37,9 @@ from bench.neural.entropy import (
 HYPER_STRIDE = 4
 """Sides of the latent for each side of the hyper latent."""
 
+PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""Row and column, in each 2 x 2 places, of what a pass codes."""
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -45,11 +53,20 @@ class Coded:
 class LatentCoder(nn.Module):
     """Entropy model of a latent of ``channels`` at ``rates`` rate points, given a context of ``context`` channels.
 
-    Higher rate index, finer steps. ``temporal``: scales also follow the symbols of the frame before.
+    Higher rate index, finer steps, from ``coarsest`` to ``finest`` steps a unit at first. ``temporal``: scales also
+    follow the symbols of the frame before.
     """
 
     def __init__(
-        self, channels: int, hyper: int, context: int, rates: int, *, temporal: bool, finest: float = 5.0
+        self,
+        channels: int,
+        hyper: int,
+        context: int,
+        rates: int,
+        *,
+        temporal: bool,
+        coarsest: float = 0.3,
+        finest: float = 4.0,
     ) -> None:
         super().__init__()
         self.channels, self.rates, self.temporal = channels, rates, temporal
@@ -59,19 +76,23 @@ class LatentCoder(nn.Module):
         )  # fmt: skip
         self.prior = FactorizedPrior(hyper)
         self.hyper_synthesis = nn.Sequential(Up(hyper, channels), Up(channels, channels))
-        self.mean = nn.Sequential(
-            nn.Conv2d(channels + context, channels * 2, 1), nn.LeakyReLU(0.1), stack(channels * 2, 1),
-            nn.Conv2d(channels * 2, channels, 3, padding=1),
+        self.base = nn.Sequential(
+            nn.Conv2d(channels + context, channels, 1), nn.LeakyReLU(0.1), stack(channels, 1)
         )  # fmt: skip
-        nn.init.zeros_(self.mean[-1].weight)
-        nn.init.zeros_(self.mean[-1].bias)
+        # a linear prediction for each pass, and what all of them share
+        self.near = nn.ModuleList(zeroed(nn.Conv2d(channels, channels, 3, padding=1, bias=False)) for _ in PASSES[1:])
+        self.join = nn.Sequential(nn.Conv2d(2 * channels, 2 * channels, 3, padding=1), nn.LeakyReLU(0.1))
+        self.mean = nn.ModuleList(zeroed(nn.Conv2d(2 * channels, channels, 1)) for _ in PASSES)
         self.scale = ExactNet(hyper, hyper, channels, upscale=HYPER_STRIDE)
-        nn.init.constant_(self.scale.head.bias, SCALES / 3)
+        self.scale_near = ExactNet(channels, channels, channels, layers=1)
+        learned = [self.scale, self.scale_near]
         if temporal:
             self.scale_before = ExactNet(channels, channels, channels, layers=1)
-            nn.init.zeros_(self.scale_before.head.weight)
-            nn.init.zeros_(self.scale_before.head.bias)
-        start = torch.linspace(np.log(0.4), np.log(finest), rates)[:, None].expand(rates, channels)
+            learned.append(self.scale_before)
+        for network in learned:
+            zeroed(network.head)
+        self.log_scale = nn.Parameter(torch.zeros(len(PASSES), channels))
+        start = torch.linspace(np.log(coarsest), np.log(finest), rates)[:, None].expand(rates, channels)
         self.log_gain = nn.Parameter(start.clone())
         self._tables: tuple[Tables, Tables] | None = None
 
@@ -85,28 +106,50 @@ class LatentCoder(nn.Module):
         scaled = latent.float() * gain
         hyper = self.hyper_analysis(scaled).float()
         rounded = round_through(hyper)
-        mean = self._mean(rounded, context).float()
-        residual = scaled - mean
+        base = self._base(rounded, context)
         # probabilities are differences of nearly equal numbers, which bfloat16 would lose
         with torch.autocast(latent.device.type, enabled=False):
-            scale = scale_of_index(self._index(rounded, before))
-            bits = gaussian_bits(noisy(residual), scale).sum((1, 2, 3)) + self.prior.bits(noisy(hyper)).sum((1, 2, 3))
-        symbols = round_through(residual)
-        return Coded((symbols + mean) / gain, symbols.detach(), bits)
+            shared = self._shared_index(rounded, before, rate)
+            bits = self.prior.bits(noisy(hyper)).sum((1, 2, 3))
+        known, symbols = torch.zeros_like(scaled), torch.zeros_like(scaled)
+        for number, chosen in enumerate(_masks(scaled)):
+            mean = self._mean(number, base, known).float()
+            residual = scaled - mean
+            with torch.autocast(latent.device.type, enabled=False):
+                index = shared + self.log_scale[number][:, None, None] / LOG_STEP
+                if number:
+                    index = index + self.scale_near(symbols.abs())
+                cost = gaussian_bits(noisy(residual), scale_of_index(index))
+            bits = bits + (cost * chosen).sum((1, 2, 3))
+            coded = round_through(residual)
+            known = known + chosen * (coded + mean)
+            symbols = symbols + chosen * coded.detach()
+        return Coded(known / gain, symbols, bits)
 
-    def _mean(self, hyper: Tensor, context: Tensor) -> Tensor:
-        mean: Tensor = self.mean(torch.cat([self.hyper_synthesis(hyper), context], dim=1))
-        return mean
+    def _base(self, hyper: Tensor, context: Tensor) -> Tensor:
+        base: Tensor = self.base(torch.cat([self.hyper_synthesis(hyper), context], dim=1))
+        return base
 
-    def _index(self, hyper: Tensor, before: Tensor | None) -> Tensor:
-        index: Tensor = self.scale(hyper)
+    def _mean(self, number: int, base: Tensor, known: Tensor) -> Tensor:
+        mean: Tensor = self.mean[number](self.join(torch.cat([base, known], dim=1)))
+        return mean + self.near[number - 1](known) if number else mean
+
+    def _shared_index(self, hyper: Tensor, before: Tensor | None, rate: Tensor) -> Tensor:
+        """What all passes have in common of the tables' indexes: the rate, the hyper symbols, the frame before."""
+        index: Tensor = self.scale(hyper) + (self.log_gain[rate] - np.log(SMALLEST_SCALE))[:, :, None, None] / LOG_STEP
         return index + self.scale_before(before) if self.temporal and before is not None else index
 
-    def _exact_indexes(self, hyper: Tensor, before: Tensor | None) -> Integers:
+    def _exact_shared_index(self, hyper: Tensor, before: Tensor | None, rate: int) -> Tensor:
         exact = self.scale.exact(hyper)
         if self.temporal and before is not None:
             exact = exact + self.scale_before.exact(before)
-        chosen: Integers = indexes(exact)[0]
+        return exact + _exact((self.log_gain[rate].double() - np.log(SMALLEST_SCALE)) / LOG_STEP)
+
+    def _exact_indexes(self, number: int, shared: Tensor, symbols: Tensor) -> Integers:
+        exact = shared + _exact(self.log_scale[number].double() / LOG_STEP)
+        if number:
+            exact = exact + self.scale_near.exact(symbols.abs())
+        chosen: Integers = indexes(exact)
         return chosen
 
     def tables(self) -> tuple[Tables, Tables]:
@@ -127,18 +170,22 @@ class LatentCoder(nn.Module):
     @torch.no_grad()
     def encode(self, latent: Tensor, context: Tensor, before: Tensor | None, rate: int) -> tuple[bytes, Coded]:
         """Bytes of a latent (1 x channels x H x W, sides multiples of `HYPER_STRIDE`), and what a decoder has of it."""
-        gain = self.gain(torch.tensor([rate]))
-        scaled = latent * gain
+        scaled = latent * self.gain(torch.tensor([rate], device=latent.device))
         hyper = _whole(self.hyper_analysis(scaled))
-        mean = self._mean(hyper, context)
-        symbols = _whole(scaled - mean)
         encoder = SymbolEncoder()
         for_hyper, for_latent = self.tables()
-        hyper_symbols = hyper[0].to(torch.int32).numpy()
-        encoder.add(hyper_symbols, self._channels(hyper_symbols.shape), for_hyper)
-        encoder.add(symbols[0].to(torch.int32).numpy(), self._exact_indexes(hyper, before), for_latent)
+        hyper_symbols = _integers(hyper)
+        encoder.add(hyper_symbols, self._channels(hyper_symbols.shape[1:])[None], for_hyper)
+
+        def code(mean: Tensor, chosen: Tensor, index: Integers) -> Tensor:
+            symbols = _whole(scaled - mean) * chosen
+            places = chosen.cpu().numpy().astype(bool)
+            encoder.add(_integers(symbols)[..., places], index[..., places], for_latent)
+            return symbols
+
+        coded = self._in_passes(hyper, context, before, rate, code)
         data = encoder.finish()
-        return data, Coded((symbols + mean) / gain, symbols, torch.tensor([8.0 * len(data)]))
+        return data, replace(coded, bits=torch.tensor([8.0 * len(data)]))
 
     @torch.no_grad()
     def decode(self, data: bytes, context: Tensor, before: Tensor | None, rate: int) -> Coded:
@@ -146,14 +193,87 @@ class LatentCoder(nn.Module):
         height, width = context.shape[-2:]
         decoder = SymbolDecoder(data)
         for_hyper, for_latent = self.tables()
-        shape = (self.prior.bottleneck.channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
-        hyper = torch.from_numpy(decoder.take(self._channels(shape), for_hyper))[None].float()
-        chosen = self._exact_indexes(hyper, before)
-        symbols = torch.from_numpy(decoder.take(chosen, for_latent))[None].float()
-        mean = self._mean(hyper, context)
-        return Coded((symbols + mean) / self.gain(torch.tensor([rate])), symbols, torch.tensor([8.0 * len(data)]))
+        shape = (1, self.prior.bottleneck.channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
+        hyper_symbols = decoder.take(np.broadcast_to(self._channels(shape[1:]), shape), for_hyper)
+        hyper = torch.from_numpy(hyper_symbols).float().to(context.device)
+
+        def code(mean: Tensor, chosen: Tensor, index: Integers) -> Tensor:
+            places = chosen.cpu().numpy().astype(bool)
+            symbols = np.zeros(index.shape, np.float32)
+            symbols[..., places] = decoder.take(index[..., places], for_latent)
+            return torch.from_numpy(symbols).to(mean.device)
+
+        coded = self._in_passes(hyper, context, before, rate, code)
+        return replace(coded, bits=torch.tensor([8.0 * len(data)]))
+
+    def _in_passes(
+        self,
+        hyper: Tensor,
+        context: Tensor,
+        before: Tensor | None,
+        rate: int,
+        code: Callable[[Tensor, Tensor, Integers], Tensor],
+    ) -> Coded:
+        """The passes of encoder and decoder alike; ``code`` gives a pass's symbols of mean, places and tables."""
+        base = self._base(hyper, context)
+        shared = self._exact_shared_index(hyper, before, rate)
+        known = torch.zeros_like(base)
+        symbols = torch.zeros_like(base)
+        for number, chosen in enumerate(_masks(base)):
+            mean = self._mean(number, base, known)
+            coded = code(mean, chosen, self._exact_indexes(number, shared, symbols))
+            known = known + chosen * (coded + mean)
+            symbols = symbols + coded
+        gain = self.gain(torch.tensor([rate], device=base.device))
+        return Coded(known / gain, symbols, torch.zeros(1))
+
+
+def _masks(like: Tensor) -> Iterator[Tensor]:
+    """For each pass the places that it codes, as an H x W tensor of ones and zeros."""
+    for row, column in PASSES:
+        mask = torch.zeros(like.shape[-2:], device=like.device)
+        mask[row::2, column::2] = 1
+        yield mask
+
+
+def _exact(index: Tensor) -> Tensor:
+    """An index of each channel (C, float64) in the units of `ExactNet.exact`, as C x 1 x 1."""
+    return torch.round(index * 2.0**ExactNet.FRACTION_BITS)[:, None, None]
+
+
+def _integers(whole: Tensor) -> Integers:
+    integers: Integers = whole.to(torch.int32).cpu().numpy()
+    return integers
 
 
 def _whole(x: Tensor) -> Tensor:
     """Rounded, without negative zeros: the decoder has none."""
     return torch.round(x) + 0.0
+
+
+def start_coder(coder: LatentCoder, latents: Tensor) -> None:
+    """Give a new coder the linear predictions and scales fitted to latents (B x channels x H x W)."""
+    with torch.no_grad():
+        padded = functional.unfold(functional.pad(latents, (1, 1, 1, 1)), 3)
+        count, channels, height, width = latents.shape
+        around = padded.view(count, channels, 9, height, width)
+        known: set[tuple[int, int]] = set()
+        for number, (row, column) in enumerate(PASSES):
+            wanted = latents[:, :, row::2, column::2]
+            residual = wanted
+            if number:
+                usable = [k for k in range(9) if ((row + k // 3 - 1) % 2, (column + k % 3 - 1) % 2) in known]
+                inputs = around[:, :, usable, row::2, column::2]
+                flat = inputs.permute(0, 3, 4, 1, 2).reshape(-1, channels * len(usable)).double()
+                targets = wanted.permute(0, 2, 3, 1).reshape(-1, channels).double()
+                matrix = flat.T @ flat
+                # what is known will carry the noise of rounding to a step of about a unit
+                matrix += len(flat) / 12 * torch.eye(len(matrix), dtype=torch.double)
+                weights = torch.linalg.solve(matrix, flat.T @ targets)
+                kernel = torch.zeros(channels, channels, 9, dtype=torch.double)
+                kernel[:, :, usable] = weights.T.view(channels, channels, len(usable))
+                coder.near[number - 1].weight.copy_(kernel.view(channels, channels, 3, 3))
+                predicted = (flat @ weights).view(count, *wanted.shape[-2:], channels).permute(0, 3, 1, 2)
+                residual = wanted - predicted.to(wanted.dtype)
+            coder.log_scale[number] = residual.square().mean((0, 2, 3)).clamp_min(1e-6).sqrt().log()
+            known.add((row, column))

@@ -22,7 +22,7 @@ from bench.neural.training import Figures, Stage, scaled, to_batch
 LAMBDAS = (5.2, 0.2)
 """Weight of the rate at the lowest and the highest rate index, as in the paper; between them evenly in logarithm."""
 
-DISTILLATION, FLOW, FEATURES = 0.01, 0.1, 0.25
+DISTILLATION, FLOW, FEATURES = 0.01, 0.1, 0.15
 """alpha (of a sum over the teacher's channels), beta, weight of the deep-feature distance (a sum over depths)."""
 
 Flow = Callable[[Tensor, Tensor], Tensor]

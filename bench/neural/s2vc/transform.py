@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from bench.neural.backbones import tiny_autoencoder
 from bench.neural.clips import Pictures, RandomCrops
+from bench.neural.latent_coder import start_coder
 from bench.neural.linear import become, components, fit, flat
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ class PatchAutoencoder(nn.Module):
 @torch.no_grad()
 def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) -> None:
     """Give a new model the transforms fitted to random cuts of clips (frames x height x width x 3, 8 bit)."""
-    crops = RandomCrops(clips, 128, 1, seed, strides=(1,))
-    cut = np.concatenate([crops.at(step, 32)[:, 0] for step in range(8)])
-    pictures = torch.from_numpy(cut).permute(0, 3, 1, 2).float() / 127.5 - 1
+    crops = RandomCrops(clips, 128, 2, seed, strides=(1,))
+    cut = np.concatenate([crops.at(step, 32) for step in range(8)])
+    pairs = torch.from_numpy(cut).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    pictures = pairs[:, 0]
     patches = functional.pixel_unshuffle(pictures, PATCH)
     config = model.config
     directions, deviations = components(flat(patches), config.width)
@@ -80,7 +82,8 @@ def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) ->
         become(adapter[-1], torch.eye(channels, config.width))
     blocks = functional.pixel_unshuffle(pictures, 2 * PATCH)
     block_directions, _ = components(flat(blocks), config.y_channels)
-    wanted = flat(torch.einsum("oc,bchw->bohw", block_directions, blocks))
+    latents = torch.einsum("oc,bchw->bohw", block_directions, blocks)
+    wanted = flat(latents)
     folded = flat(functional.pixel_unshuffle(features, 2))
     analysis, synthesis = fit(folded, wanted), fit(wanted, folded)
     last: Any = model.diffusion.unet.conv_out
@@ -88,6 +91,9 @@ def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) ->
     nn.init.zeros_(last.bias)
     for codec in (model.intra, model.inter):
         _start(codec, forward, analysis, synthesis)
+    changes = functional.pixel_unshuffle(pairs[:, 1] - pairs[:, 0], 2 * PATCH)
+    start_coder(model.intra.coder, latents)
+    start_coder(model.inter.coder, torch.einsum("oc,bchw->bohw", block_directions, changes))
 
 
 def _start(codec: FrameCodec, patches: Tensor, analysis: Tensor, synthesis: Tensor) -> None:
