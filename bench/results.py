@@ -1,7 +1,8 @@
 """What a cell's result file holds, and result sets as tables.
 
 A result set is a folder: ``cells/`` has one strict-JSON file a cell, ``bitstreams/`` the files that were decoded,
-``frames/`` the per-frame values (Parquet). Everything else is derived from them.
+``frames/`` the per-frame values (Parquet). Everything else is derived from them. Curves of papers are a folder too,
+with nothing but ``published.json``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 
 from bench.catalog import explain
 from bench.errors import StoreError, UsageError
+from bench.published import PublishedSet, is_published, read_published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,17 +241,23 @@ def _refuse_constant(name: str) -> float:
 
 @dataclass
 class ResultSet:
-    """The cells of one or more result folders, and what could not be read of them."""
+    """The cells of one or more result folders, curves of papers among them, and what could not be read."""
 
     folders: tuple[Path, ...]
     cells: list[CellResult]
     problems: list[str] = field(default_factory=list)
+    published: list[PublishedSet] = field(default_factory=list)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a (cell, metric); failed and skipped cells have one row with their status and reason."""
+        """One row a (cell, metric); failed and skipped cells have one row with their status and reason.
+
+        A published point is a row of ``rate_kind`` "published": a value of a whole dataset, without frames and bytes.
+        """
         import pandas as pd
 
-        return pd.DataFrame([row for cell in self.cells for row in cell.rows()], columns=list(_TABLE_COLUMNS))
+        rows = [row for cell in self.cells for row in cell.rows()]
+        rows += [row for part in self.published for row in part.rows()]
+        return pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
 
     def frames(self, metric: str) -> pd.DataFrame:
         """Per-frame values of a metric: codec, rate, dataset, sequence, frame, value."""
@@ -293,7 +301,18 @@ class ResultSet:
             for cell in self.cells
             if (names is None or cell.codec.name in names) and dataset in {None, cell.sequence.dataset}
         ]
-        return ResultSet(self.folders, cells, self.problems)
+        published = [part.only(names, dataset) for part in self.published]
+        return self.having(cells, [part for part in published if part.curves])
+
+    def having(self, cells: list[CellResult], published: list[PublishedSet] | None = None) -> ResultSet:
+        """The same folders with other cells, and other published curves where they are given."""
+        return ResultSet(self.folders, cells, self.problems, self.published if published is None else published)
+
+    @property
+    def codecs(self) -> list[str]:
+        """Names of the codecs, measured and published, in alphabetical order."""
+        measured = {cell.codec.name for cell in self.cells}
+        return sorted(measured | {part.label(curve) for part in self.published for curve in part.curves})
 
     def _frames_path(self, name: str) -> Path | None:
         paths = (folder / "frames" / f"{name}.parquet" for folder in self.folders)
@@ -301,8 +320,9 @@ class ResultSet:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Names of the metrics measured on any cell."""
-        return list(dict.fromkeys(name for cell in self.cells for name in cell.measurements))
+        """Names of the metrics that any cell or published curve has a value of."""
+        measured = [name for cell in self.cells for name in cell.measurements]
+        return list(dict.fromkeys([*measured, *(curve.metric for part in self.published for curve in part.curves)]))
 
 
 def _read_column(path: Path, name: str) -> Any:
@@ -327,8 +347,14 @@ def load(*folders: str | Path) -> ResultSet:
     paths = tuple(Path(folder) for folder in folders)
     cells: dict[tuple[str, str], CellResult] = {}
     problems: list[str] = []
+    published: list[PublishedSet] = []
     for folder in paths:
-        if not (folder / "cells").is_dir():
+        if is_published(folder):
+            try:
+                published.append(read_published(folder))
+            except StoreError as error:
+                problems.append(str(error))
+        elif not (folder / "cells").is_dir():
             raise StoreError(
                 f"{folder}: is no result set (it has no folder cells/); name the folder given to run --out"
             )
@@ -344,4 +370,4 @@ def load(*folders: str | Path) -> ResultSet:
                 known = cells.get((cell.key, cell.name))
                 if known is None or (known.status != "ok" and cell.status == "ok"):
                     cells[cell.key, cell.name] = cell
-    return ResultSet(paths, list(cells.values()), problems)
+    return ResultSet(paths, list(cells.values()), problems, published)

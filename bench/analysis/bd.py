@@ -40,6 +40,7 @@ class Cause(StrEnum):
     ILL_CONDITIONED = "ill_conditioned"
     NOT_MEASURED = "not_measured"
     SOURCE_DIFFERS = "source_differs"
+    PROTOCOL_DIFFERS = "protocol_differs"
     NO_SEQUENCE = "no_sequence"
 
 

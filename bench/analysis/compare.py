@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 Convention = Literal["per-sequence", "mean-curve", "dataset"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 
+MIXED = (
+    "values of different protocols are mixed: frames, size, colour conversion and backbone may differ. On UVG near"
+    " 0.024 bpp one paper gives DCVC-FM an LPIPS of 0.257, another about 0.15"
+)
+
 _Delta = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], BDResult]
 _Array = NDArray[np.float64]
 
@@ -146,6 +151,7 @@ def compare(
     cap: float | None = None,
     saturation: float | None = None,
     hull: bool = False,
+    mix_published: bool = False,
 ) -> Comparison:
     """Compare `test` with `anchor` on one metric of a long table of measurements (see `curves`).
 
@@ -165,18 +171,25 @@ def compare(
     The interval is the bootstrap over sequences, drawn for both codecs together (see `bootstrap_interval`, also for few
     sequences), for the chosen convention alone. Values pooled over a dataset have none.
 
+    Curves that are published have values of whole datasets and nothing else: with one of them the convention is
+    "dataset", and `pooled` is needed. Two of one paper are compared; a published one with a measured one, or with one
+    of another paper, only with `mix_published`, and a warning, since protocols differ.
+
     Speed is the ratio of the geometric mean times of the points on the curves, per sequence, then the geometric mean of
     these: with equally many points everywhere, that is the geometric mean over paired cells, however they are paired.
 
     Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
     """
+    published = set(frame.loc[frame["rate_kind"] == "published", "codec"]) & {anchor, test}
+    if published and pooled is None:
+        raise UsageError(f"{metric}: {' and '.join(sorted(published))}: published, so values of datasets are needed")
     chosen: Convention = convention or ("per-sequence" if pooled is None else "dataset")
     known = [name for name in CONVENTIONS if name != "dataset" or pooled is not None]
     if chosen not in known:
         raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
     label = method_label(method, hull=hull)
-    pairs = _pairs(frame, anchor, test, metric, rate_axis)
-    wholes = [] if pooled is None else _dataset_pairs(pooled, anchor, test, metric, rate_axis)
+    pairs = [] if published else _pairs(frame, anchor, test, metric, rate_axis)
+    wholes = [] if pooled is None else _dataset_pairs(pooled, anchor, test, metric, rate_axis, mix=mix_published)
     joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
     interval = partial(bootstrap_interval, resamples=resamples, confidence=confidence, seed=seed)
 
@@ -227,11 +240,15 @@ def compare(
 
 @dataclass(frozen=True)
 class _Pair:
-    """The curves of both codecs on one sequence, and why they are not comparable if they are not."""
+    """The curves of both codecs on one sequence, and why they are not comparable if they are not.
+
+    mix: a published curve may be compared with one of another source.
+    """
 
     key: SequenceKey
     anchor: RDCurve
     test: RDCurve
+    mix: bool = False
 
     @property
     def problem(self) -> tuple[Cause, str] | None:
@@ -241,11 +258,21 @@ class _Pair:
                 return Cause.NOT_MEASURED, f"{curve.codec}: {why}"
             if len(curve.sources) > 1:
                 return Cause.SOURCE_DIFFERS, f"{curve.codec}: mixes {' and '.join(map(str, curve.sources))}"
-        if self.anchor.sources != self.test.sources:
+        if self.is_mixed and not self.mix:
+            return Cause.PROTOCOL_DIFFERS, (
+                f"{self.anchor.codec} is {_origin(self.anchor)}, {self.test.codec} {_origin(self.test)}: protocols"
+                " differ, so they are compared only where mixing with published values is asked for"
+            )
+        if self.anchor.sources != self.test.sources and not self.is_mixed:
             return Cause.SOURCE_DIFFERS, (
                 f"{self.anchor.codec} coded {self.anchor.sources[0]}, {self.test.codec} {self.test.sources[0]}"
             )
         return None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether a published curve meets one of another paper, or a measured one."""
+        return (self.anchor.published or self.test.published) and self.anchor.sources != self.test.sources
 
     def delta(self, delta: _Delta, label: str) -> BDResult:
         if self.problem:
@@ -316,7 +343,9 @@ def _pairs(frame: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: 
     return [_Pair(key, curve(anchor, key), curve(test, key)) for key in keys]
 
 
-def _dataset_pairs(pooled: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:
+def _dataset_pairs(
+    pooled: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: RateAxis, *, mix: bool
+) -> list[_Pair]:
     """The curves of values pooled over each dataset; their sequence is what they are pooled over."""
     found = dataset_curves(pooled, rate_axis)
 
@@ -324,7 +353,11 @@ def _dataset_pairs(pooled: pd.DataFrame, anchor: str, test: str, metric: str, ra
         return found.get(DatasetKey(codec, dataset)) or RDCurve(codec, dataset, OVER_DATASET, metric, rate_axis)
 
     datasets = sorted({key.dataset for key in found if key.codec in (anchor, test)})
-    return [_Pair(SequenceKey(name, OVER_DATASET), curve(anchor, name), curve(test, name)) for name in datasets]
+    return [_Pair(SequenceKey(name, OVER_DATASET), curve(anchor, name), curve(test, name), mix) for name in datasets]
+
+
+def _origin(curve: RDCurve) -> str:
+    return str(curve.sources[0]) if curve.published else "measured here"
 
 
 def _interval(estimate: _Estimate, bootstrap: Callable[[Statistic, int], Interval]) -> Interval:
@@ -410,6 +443,10 @@ def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]],
 
 
 def _dataset_warnings(pairs: Sequence[_Pair]) -> Iterator[str]:
+    for codec in sorted({c.codec for pair in pairs for c in (pair.anchor, pair.test) if c.published}):
+        yield f"{codec}: read from a paper's figures, not measured here"
+    if any(pair.mix and pair.is_mixed for pair in pairs):
+        yield MIXED
     for curve in (curve for pair in pairs for curve in (pair.anchor, pair.test)):
         if curve.excluded:
             name = curve.dataset or "direct input"

@@ -71,6 +71,15 @@ class DatasetSource(NamedTuple):
         return f"{self.frames} frames of {self.sequences} sequences (source {self.content})"
 
 
+class PublishedSource(NamedTuple):
+    """The figure that a curve was read from: frames and protocol are the paper's, so no other curve is of the same."""
+
+    content: str
+
+    def __str__(self) -> str:
+        return f"what is published in {self.content}"
+
+
 @dataclass(frozen=True)
 class RDPoint:
     """One rate point as measured.
@@ -117,8 +126,13 @@ class RDCurve:
     rate_axis: RateAxis
     points: tuple[RDPoint, ...] = ()
     excluded: tuple[ExcludedPoint, ...] = ()
-    sources: tuple[Source, ...] | tuple[DatasetSource, ...] = ()
+    sources: tuple[Source | DatasetSource | PublishedSource, ...] = ()
     estimated: bool = False
+
+    @property
+    def published(self) -> bool:
+        """Whether the curve was read from a paper, and not measured."""
+        return any(isinstance(source, PublishedSource) for source in self.sources)
 
     @property
     def rates(self) -> NDArray[np.float64]:
@@ -252,7 +266,7 @@ def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
 def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
     points: list[RDPoint] = []
     excluded: list[ExcludedPoint] = []
-    sources: set[Source] = set()
+    sources: set[Source | PublishedSource] = set()
     estimated = False
     for row in rows:
         rate = getattr(row, rate_axis)
@@ -274,7 +288,10 @@ def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> 
                 )
             )
             content = str(getattr(row, "source", None) or "")
-            sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0), content))
+            if row.rate_kind == "published":
+                sources.add(PublishedSource(content))
+            else:
+                sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0), content))
             estimated |= row.rate_kind == "estimate"
     points.sort(key=lambda point: point.rate)
     return RDCurve(*key, metric, rate_axis, tuple(points), tuple(excluded), tuple(sorted(sources)), estimated)

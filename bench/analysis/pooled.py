@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.curves import DatasetSource, ExcludedPoint, RateAxis, RDCurve, RDPoint
+from bench.analysis.curves import DatasetSource, ExcludedPoint, PublishedSource, RateAxis, RDCurve, RDPoint
 from bench.digests import digest_of
 from bench.errors import MetricError, StoreError, UnavailableError, UnknownNameError
 from bench.registry import metric_class
@@ -62,6 +62,7 @@ def dataset_table(results: ResultSet, metric: str) -> pd.DataFrame:
         expected.setdefault(cell.sequence.dataset, set()).add(cell.sequence.name)
     features = _Features(results.folders)
     rows = [_row(groups[key], metric, expected[key[2]], features) for key in sorted(groups)]
+    rows += [row for part in results.published for row in part.rows() if row["metric"] == metric]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
@@ -75,7 +76,7 @@ def dataset_curves(table: pd.DataFrame, rate_axis: RateAxis = "bpp") -> dict[Dat
 
 
 def _curve(key: DatasetKey, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
-    whole = [row for row in rows if row.status == "ok"]
+    whole = [row for row in rows if row.status == "ok" and getattr(row, rate_axis) is not None]
     points = [RDPoint(float(getattr(row, rate_axis)), float(row.value), str(row.rate)) for row in whole]
     return RDCurve(
         key.codec,
@@ -84,10 +85,20 @@ def _curve(key: DatasetKey, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
         rows[0].metric,
         rate_axis,
         tuple(sorted(points, key=lambda point: point.rate)),
-        tuple(ExcludedPoint(str(row.rate), row.status, row.reason) for row in rows if row.status != "ok"),
-        tuple(sorted({DatasetSource(int(row.sequences), int(row.frames), row.source) for row in whole})),
+        tuple(_excluded(row, rate_axis) for row in rows if row not in whole),
+        tuple(sorted({_source_of(row) for row in whole})),
         estimated=any(row.rate_kind == "estimate" for row in whole),
     )
+
+
+def _excluded(row: Any, rate_axis: RateAxis) -> ExcludedPoint:
+    return ExcludedPoint(str(row.rate), row.status, row.reason or f"no {rate_axis}")
+
+
+def _source_of(row: Any) -> DatasetSource | PublishedSource:
+    if row.rate_kind == "published":
+        return PublishedSource(row.source)
+    return DatasetSource(int(row.sequences), int(row.frames), row.source)
 
 
 class _Features:

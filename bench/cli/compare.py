@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     help="Rate in bits per pixel or kilobits a second.",
 )
 @click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
+@click.option(
+    "--mix-published",
+    is_flag=True,
+    help="Compare published curves with measured ones, or with another paper's, although protocols differ.",
+)
 @as_json
 def command(**options: Any) -> int:
     """BD-rate with its confidence interval, per sequence, and speed.
@@ -74,6 +79,7 @@ def command(**options: Any) -> int:
             convention=options["convention"],
             rate_axis=options["rate_axis"],
             hull=options["hull"],
+            mix_published=options["mix_published"],
         )
         for anchor, test in pairs
         for metric in options["metrics"]
@@ -96,6 +102,7 @@ def _only(results: ResultSet, dataset: str) -> ResultSet:
     from bench.errors import UnknownNameError
 
     known = {cell.sequence.dataset for cell in results.cells}
+    known |= {curve.dataset for part in results.published for curve in part.curves}
     if dataset not in known:
         raise UnknownNameError("dataset of these results", dataset, known)
     return results.only(dataset=dataset)
@@ -122,7 +129,9 @@ def compare_metric(
         higher_is_better=kind.direction == "higher",
         cap=kind.cap,
         saturation=kind.saturation,
-        pooled=of_both.datasets(metric) if is_pooled(metric) and metric in of_both.metrics else None,
+        pooled=of_both.datasets(metric)
+        if (is_pooled(metric) or of_both.published) and metric in of_both.metrics
+        else None,
         **settings,
     )
 
@@ -130,17 +139,21 @@ def compare_metric(
 def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> tuple[ResultSet, list[tuple[str, str]]]:
     """The results to compare in, and the (anchor, test) pairs of codec names in them."""
     from bench.errors import UnknownNameError, UsageError
+    from bench.published import is_published
     from bench.results import ResultSet, load
 
-    if len(folders) > 2:
-        raise UsageError("compare takes one result folder or two")
+    measured = [folder for folder in folders if not is_published(folder)]
+    if len(measured) > 2:
+        raise UsageError("compare takes one result folder or two, and folders of published curves")
+    if len(measured) == 2 and len(folders) > 2:
+        raise UsageError("published curves are compared with one result folder at a time")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError(f"{folders[0]} is given twice; give it once and name --anchor and --test")
-    loaded = [load(folder) for folder in folders]
-    if len(folders) == 1:
+    loaded = [load(folder) for folder in measured] if len(measured) == 2 else [load(*folders)]
+    if len(loaded) == 1:
         codecs = _codecs(loaded[0])
         if anchor is None:
-            raise UsageError("compare needs --anchor CODEC (or two result folders)")
+            raise UsageError("compare needs --anchor CODEC (or two folders of measured results)")
         for name in filter(None, (anchor, test)):
             if name not in codecs:
                 raise UnknownNameError(f"codec in {folders[0]}", name, codecs)
@@ -163,7 +176,7 @@ def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> t
 
 
 def _codecs(results: ResultSet) -> list[str]:
-    return sorted({cell.codec.name for cell in results.cells})
+    return results.codecs
 
 
 def _labelled(cell: CellResult, label: str) -> CellResult:
@@ -193,14 +206,18 @@ def _print(comparison: Comparison) -> None:
     )
     rows.append(
         [
-            f"all ({overall.sequences_used}/{overall.sequences_total})",
+            f"all ({overall.sequences_used}/{overall.sequences_total})" if overall.sequences_total else "dataset",
             # the sequences' own reasons stand in the rows above
-            *_cells(overall.value, overall.overlap, "" if overall.cause is Cause.NO_SEQUENCE else overall.reason),
+            *_cells(
+                overall.value, overall.overlap, "" if rows and overall.cause is Cause.NO_SEQUENCE else overall.reason
+            ),
         ]
     )
     title = f"BD-rate of {comparison.test} against {comparison.anchor}, {comparison.metric}"
     print_table(title, ["sequence", "BD-rate %", "overlap", "reason"], rows, right=(1, 2))
-    convention = OVER_DATASET if overall.convention == "dataset" else f"{overall.convention} convention"
+    convention = f"{overall.convention} convention"
+    if overall.convention == "dataset":
+        convention = OVER_DATASET if overall.sequences_total else "values of whole datasets"
     click.echo(f"  {interval}; {overall.method}, {convention}")
     if quality.value is not None:
         click.echo(f"  BD-{comparison.metric} {quality.value:+.4g} at equal rate")

@@ -1,4 +1,4 @@
-"""vcbench ls: codecs, datasets, metrics, results."""
+"""vcbench ls: codecs, datasets, metrics, results, published curves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bench.cli.options import as_json, counted, existing, print_json, print_tabl
 _TABLE_WIDTH = 80
 
 
-@click.command("ls", short_help="List codecs, datasets, metrics or results.")
-@click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results"]))
+@click.command("ls", short_help="List codecs, datasets, metrics, results or published curves.")
+@click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results", "published"]))
 @click.argument("folders", nargs=-1, type=existing(folder=True))
 @search_path
 @as_json
@@ -39,6 +39,8 @@ def command(kind: str, folders: tuple[Path, ...], paths: tuple[Path, ...], json_
         rows = [_dataset(path) for path in catalog.files("datasets").values()]
     elif kind == "metrics":
         rows = _metrics()
+    elif kind == "published":
+        rows = _published()
     else:
         rows = [
             _result_set(folder) for folder in folders or sorted(path.parent for path in Path("results").glob("*/cells"))
@@ -56,6 +58,7 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
         "datasets": ("name", "title", "sequences", "available"),
         "metrics": ("name", "title", "direction", "unit", "variants", "available"),
         "results": ("folder", "ok", "failed", "skipped", "codecs", "sequences", "metrics", "readable"),
+        "published": ("name", "title", "curves", "datasets", "metrics", "folder", "available"),
     }[kind]
     lines = []
     for row in rows:
@@ -65,7 +68,7 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
         }
         shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row, _TABLE_WIDTH)}"
         lines.append([shown.get(column, "") for column in columns])
-    title = "result set" if kind == "results" else kind.removesuffix("s")
+    title = {"results": "result set", "published": "paper"}.get(kind, kind.removesuffix("s"))
     print_table(counted(len(rows), title), [column.replace("_", " ") for column in columns], lines)
 
 
@@ -164,6 +167,25 @@ def _metrics() -> list[dict[str, Any]]:
     return rows
 
 
+def _published() -> list[dict[str, Any]]:
+    from bench.errors import VcbenchError
+    from bench.published import committed, read_published
+
+    rows = []
+    for name, folder in committed().items():
+        row: dict[str, Any] = {"name": name, "folder": str(folder), "title": "", "available": False, "reason": None}
+        try:
+            found = read_published(folder)
+        except VcbenchError as error:
+            rows.append({**row, "reason": str(error)})
+            continue
+        row |= {"title": found.paper.title, "address": found.paper.address, "curves": len(found.curves)}
+        for key in ("codec", "dataset", "metric"):
+            row[f"{key}s"] = list(dict.fromkeys(getattr(curve, key) for curve in found.curves))
+        rows.append({**row, "available": True})
+    return rows
+
+
 def _result_set(folder: Path) -> dict[str, Any]:
     from bench.errors import VcbenchError
     from bench.results import load
@@ -177,7 +199,7 @@ def _result_set(folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "cells": len(results.cells),
         **counts,
-        "codecs": sorted({cell.codec.name for cell in results.cells}),
+        "codecs": results.codecs,
         "sequences": sorted({cell.sequence.name for cell in results.cells}),
         "metrics": results.metrics,
         "available": not results.problems,

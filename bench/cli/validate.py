@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.options import CommaList, as_json, print_json, search_path
+
+if TYPE_CHECKING:
+    from bench.published import PublishedSet
 
 
 @click.command("validate", short_help="Check cards, manifests, result sets and metrics.")
@@ -127,6 +131,22 @@ def _check(path: Path, kind: str) -> dict[str, Any]:
     return {"file": str(path), "kind": kind, "valid": not problems, "problems": problems, "warnings": []}
 
 
+def _unknown_metrics(published: Iterable[PublishedSet]) -> list[str]:
+    from bench.errors import UnavailableError, UnknownNameError
+    from bench.registry import metric_class
+
+    problems = []
+    for part in published:
+        for name in sorted({curve.metric for curve in part.curves}):
+            try:
+                metric_class(name)
+            except UnknownNameError as error:
+                problems.append(f"{part.paper.name}: curves: metric: {error}")
+            except UnavailableError:
+                continue
+    return problems
+
+
 def _check_results(folder: Path) -> list[str]:
     """Problems of a result set: files that are unreadable, missing or changed since."""
     from bench.engine.store import Store
@@ -134,7 +154,7 @@ def _check_results(folder: Path) -> list[str]:
 
     results = load(folder)
     store = Store(folder)
-    problems = list(results.problems)
+    problems = [*results.problems, *_unknown_metrics(results.published)]
     for cell in results.cells:
         if cell.bitstream is not None and not store.bitstream_is_whole(cell.bitstream):
             problems.append(
