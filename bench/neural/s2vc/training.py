@@ -42,11 +42,11 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
 
     stages = [
-        Stage("autoencoder", 300, 5e-4, 8, 128, 1),
-        Stage("intra", 2500, 5e-4, 8, 128, 1, {"latent": 0.1}),
-        Stage("inter", 4500, 4e-4, 4, 128, 2),
-        Stage("cascade-4", 2000, 2e-4, 2, 128, 4),
-        Stage("cascade-6", 800, 1e-4, 2, 128, 6, {"flow": True}),
+        Stage("autoencoder", 200, 5e-4, 8, 128, 1),
+        Stage("intra", 1500, 5e-4, 8, 128, 1, {"latent": 0.1}),
+        Stage("inter", 3000, 4e-4, 4, 128, 2),
+        Stage("cascade-4", 1200, 2e-4, 2, 128, 4),
+        Stage("cascade-6", 400, 1e-4, 2, 128, 6, {"flow": True}),
     ]
     return scaled(stages, scale)
 
