@@ -13,6 +13,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from bench.errors import UnavailableError, UnknownNameError
 from bench.manifests import load_manifest
@@ -44,12 +45,18 @@ def luma_of(rgb):
 
 
 def window(name, left, top, step):
-    """The photograph's window in floating point: OpenCV's bilinear sampling at twice the density, its area filter."""
-    photo = quickstart._photo(name).astype(np.float32)
-    x = np.float32(left + step * (np.arange(2 * quickstart.WIDTH) + 0.5) / 2 - 0.5)
-    y = np.float32(top + step * (np.arange(2 * quickstart.HEIGHT) + 0.5) / 2 - 0.5)
-    dense = cv2.remap(photo, *np.meshgrid(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(dense, (quickstart.WIDTH, quickstart.HEIGHT), interpolation=cv2.INTER_AREA).astype(float)
+    """The photograph's window in floating point: SciPy's bilinear sampling at twice the density, OpenCV's area filter.
+
+    Before release 5, OpenCV's own sampling rounds positions to 1/32 pixel.
+    """
+    photo = quickstart._photo(name).astype(float)
+    x = left + step * (np.arange(2 * quickstart.WIDTH) + 0.5) / 2 - 0.5
+    y = top + step * (np.arange(2 * quickstart.HEIGHT) + 0.5) / 2 - 0.5
+    places = np.meshgrid(y, x, indexing="ij")
+    dense = np.dstack(
+        [map_coordinates(channel, places, order=1, mode="nearest") for channel in np.moveaxis(photo, 2, 0)]
+    )
+    return cv2.resize(dense, (quickstart.WIDTH, quickstart.HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 def test_the_manifest_lists_every_sequence_with_its_rate_and_length():
