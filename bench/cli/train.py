@@ -127,6 +127,8 @@ def _prepare(
         "held_out": sorted(path.name for path in paths if is_held_out(path.stem)),
         **({"from": str(origin)} if origin is not None else {}),
     }
+    if not held_out:
+        _tell(f"{clips}: no video is held out, so that stages end without figures; a tenth of 20 or more would be")
     task = chosen.build(options, train, held_out, device())
     training = Training(task, stages, train, out, seed=options.seed, device=device(), about=about)
     if training.resumed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,12 @@ def add_lora(unet: nn.Module, rank: int, alpha: int) -> None:
     except ImportError:
         raise UnavailableError("peft not installed, which LoRA takes: pip install 'vcbench[paper]'") from None
     network: Any = unet.requires_grad_(False)
-    for name in FRAME_TYPES:
-        network.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS)), adapter_name=name)
+    with warnings.catch_warnings():
+        # that there are several is what we want
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
+        for name in FRAME_TYPES:
+            adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS))
+            network.add_adapter(adapter, adapter_name=name)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(".lora_" in name)
 

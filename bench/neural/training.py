@@ -97,6 +97,14 @@ def to_batch(pictures: Pictures, device: torch.device) -> Tensor:
     return torch.from_numpy(np.array(pictures)).to(device).permute(0, 1, 4, 2, 3).float().div_(127.5).sub_(1)
 
 
+def channels_together(model: nn.Module) -> nn.Module:
+    """The model with the channels of its 2D convolutions side by side in memory: half the time on a CPU."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
 class Training:
     """A training run in a folder; ``run`` goes on from where the folder's last one stopped."""
 
@@ -114,8 +122,7 @@ class Training:
         self.task, self.stages, self.clips, self.folder, self.seed = task, list(stages), clips, folder, seed
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._fixed = {name for name, value in task.model.named_parameters() if not value.requires_grad}
-        # convolutions on a CPU take half the time when channels lie together
-        self.model = task.model.to(self.device, memory_format=torch.channels_last)
+        self.model = channels_together(task.model.to(self.device))
         self.ema = {name: value.detach().clone() for name, value in self._own_state().items()}
         self.stage_index, self.step, self.seconds, self.skipped = 0, 0, 0.0, 0
         self.resumed = (folder / "checkpoint.pt").is_file()
@@ -162,7 +169,8 @@ class Training:
             if not self._run_stage(stage, ending, progress):
                 self.save()
                 return False
-            self._record(stage, self.validated(), progress)
+            if held_out := self.validated():
+                self._record(stage, held_out, progress)
             self._save_to(self.folder / f"after-{stage.name}.pt", self.ema)
             self.stage_index, self.step, self._optimizer_state = self.stage_index + 1, 0, None
             self.save()
