@@ -40,6 +40,9 @@ HYPER_STRIDE = 4
 PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Row and column, in each 2 x 2 places, of what a pass codes."""
 
+FASTER = 10.0
+"""Steps and scales are parameters in their logarithm over this: a few numbers that all else waits for learn faster."""
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -65,8 +68,8 @@ class LatentCoder(nn.Module):
         rates: int,
         *,
         temporal: bool,
-        coarsest: float = 0.3,
-        finest: float = 4.0,
+        coarsest: float = 0.2,
+        finest: float = 1.5,
     ) -> None:
         super().__init__()
         self.channels, self.rates, self.temporal = channels, rates, temporal
@@ -93,12 +96,12 @@ class LatentCoder(nn.Module):
             zeroed(network.head)
         self.log_scale = nn.Parameter(torch.zeros(len(PASSES), channels))
         start = torch.linspace(np.log(coarsest), np.log(finest), rates)[:, None].expand(rates, channels)
-        self.log_gain = nn.Parameter(start.clone())
+        self.log_gain = nn.Parameter(start / FASTER)
         self._tables: tuple[Tables, Tables] | None = None
 
     def gain(self, rate: Tensor) -> Tensor:
         """Steps for a unit of latent, B x channels x 1 x 1, of rate indexes B."""
-        return torch.exp(self.log_gain[rate])[:, :, None, None]
+        return torch.exp(FASTER * self.log_gain[rate])[:, :, None, None]
 
     def forward(self, latent: Tensor, context: Tensor, before: Tensor | None, rate: Tensor) -> Coded:
         """Training: the decoder's latent (rounded, gradients passed through) and each item's cost in bits."""
@@ -116,7 +119,7 @@ class LatentCoder(nn.Module):
             mean = self._mean(number, base, known).float()
             residual = scaled - mean
             with torch.autocast(latent.device.type, enabled=False):
-                index = shared + self.log_scale[number][:, None, None] / LOG_STEP
+                index = shared + FASTER * self.log_scale[number][:, None, None] / LOG_STEP
                 if number:
                     index = index + self.scale_near(symbols.abs())
                 cost = gaussian_bits(noisy(residual), scale_of_index(index))
@@ -136,17 +139,18 @@ class LatentCoder(nn.Module):
 
     def _shared_index(self, hyper: Tensor, before: Tensor | None, rate: Tensor) -> Tensor:
         """What all passes have in common of the tables' indexes: the rate, the hyper symbols, the frame before."""
-        index: Tensor = self.scale(hyper) + (self.log_gain[rate] - np.log(SMALLEST_SCALE))[:, :, None, None] / LOG_STEP
+        gain = (FASTER * self.log_gain[rate] - np.log(SMALLEST_SCALE))[:, :, None, None]
+        index: Tensor = self.scale(hyper) + gain / LOG_STEP
         return index + self.scale_before(before) if self.temporal and before is not None else index
 
     def _exact_shared_index(self, hyper: Tensor, before: Tensor | None, rate: int) -> Tensor:
         exact = self.scale.exact(hyper)
         if self.temporal and before is not None:
             exact = exact + self.scale_before.exact(before)
-        return exact + _exact((self.log_gain[rate].double() - np.log(SMALLEST_SCALE)) / LOG_STEP)
+        return exact + _exact((FASTER * self.log_gain[rate].double() - np.log(SMALLEST_SCALE)) / LOG_STEP)
 
     def _exact_indexes(self, number: int, shared: Tensor, symbols: Tensor) -> Integers:
-        exact = shared + _exact(self.log_scale[number].double() / LOG_STEP)
+        exact = shared + _exact(FASTER * self.log_scale[number].double() / LOG_STEP)
         if number:
             exact = exact + self.scale_near.exact(symbols.abs())
         chosen: Integers = indexes(exact)
@@ -275,5 +279,5 @@ def start_coder(coder: LatentCoder, latents: Tensor) -> None:
                 coder.near[number - 1].weight.copy_(kernel.view(channels, channels, 3, 3))
                 predicted = (flat @ weights).view(count, *wanted.shape[-2:], channels).permute(0, 3, 1, 2)
                 residual = wanted - predicted.to(wanted.dtype)
-            coder.log_scale[number] = residual.square().mean((0, 2, 3)).clamp_min(1e-6).sqrt().log()
+            coder.log_scale[number] = residual.square().mean((0, 2, 3)).clamp_min(1e-6).sqrt().log() / FASTER
             known.add((row, column))
