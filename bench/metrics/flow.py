@@ -194,13 +194,13 @@ def _grid(height: int, width: int) -> Flow:
 
 
 def _sample(image: npt.NDArray[Any], positions: Flow) -> npt.NDArray[np.float32]:
-    import cv2
+    from bench.metrics.sampling_kernel import bilinear
 
-    # In float32, because on integers OpenCV rounds the interpolated value to a whole one.
-    sampled: npt.NDArray[np.float32] = cv2.remap(
-        image.astype(np.float32, copy=False), positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return sampled
+    pixels = np.ascontiguousarray(image, np.float32)
+    layers = pixels if pixels.ndim == 3 else pixels[..., None]
+    sampled = np.empty((*positions.shape[:2], layers.shape[2]), np.float32)
+    bilinear(layers, np.ascontiguousarray(positions, np.float32), sampled)
+    return sampled if pixels.ndim == 3 else sampled[..., 0]
 
 
 def _inside(positions: Flow) -> Mask:

@@ -18,18 +18,14 @@ values depend neither on the machine's vector width nor on threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pickle import UnpicklingError
-from typing import Any, TypeVar
-
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from bench.metrics.compiled import cached, inlined
 
 Row = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.float32]
 Constants = tuple[np.float32, np.float32, np.float32, np.float32]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 WINDOW = 11
 SIGMA = 1.5
@@ -58,32 +54,7 @@ def gaussian_taps() -> Row:
 _W0, _W1, _W2, _W3, _W4, _W5 = gaussian_taps()[: WINDOW // 2 + 1]
 
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
-
-
-def _inlined(function: Function) -> Function:
-    compiled: Function = njit(**_OPTIONS)(function)
-    return compiled
-
-
-def _cached(signature: str) -> Callable[[Function], Function]:
-    """Decorator: compile for one signature, or load that from numba's cache where there is one to be had.
-
-    One signature, so that two processes which compile at once write the same file.
-    """
-
-    def compile_function(function: Function) -> Function:
-        try:
-            compiled: Function = njit(signature, cache=True, **_OPTIONS)(function)
-        # RuntimeError is numba's "no folder to cache in", the others are a full disk or a damaged file: seconds lost.
-        except (RuntimeError, OSError, EOFError, UnpicklingError):
-            compiled = njit(signature, **_OPTIONS)(function)
-        return compiled
-
-    return compile_function
-
-
-@_inlined
+@inlined
 def _load_row(x: Row, y: Row, constants: Constants, rings: Rows, slot: int) -> None:
     centre_u, centre_v, _, _ = constants
     again = slot + WINDOW * _STRIDE
@@ -99,7 +70,7 @@ def _load_row(x: Row, y: Row, constants: Constants, rings: Rows, slot: int) -> N
         differences_again[j] = v
 
 
-@_inlined
+@inlined
 def _blur_columns(rows: Row, count: int, mean: Row, mean_square: Row) -> None:
     for j in range(count):
         r0 = rows[j]
@@ -124,7 +95,7 @@ def _blur_columns(rows: Row, count: int, mean: Row, mean_square: Row) -> None:
         )
 
 
-@_inlined
+@inlined
 def _blur_row(row: Row, count: int, blurred: Row) -> None:
     for j in range(count):
         blurred[j] = (
@@ -137,7 +108,7 @@ def _blur_row(row: Row, count: int, blurred: Row) -> None:
         )
 
 
-@_inlined
+@inlined
 def _accumulate(blurred: Rows, count: int, constants: Constants, losses: npt.NDArray[np.float64]) -> None:
     centre_u, centre_v, c1, c2 = constants
     half = np.float32(0.5)
@@ -156,7 +127,7 @@ def _accumulate(blurred: Rows, count: int, constants: Constants, losses: npt.NDA
         ssim_loss[j] += cs + luminance - cs * luminance
 
 
-@_cached("UniTuple(float64, 2)(float32[:, ::1], float32[:, ::1], float64, float64, float64)")
+@cached("UniTuple(float64, 2)(float32[:, ::1], float32[:, ::1], float64, float64, float64)")
 def ssim_scale(x: Rows, y: Rows, peak: float, level_x: float, level_y: float) -> tuple[float, float]:
     """Mean SSIM and mean contrast-structure term of two planes at one scale.
 

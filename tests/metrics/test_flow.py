@@ -213,3 +213,15 @@ def test_frames_of_another_size_are_refused(texture):
     reference = reference_of(still(60, 80))
     with pytest.raises(ValueError, match="differ in size"):
         ewarp_frame(view(texture), view(texture), reference, peak=255)
+
+
+def test_sampling_is_bilinear_in_full_precision() -> None:
+    """Against SciPy, inside and outside the picture; a picture that is read-only is no trouble."""
+    generator = np.random.default_rng(4)
+    image = generator.random((30, 41, 3), np.float32)
+    image.flags.writeable = False
+    flow = (12 * generator.random((30, 41, 2), np.float32) - 6).astype(np.float32)
+    y, x = np.mgrid[:30, :41] + np.moveaxis(flow[..., ::-1], 2, 0).astype(float)
+    expected = [map_coordinates(image[..., c].astype(float), [y, x], order=1, mode="nearest") for c in range(3)]
+    assert np.abs(warp(image, flow) - np.dstack(expected)).max() < 1e-5
+    assert np.array_equal(warp(image[..., 0], flow), warp(image, flow)[..., 0])
