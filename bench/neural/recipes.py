@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.neural.clips import Pictures
     from bench.neural.training import Stage, Task
 
-RECIPES = {"s2vc": "bench.neural.s2vc.recipe"}
+RECIPES = {"diff-sit": "bench.neural.diff_sit.recipe", "s2vc": "bench.neural.s2vc.recipe"}
 SCALES = ("small", "paper")
 
 
@@ -87,13 +87,16 @@ def with_settings(config: Any, settings: Mapping[str, str]) -> Any:
     return replace(config, **changed)
 
 
+_WANTED: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
 def _parsed(name: str, text: str, kind: Any) -> Any:
     if kind is bool:
         if text not in {"true", "false"}:
             raise UsageError(f"--set {name}={text}: is true or false")
         return text == "true"
     try:
-        return int(text) if kind is int else tuple(int(part) for part in text.split(","))
+        return kind(text) if kind in _WANTED else tuple(int(part) for part in text.split(","))
     except ValueError:
-        wanted = "a whole number" if kind is int else "whole numbers separated by commas"
+        wanted = _WANTED.get(kind, "whole numbers separated by commas")
         raise UsageError(f"--set {name}={text}: takes {wanted}") from None

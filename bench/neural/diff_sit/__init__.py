@@ -1,0 +1,1 @@
+"""Diff-SIT, our own: efficient video diffusion with sparse information transmission."""

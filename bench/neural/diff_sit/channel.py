@@ -1,0 +1,60 @@
+"""What latents go through: an encoder's payloads, a decoder's, or training's estimate of both.
+
+A codec described on channels is described once, for training, encoding and decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from torch import Tensor
+
+from bench.neural.latent_coder import Coded, LatentCoder
+
+
+class Channel(Protocol):
+    """Takes latents one after the other and gives back what the decoder has of them."""
+
+    def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
+        """Code a latent; it is made only where there is a source to make it of."""
+
+
+class TrainingChannel:
+    """Latents of a batch, each item at its rate index; differentiable."""
+
+    def __init__(self, rate: Tensor) -> None:
+        self.rate = rate
+
+    def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
+        """See `Channel`."""
+        coded: Coded = coder(latent(), context, before, self.rate)
+        return coded
+
+
+class EncoderChannel:
+    """Latents to bytes, collected in ``payloads``."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.payloads: list[bytes] = []
+
+    def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
+        """See `Channel`."""
+        coded: Coded
+        data, coded = coder.encode(latent(), context, before, self.rate)
+        self.payloads.append(data)
+        return coded
+
+
+class DecoderChannel:
+    """Latents from payloads, in the order of their coding."""
+
+    def __init__(self, rate: int, payloads: Iterable[bytes]) -> None:
+        self.rate = rate
+        self._payloads = iter(payloads)
+
+    def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
+        """See `Channel`."""
+        coded: Coded = coder.decode(next(self._payloads), context, before, self.rate)
+        return coded

@@ -1,0 +1,39 @@
+"""Sizes of Diff-SIT's networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DiffSitConfig:
+    """Sizes of the networks, and the two facts a decoder must know: how many frames it restores at once, and the step.
+
+    ``chunk``: frames that the generator sees together, 12 n + 9, which is whole groups and what Wan's autoencoder
+    takes without dropping any. ``sigma``: noise level that the one step starts from. ``frame_types``: whether the
+    generator is told them; off for the ablation.
+    """
+
+    width: int = 64
+    deep: int = 80
+    y_channels: int = 48
+    hyper_channels: int = 24
+    flow_width: int = 24
+    motion_width: int = 40
+    motion_components: int = 6
+    rates: int = 8
+    vae_width: int = 32
+    vae_multipliers: tuple[int, ...] = (1, 1, 2)
+    latent_channels: int = 48
+    heads: int = 4
+    head_width: int = 40
+    layers: int = 5
+    chunk: int = 21
+    sigma: float = 0.4
+    frame_types: bool = True
+
+    def __post_init__(self) -> None:
+        if self.chunk % 12 != 9:
+            raise UsageError(f"chunk {self.chunk}: takes 9, 21, 33 ... frames, whole groups of three and 4 k + 1")

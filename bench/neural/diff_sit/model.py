@@ -1,0 +1,24 @@
+"""Diff-SIT at any scale: the sparse temporal encoder, and the generator that restores what it leaves out."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bench.neural.diff_sit.config import DiffSitConfig
+from bench.neural.diff_sit.odfte import Odfte, small_odfte
+from bench.neural.diff_sit.stem import Stem
+
+
+class DiffSit(nn.Module):
+    """The whole codec: ``stem`` is all that is coded, ``odfte`` sees only what the stem has decoded."""
+
+    def __init__(self, config: DiffSitConfig, odfte: Odfte) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = Stem(config)
+        self.odfte = odfte
+
+
+def small(config: DiffSitConfig) -> DiffSit:
+    """A new, untrained codec at small scale."""
+    return DiffSit(config, small_odfte(config))

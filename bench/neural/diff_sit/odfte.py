@@ -1,0 +1,220 @@
+"""ODFTE, one-step diffusion with frame type embedding: an intermediate sequence becomes the video.
+
+Frame types go through a small network f_type; what it gives is added to the sequence as the video autoencoder's first
+convolution has tokenised it. The rest of that encoder, one step of a diffusion transformer, and the decoder follow,
+over a whole chunk of frames. Nothing of it is coded from: encoder and decoder need not agree on it to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.neural.blocks import pad_to
+from bench.neural.diff_sit.config import DiffSitConfig
+from bench.neural.diff_sit.motion import zeroed
+from bench.neural.diff_sit.stem import MOTION
+
+PATCH = 8
+TIME = 4
+"""Wan's autoencoder: pictures for a latent along each side, and frames for each latent after the first."""
+
+SMALL_LOG_VARIANCE = -6.0
+"""Of latents at the start: less noise than their smallest component has."""
+
+SIDE = 16
+"""Sides of a video that the autoencoder and the transformer take: `PATCH` times the transformer's patch of 2."""
+
+
+class BlockTransform(nn.Module):
+    """A linear map of blocks 8 x 8 of the first frame, and 4 x 8 x 8 of those after it, to latents and back."""
+
+    def __init__(self, latents: int) -> None:
+        super().__init__()
+        picture = 3 * PATCH**2
+        self.first, self.later = nn.Conv2d(picture, latents, 1), nn.Conv2d(TIME * picture, latents, 1)
+        self.first_back, self.later_back = nn.Conv2d(latents, picture, 1), nn.Conv2d(latents, TIME * picture, 1)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Latents B x C x 1 + T/4 x H/8 x W/8 of a video B x 3 x 1 + T x H x W."""
+        blocks = functional.pixel_unshuffle(video.transpose(1, 2), PATCH)
+        later = blocks[:, 1:].unflatten(1, (-1, TIME)).flatten(2, 3)
+        latents = [self.first(blocks[:, 0]), *(self.later(group) for group in later.unbind(1))]
+        return torch.stack(latents, dim=2)
+
+    def back(self, latents: Tensor) -> Tensor:
+        """The video of latents."""
+        first, *later = latents.unbind(2)
+        blocks = [self.first_back(first)[:, None], *(self.later_back(one).unflatten(1, (TIME, -1)) for one in later)]
+        return functional.pixel_shuffle(torch.cat(blocks, dim=1), PATCH).transpose(1, 2)
+
+
+class VideoAutoencoder(nn.Module):
+    """diffusers' AutoencoderKLWan with a door after its first convolution, and a decoder that does not clamp.
+
+    With ``transform``, the networks correct that linear map; they start from zero then. Videos B x 3 x T x H x W, -1 to
+    1, T = 4 k + 1, sides multiples of 8.
+    """
+
+    def __init__(self, wan: nn.Module, transform: BlockTransform | None = None) -> None:
+        super().__init__()
+        self.wan, self.transform = wan, transform
+        self.tokens: int = wan.encoder.conv_in.out_channels
+        self._added: Tensor | None = None
+        self._seen = 0
+        self._decoded: list[Tensor] = []
+        wan.encoder.conv_in.register_forward_hook(self._add)
+        wan.decoder.register_forward_hook(self._keep)
+        if transform is not None:
+            zeroed(wan.encoder.conv_out)
+            zeroed(wan.decoder.conv_out)
+            zeroed(wan.quant_conv, weight=False)
+            nn.init.constant_(wan.quant_conv.bias[wan.config.z_dim :], SMALL_LOG_VARIANCE)
+
+    def _add(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        if self._added is None:
+            return output
+        frames = output.shape[2]
+        part = self._added[:, :, self._seen : self._seen + frames]
+        self._seen += frames
+        return output + part
+
+    def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self._decoded.append(output)
+
+    def encode(self, video: Tensor, added: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of a video's latents.
+
+        ``added``: 1 x `tokens` x T x 1 x 1, added to the tokenised video.
+        """
+        self._added, self._seen = added, 0
+        try:
+            found = self.wan.encode(video).latent_dist
+        finally:
+            self._added = None
+        mean: Tensor = found.mean.float()
+        return mean if self.transform is None else mean + self.transform(video).float(), found.logvar.float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The video of latents; where it leaves -1 to 1 it has its gradient still."""
+        from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+        self._decoded = []
+        self.wan.decode(latents)
+        video, self._decoded = torch.cat(self._decoded, dim=2).float(), []
+        if self.wan.config.patch_size is not None:
+            video = unpatchify(video, self.wan.config.patch_size)
+        return video if self.transform is None else video + self.transform.back(latents).float()
+
+
+class FrameTypeEmbedding(nn.Module):
+    """f_type: a map of frame types to what is added to the tokenised frames; gives zeros until it is trained.
+
+    A type holds for all places of its frame, so f_type is computed once a frame. It sees the types of the frames
+    before and after too.
+    """
+
+    def __init__(self, tokens: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(MOTION + 1, hidden, 3, padding=1)
+        self.out = nn.Linear(hidden, tokens)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, types: Sequence[int]) -> Tensor:
+        """1 x tokens x T x 1 x 1 of T frame types."""
+        device = self.out.weight.device
+        one_hot = functional.one_hot(torch.tensor(types, device=device), MOTION + 1).float()
+        mixed = functional.leaky_relu(self.mix(one_hot.T[None]), 0.1)
+        embedded: Tensor = self.out(mixed[0].T)
+        return embedded.T[None, :, :, None, None]
+
+
+class Odfte(nn.Module):
+    """The generator: video autoencoder, frame types, and one step of a diffusion transformer."""
+
+    def __init__(self, vae: VideoAutoencoder, transformer: nn.Module, *, sigma: float, frame_types: bool) -> None:
+        super().__init__()
+        self.vae, self.transformer, self.sigma, self.told_types = vae, transformer, sigma, frame_types
+        self.frame_types = FrameTypeEmbedding(vae.tokens)
+        latents = transformer.config.in_channels
+        self.register_buffer("mean", torch.zeros(1, latents, 1, 1, 1))
+        self.register_buffer("deviation", torch.ones(1, latents, 1, 1, 1))
+
+    def forward(self, video: Tensor, types: Sequence[int], *, diffuse: bool = True) -> Tensor:
+        """The restored video (B x 3 x T x H x W, not clamped) of an intermediate one of the same size, any size.
+
+        ``types``: of its T frames. Without ``diffuse`` the latents go straight to the decoder.
+        """
+        _, _, frames, height, width = video.shape
+        missing = (1 - frames) % TIME
+        whole = pad_video(video, missing)
+        added = self.frame_types([*types, *[types[-1]] * missing]) if self.told_types else None
+        latents, _ = self.vae.encode(whole, added)
+        if diffuse:
+            latents = self.step(latents)
+        return self.vae.decode(latents)[:, :, :frames, :height, :width]
+
+    @torch.no_grad()
+    def observe(self, latents: Tensor, share: float) -> None:
+        """Let the normalisation follow the latents of this batch by a share."""
+        over = (0, 2, 3, 4)
+        self.mean.lerp_(latents.mean(over, keepdim=True), share)
+        self.deviation.lerp_(latents.std(over, keepdim=True), share)
+
+    def step(self, latents: Tensor) -> Tensor:
+        """One step from noise level sigma to none, z0 = z - sigma v(z, 1000 sigma), on normalised latents."""
+        config = self.transformer.config
+        normal = (latents - self.mean) / self.deviation
+        time = torch.full((len(latents),), 1000 * self.sigma, device=latents.device)
+        text = torch.zeros(len(latents), 1, config.text_dim, device=latents.device)
+        velocity = self.transformer(normal, time, encoder_hidden_states=text).sample.float()
+        restored: Tensor = (normal - self.sigma * velocity) * self.deviation + self.mean
+        return restored
+
+
+def pad_video(video: Tensor, frames: int) -> Tensor:
+    """A video with so many frames more, as its last, and its sides brought to multiples of `SIDE` by reflection."""
+    batch, _, count = video.shape[:3]
+    pictures = pad_to(video.transpose(1, 2).flatten(0, 1), SIDE)
+    padded = pictures.unflatten(0, (batch, count)).transpose(1, 2)
+    return torch.cat([padded, padded[:, :, -1:].expand(-1, -1, frames, -1, -1)], dim=2) if frames else padded
+
+
+def small_odfte(config: DiffSitConfig) -> Odfte:
+    """The generator at small scale: Wan's classes with pictures folded 2 x 2, and a start that changes nothing."""
+    from diffusers.models import AutoencoderKLWan, WanTransformer3DModel
+
+    latents = config.latent_channels
+    wan = AutoencoderKLWan(
+        base_dim=config.vae_width,
+        z_dim=latents,
+        dim_mult=list(config.vae_multipliers),
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        latents_mean=[0.0] * latents,
+        latents_std=[1.0] * latents,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+    )
+    width = config.heads * config.head_width
+    transformer = WanTransformer3DModel(
+        num_attention_heads=config.heads,
+        attention_head_dim=config.head_width,
+        in_channels=latents,
+        out_channels=latents,
+        text_dim=16,
+        freq_dim=64,
+        ffn_dim=3 * width,
+        num_layers=config.layers,
+        rope_max_seq_len=512,
+    )
+    nn.init.zeros_(transformer.proj_out.weight)
+    nn.init.zeros_(transformer.proj_out.bias)
+    vae = VideoAutoencoder(wan, BlockTransform(latents))
+    return Odfte(vae, transformer, sigma=config.sigma, frame_types=config.frame_types)

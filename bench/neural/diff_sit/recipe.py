@@ -1,0 +1,67 @@
+"""How Diff-SIT's training is put together: model, losses and what they need, at either scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from bench import weights
+from bench.neural.clips import Pictures
+from bench.neural.diff_sit import paper
+from bench.neural.diff_sit.config import DiffSitConfig
+from bench.neural.diff_sit.model import small
+from bench.neural.diff_sit.training import DiffSitTask, paper_stages, small_stages
+from bench.neural.diff_sit.transform import start_as_transform
+from bench.neural.perceptual_loss import DeepFeatures
+from bench.neural.recipes import Options, require, with_settings
+from bench.neural.training import Stage
+
+SUBSTITUTIONS = {
+    "LPIPS": "distance of SqueezeNet's features, unweighted",
+    "embedding of the empty prompt": "zeros",
+}
+
+
+def check(options: Options) -> None:
+    """Raise UnavailableError or UsageError for a package, a file of weights or a network that is not here."""
+    require("compressai", "diffusers")
+    require("torchvision", extra="perceptual")
+    weights.path("squeezenet")
+    if options.scale == "paper":
+        paper.check(options.backbone)
+    config(options)
+
+
+def stages(options: Options) -> list[Stage]:
+    """The stages of a scale."""
+    return paper_stages() if options.scale == "paper" else small_stages()
+
+
+def config(options: Options) -> DiffSitConfig:
+    """Sizes and switches of the networks, with the user's changes."""
+    start = paper.SIZES if options.scale == "paper" else DiffSitConfig()
+    changed: DiffSitConfig = with_settings(start, options.settings)
+    return changed
+
+
+def about(options: Options) -> dict[str, Any]:
+    """Scale, settings of the model, what stands in for what, and the networks it is built on."""
+    facts: dict[str, Any] = {"config": asdict(config(options)), "substitutions": SUBSTITUTIONS}
+    if options.scale == "paper":
+        facts["backbone"] = paper.backbone_digests(options.backbone)
+    return facts
+
+
+def build(
+    options: Options, clips: Sequence[Pictures], held_out: Sequence[Pictures], device: torch.device
+) -> DiffSitTask:
+    """Model and losses; what is new in the model starts as transforms fitted to the clips."""
+    torch.manual_seed(options.seed)
+    chosen = config(options)
+    model = paper.build(chosen, options.backbone) if options.scale == "paper" else small(chosen)
+    start_as_transform(model, clips, options.seed)
+    features = DeepFeatures(weights.load("squeezenet")).to(device, memory_format=torch.channels_last)
+    return DiffSitTask(model, features, held_out)
