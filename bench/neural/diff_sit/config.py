@@ -17,7 +17,7 @@ class DiffSitConfig:
     """
 
     width: int = 64
-    deep: int = 80
+    deep: int = 72
     y_channels: int = 48
     hyper_channels: int = 24
     flow_width: int = 24
