@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.engine import run as engine
 from bench.engine.store import Store, check_writable
@@ -30,7 +30,10 @@ def run(
     datasets: Names = (),
     sequences: Names = (),
     metrics: Names = (),
-    rates: Iterable[float] | None = None,
+    rates: Iterable[float] | Literal["auto"] | None = None,
+    match_rate: str | None = None,
+    target_bpp: Iterable[float] = (),
+    tolerance: float | None = None,
     start: int = 0,
     frames: int | None = None,
     jobs: int = 1,
@@ -44,12 +47,17 @@ def run(
     """Run codecs over clips and datasets into the folder ``out`` and load it; what is measured already is kept.
 
     The settings are those of ``vcbench run``: ``size``, ``pix_fmt`` and ``fps`` describe raw inputs, ``rates`` are
-    values of the rate parameter, ``time_limit`` is in seconds. With ``jobs`` over 1 the calling script must be
-    importable (guard it by ``if __name__ == "__main__"``). Result files that were damaged are set aside and named in
-    ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell that fails is a
-    result with status "failed".
+    values of the rate parameter, ``time_limit`` is in seconds. ``match_rate``, ``target_bpp`` and ``rates="auto"``
+    search rate points to within ``tolerance``, a share (`bench.engine.match`); ``ResultSet.at_rate`` shows the pairs.
+    With ``jobs`` over 1 the calling script must be importable (guard it by ``if __name__ == "__main__"``). Result files
+    that were damaged are set aside and named in ``problems``. Raises UsageError and its kin before any work where
+    something cannot be run; a cell that fails is a result with status "failed".
     """
+    from bench.engine.match import match, matching_of, plan_match
+
     given = {"size": size, "pix_fmt": pix_fmt, "fps": fps}
+    wanted = rates if rates is None or rates == "auto" else tuple(rates)
+    matching = matching_of(_names(codecs), wanted, match_rate, target_bpp, tolerance)
     options = engine.RunOptions(
         codecs=_names(codecs),
         datasets=_names(datasets),
@@ -57,7 +65,7 @@ def run(
         input_format={key: value for key, value in given.items() if value is not None},
         sequences=_names(sequences),
         metrics=_names(metrics),
-        rates=None if rates is None else tuple(rates),
+        rates=None if wanted == "auto" else wanted,
         frames=frames,
         start=start,
         paths=_paths(paths),
@@ -65,18 +73,20 @@ def run(
     )
     check_writable(Path(out))
     with warm_workers(1 if timing else jobs, backend):
-        planned = engine.plan(options)
+        prepared = None if matching is None else plan_match(options, matching)
+        planned = engine.plan(options) if prepared is None else prepared.planned
         store = Store.create(Path(out))
-        engine.run(
-            planned,
-            store,
-            jobs=jobs,
-            backend=backend,
-            timing=timing,
-            time_limit=time_limit,
-            command=["bench.run"],
-            progress=progress,
-        )
+        how: dict[str, Any] = {
+            "jobs": jobs,
+            "backend": backend,
+            "timing": timing,
+            "time_limit": time_limit,
+            "command": ["bench.run"],
+            "progress": progress,
+        }
+        if prepared is not None:
+            planned, _ = match(prepared, store, **how)
+        engine.run(planned, store, **how)
     results = load(out)
     results.problems += store.problems
     return results

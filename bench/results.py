@@ -293,6 +293,22 @@ class ResultSet:
 
         return dataset_table(self, metric)
 
+    def at_rate(
+        self, targets: Iterable[float] | None = None, *, anchor: str | None = None, metrics: Iterable[str] = ()
+    ) -> pd.DataFrame:
+        """Codecs at equal rate: one row a (sequence, target, codec), with the codec's nearest measured cell.
+
+        Columns: dataset, sequence, target_bpp, codec, parameter, rate, bpp, distance (bpp over target less 1), cell,
+        reason, and one a metric. ``targets`` are in bpp; without them they are the rates of ``anchor``. Raises what
+        `bench.analysis.at_rate.at_rate` raises.
+        """
+        import pandas as pd
+
+        from bench.analysis.at_rate import at_rate
+
+        rows = [row.to_dict() for row in at_rate(self, targets, anchor=anchor, metrics=metrics)]
+        return pd.DataFrame([{**row, **row.pop("values")} for row in rows])
+
     def only(self, codecs: Iterable[str] | None = None, dataset: str | None = None) -> ResultSet:
         """The cells of these codecs and of this dataset; of all where one is not given."""
         names = None if codecs is None else set(codecs)

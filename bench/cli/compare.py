@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, NumbersOr, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,11 @@ if TYPE_CHECKING:
 )
 @click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
 @click.option(
+    "--at-rate",
+    type=NumbersOr("anchor"),
+    help="Instead: the codecs side by side at these rates in bpp, or at those of the anchor.",
+)
+@click.option(
     "--mix-published",
     is_flag=True,
     help="Compare published curves with measured ones, or with another paper's, although protocols differ.",
@@ -62,7 +67,10 @@ def command(**options: Any) -> int:
     Examples:
       vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y
       vcbench compare results/before results/after --anchor x265 --metric psnr_y,vmaf
+      vcbench compare results/mine --at-rate 0.05,0.1 --metric psnr_y,vmaf
     """
+    if options["at_rate"]:
+        return _at_rate(options)
     results, pairs = _pairs(options["folders"], options["anchor"], options["test"])
     problems = results.problems
     if options["dataset"]:
@@ -95,6 +103,46 @@ def command(**options: Any) -> int:
     else:
         for comparison in comparisons:
             _print(comparison)
+    return 0
+
+
+def _at_rate(options: dict[str, Any]) -> int:
+    """Print each codec's nearest cell to each target rate."""
+    from bench.analysis.at_rate import at_rate
+    from bench.errors import UsageError
+    from bench.results import load
+
+    anchor, test, targets = options["anchor"], options["test"], options["at_rate"]
+    if targets == "anchor" and anchor is None:
+        raise UsageError("--at-rate anchor needs --anchor CODEC; or give the rates in bpp, --at-rate 0.05,0.1")
+    if len(options["folders"]) == 1:
+        results, codecs = load(options["folders"][0]), [name for name in (anchor, test) if name and test]
+    else:
+        results, pairs = _pairs(options["folders"], anchor, test)
+        codecs = list(dict.fromkeys(name for pair in pairs for name in pair))
+        anchor = pairs[0][0]
+    if options["dataset"]:
+        results = _only(results, options["dataset"])
+    metrics = options["metrics"]
+    rows = at_rate(results, None if targets == "anchor" else targets, anchor=anchor, metrics=metrics, codecs=codecs)
+    for problem in results.problems:
+        click.echo(f"left out: {problem}", err=True)
+    if options["json_output"]:
+        print_json([row.to_dict() for row in rows])
+        return 0
+    lines = [
+        [
+            *(row.sequence, f"{row.target_bpp:.4g}", row.codec),
+            "none" if row.rate is None else f"{row.parameter}={row.rate:g}",
+            "none" if row.bpp is None else f"{row.bpp:.4g}",
+            "none" if row.distance is None else f"{row.distance:+.1%}",
+            *("none" if value is None else f"{value:.4g}" for value in row.values.values()),
+            row.reason or "",
+        ]
+        for row in rows
+    ]
+    header = ["sequence", "target", "codec", "at", "bpp", "distance", *metrics, ""]
+    print_table("at equal rate: the nearest cells", header, lines, right=(1, 4, 5, *range(6, 6 + len(metrics))))
     return 0
 
 

@@ -37,6 +37,32 @@ class NumberList(CommaList):
             self.fail(f"{value!r} is no list of numbers such as 22,27,32,37", param, ctx)
 
 
+class NumbersOr(NumberList):
+    """A list of numbers, or a word in its place."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.name = f"n,n,n|{word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == self.word else super().convert(value, param, ctx)
+
+
+class PerCent(click.ParamType):  # type: ignore[type-arg]
+    """A share such as 2%, as the number 0.02."""
+
+    name = "n%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number, sign, rest = str(value).partition("%")
+        try:
+            if isinstance(value, float) or (sign and not rest):
+                return value if isinstance(value, float) else float(number) / 100
+            raise ValueError
+        except ValueError:
+            self.fail(f"{value!r} is no share such as 2%", param, ctx)
+
+
 class ManyFilesCommand(click.Command):
     """A command whose ``--input`` takes every following word up to the next option, as a shell's *.y4m gives them."""
 

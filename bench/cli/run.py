@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,8 @@ from bench.cli.options import (
     CommaList,
     ManyFilesCommand,
     NumberList,
+    NumbersOr,
+    PerCent,
     as_json,
     counted,
     print_json,
@@ -24,6 +26,7 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bench.engine.match import Match
     from bench.engine.plan import Plan
     from bench.engine.run import Progress
     from bench.engine.store import Store
@@ -49,7 +52,21 @@ if TYPE_CHECKING:
 @click.option("--fps", help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001.")
 @click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips.")
 @click.option("--frames", type=click.IntRange(min=1), help="At most so many frames of each clip; default all.")
-@click.option("--rates", type=NumberList(), help="Values of the rate parameter instead of the card's.")
+@click.option(
+    "--rates",
+    type=NumbersOr("auto"),
+    help="Values of the rate parameter instead of the card's; auto: searched, so that each curve covers the range of "
+    "the anchor's (the first codec, or that of --match-rate).",
+)
+@click.option(
+    "--match-rate",
+    metavar="CODEC",
+    help="Search the other codecs' rates so that they equal this one's; a codec of the run or of the result folder.",
+)
+@click.option("--target-bpp", type=NumberList(), help="Search every codec's rates so that they equal these, in bpp.")
+@click.option(
+    "--tolerance", type=PerCent(), help="How near is near enough; default 2%, with --rates auto 5% of the range."
+)
 @click.option(
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
 )
@@ -82,6 +99,7 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265,svt-av1 --input clips/*.y4m --out results/mine
       vcbench run --codecs x265 --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
+      vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265
     """
     from bench.engine.workers import warm_workers
     from bench.process import cpu_count
@@ -93,11 +111,16 @@ def command(**options: Any) -> int:
 
 
 def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
+    from bench.engine.match import match, matching_of, plan_match
     from bench.engine.run import RunOptions, plan, run
     from bench.engine.store import Store, check_writable
+    from bench.errors import UsageError
 
     input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
     out: Path = options["out"] or Path("results") / ("-".join(options["datasets"]) or "input")
+    matching = matching_of(
+        options["codecs"], options["rates"], options["match_rate"], options["target_bpp"] or (), options["tolerance"]
+    )
     settings = RunOptions(
         codecs=options["codecs"],
         datasets=options["datasets"],
@@ -105,36 +128,45 @@ def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
         input_format=input_format,
         sequences=options["sequences"],
         metrics=options["metrics"],
-        rates=options["rates"],
+        rates=None if options["rates"] == "auto" else options["rates"],
         frames=options["frames"],
         start=options["start"],
         paths=options["paths"],
         trust=options["trust"],
     )
     if options["dry_run"]:
+        if matching is not None:
+            raise UsageError("--dry-run cannot show the cells of a search: each depends on the encodes before it")
         planned = plan(settings)
         return _show_plan(planned, out, timing=options["timing"], json_output=options["json_output"])
     check_writable(out)
-    planned = plan(settings)
-    if not planned.cells:
+    prepared = None if matching is None else plan_match(settings, matching)
+    planned = plan(settings) if prepared is None else prepared.planned
+    if not planned.cells and prepared is None:
         click.echo("nothing to do: the plan has no cells", err=True)
         return _conclude([], [], [], out, None, json_output=options["json_output"])
     for name, reason in planned.unavailable.items():
         click.echo(f"unavailable: {name}: {reason}", err=True)
     store = Store.create(out)
+    matches: list[Match] = []
     with _reporter() as reporter:
-        results = run(
-            planned,
-            store,
-            jobs=jobs,
-            backend=options["backend"],
-            time_limit=options["time_limit"],
-            timing=options["timing"],
-            command=["vcbench", *sys.argv[1:]],
-            progress=reporter,
-        )
+        how: dict[str, Any] = {
+            "jobs": jobs,
+            "backend": options["backend"],
+            "time_limit": options["time_limit"],
+            "timing": options["timing"],
+            "command": ["vcbench", *sys.argv[1:]],
+            "progress": reporter,
+        }
+        if prepared is not None:
+            planned, matches = match(prepared, store, announce=_announce, **how)
+        results = run(planned, store, **how)
     page = _report(out) if options["report"] else None
-    return _conclude(results, planned.metrics, store.problems, out, page, json_output=options["json_output"])
+    return _conclude(results, planned.metrics, store.problems, out, page, matches, json_output=options["json_output"])
+
+
+def _announce(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _check_combination(options: dict[str, Any]) -> None:
@@ -210,6 +242,7 @@ def _conclude(
     problems: list[str],
     out: Path,
     page: Path | None,
+    matches: Sequence[Match] = (),
     *,
     json_output: bool,
 ) -> int:
@@ -231,6 +264,7 @@ def _conclude(
                     dict(zip(("cell", "metric", "status", "reason"), item, strict=True)) for item in unmeasured
                 ],
                 "set_aside": problems,
+                "matches": [match.to_dict() for match in matches],
                 "report": str(page) if page else None,
             }
         )
@@ -245,6 +279,7 @@ def _conclude(
                 click.echo(f"not measured: {cell}: {metric}: {reason}", err=True)
         for metric, reason in {item[1]: item[3] for item in unmeasured if item[2] == "unavailable"}.items():
             click.echo(f"unavailable: {metric}: {reason}", err=True)
+        _show_matches(matches)
         parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
         click.echo(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
         if page:
@@ -254,6 +289,30 @@ def _conclude(
     if not results:
         return 5
     return 6 if counts["failed"] or unmeasured else 0
+
+
+def _show_matches(matches: Sequence[Match]) -> None:
+    """What a search found: a line a target, and how many encodes it took."""
+    if not matches:
+        return
+    rows = [
+        [
+            match.codec,
+            match.sequence,
+            match.quantity,
+            "none" if match.target is None else f"{match.target:.4g}",
+            "none" if match.reached is None else f"{match.reached:.4g}",
+            "none" if match.distance is None else f"{match.distance:+.1%}",
+            "none" if match.value is None else f"{match.parameter}={match.value:g}",
+            match.reason or match.status,
+        ]
+        for match in matches
+    ]
+    header = ["codec", "sequence", "of", "target", "found", "distance", "at", ""]
+    searches = {(match.codec, match.dataset, match.sequence): match.encodes for match in matches}
+    reached = sum(match.status == "reached" for match in matches)
+    title = f"{reached} of {counted(len(matches), 'target')} reached, {counted(sum(searches.values()), 'encode')}"
+    print_table(title, header, rows, right=(3, 4, 5))
 
 
 def _brief(result: CellResult) -> dict[str, Any]:
