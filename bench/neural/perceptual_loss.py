@@ -28,7 +28,7 @@ class DeepFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN_BGR)[None, :, None, None], persistent=False)
 
     def forward(self, picture: Tensor) -> list[Tensor]:
-        """Feature maps from fine to coarse, strides 2, 4, 8, 8 (8 as well for the last), not normalised."""
+        """Feature maps from fine to coarse, strides 2, 4, 8, 8 and 16, not normalised."""
         x = picture.flip(1) * 127.5 + 127.5 - self.mean
         found = []
         for number, layer in enumerate(self.layers):

@@ -19,7 +19,7 @@ from bench.neural.perceptual_loss import DeepFeatures, downsampled, feature_dist
 from bench.neural.s2vc.model import STRIDE, Picture, S2vc, State, resample_tokens, teacher_grid
 from bench.neural.training import Figures, Stage, scaled, to_batch
 
-LAMBDAS = (5.2, 0.2)
+LAMBDAS = (12.0, 0.8)
 """Weight of the rate at the lowest and the highest rate index, as in the paper; between them evenly in logarithm."""
 
 DISTILLATION, FLOW, FEATURES = 0.01, 0.1, 0.15
@@ -40,11 +40,10 @@ def lambdas(rates: int) -> Tensor:
 
 def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
-
     stages = [
         Stage("autoencoder", 200, 5e-4, 8, 128, 1),
-        Stage("intra", 1500, 5e-4, 8, 128, 1, {"latent": 0.1}),
-        Stage("inter", 3000, 4e-4, 4, 128, 2),
+        Stage("intra", 1500, 4e-4, 8, 128, 1, {"latent": 0.1}),
+        Stage("inter", 3000, 3e-4, 4, 128, 2),
         Stage("cascade-4", 1200, 2e-4, 2, 128, 4),
         Stage("cascade-6", 400, 1e-4, 2, 128, 6, {"flow": True}),
     ]
