@@ -10,8 +10,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from bench.neural.s2vc.model import S2vc
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -104,6 +108,38 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[...
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_s2vc() -> S2vc:
+    """A seeded, untrained S2VC of the smallest sizes; what starts at zero is not, or a path that differs would hide."""
+    pytest.importorskip("compressai")
+    import torch
+
+    from bench.neural.s2vc.coding import build
+
+    sizes: dict[str, Any] = {
+        "width": 16, "deep": 16, "latent_channels": 8, "y_channels": 8, "hyper_channels": 8, "guidance": 16,
+        "unet_widths": (16, 16), "vae_width": 8, "rates": 3, "reanchor_every": 2, "teacher_channels": 4,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = build(sizes, "small").eval()
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_s2vc: S2vc, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weight file of the tiny S2VC."""
+    from dataclasses import asdict
+
+    from bench.neural.weights import About, save
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save(path, About("s2vc", asdict(tiny_s2vc.config)), tiny_s2vc)
+    return path
 
 
 class HttpServer(http.server.ThreadingHTTPServer):

@@ -1,0 +1,43 @@
+"""How each of our own codecs codes: a table from its name to the module that builds its networks and runs them.
+
+Such a module offers what `Coding` says. This one imports no network, so that whether a codec is there costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from bench.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.neural.container import StreamHeader
+    from bench.video.frame import Frame
+
+CODINGS = {"s2vc": "bench.neural.s2vc.coding"}
+
+
+class Coding(Protocol):
+    """What a codec's coding module offers."""
+
+    def build(self, config: Mapping[str, Any], scale: str) -> nn.Module:
+        """The networks as a configuration says, untrained. UnavailableError where they rest on what is not here."""
+
+    def is_stored(self, tensor: str, scale: str) -> bool:
+        """Whether coding needs the tensor of that name from a weight file; training has some of its own."""
+
+    def encode(self, model: nn.Module, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO) -> list[int]:
+        """Write a stream; returns the bytes of its parts."""
+
+    def decode(self, model: nn.Module, file: BinaryIO, *, name: str, weights: bytes) -> Iterator[Frame]:
+        """Frames of a stream, in the source's format; BitstreamError naming the unit that is wrong."""
+
+
+def coding(codec: str) -> Coding:
+    """The coding module of a codec; UnknownNameError where there is none."""
+    if codec not in CODINGS:
+        raise UnknownNameError("codec of our own", codec, CODINGS)
+    return cast(Coding, import_module(CODINGS[codec]))
