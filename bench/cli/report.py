@@ -1,4 +1,4 @@
-"""vcbench report: result sets -> figures, tables and a page."""
+"""vcbench report: result sets -> a site, tables, figures."""
 
 from __future__ import annotations
 
@@ -6,17 +6,39 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import CommaList, as_json, existing, print_json
+from bench.cli.options import CommaList, as_json, existing, print_json, search_path
 
 
-@click.command("report", short_help="Write figures, tables and a page.")
+@click.command("report", short_help="Write a site, tables and figures.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Folder of the report; default report/ in the first."
 )
-@click.option("--anchor", help="Codec that the others are compared with; default x265 where it is there.")
+@click.option("--anchor", help="Codec of the tables, and the first one of the site; default x265 if there.")
 @click.option("--metrics", type=CommaList(), help="Only these metrics.")
-@click.option("--title", help="Title of the page.")
+@click.option("--title", help="Title of the site.")
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=0),
+    help="Most pictures of the frame viewer; default some, as far as decoding takes a minute.",
+)
+@click.option(
+    "--clips",
+    multiple=True,
+    type=existing(),
+    help="Source clip, or folder of them, for the frame viewer; those of datasets and of the run are found.",
+)
+@search_path
+@click.option("--paper", is_flag=True, help="Figures, tables and captions for a paper instead of a site.")
+@click.option(
+    "--style",
+    type=click.Choice(["single-column", "double-column", "slides"]),
+    default="single-column",
+    show_default=True,
+    help="With --paper: the size of figures and tables.",
+)
+@click.option("--log-rate", is_flag=True, help="With --paper: a logarithmic rate axis.")
+@click.option("--mix-published", is_flag=True, help="Compare published curves with measured ones.")
 @as_json
 def command(
     folders: tuple[Path, ...],
@@ -24,19 +46,46 @@ def command(
     anchor: str | None,
     metrics: tuple[str, ...] | None,
     title: str | None,
+    pictures: int | None,
+    clips: tuple[Path, ...],
+    paths: tuple[Path, ...],
+    paper: bool,
+    style: str,
+    log_rate: bool,
+    mix_published: bool,
     json_output: bool,
 ) -> int:
-    """Write RD figures (SVG, PDF, PNG), BD tables (CSV, Markdown) and a page that opens from the file system.
+    """Write a site that opens from the file system or any web server, and BD tables (CSV, Markdown).
+
+    The site compares any codec with any other and shows curves, single frames and where each number comes from;
+    nothing of it is loaded from the network.
 
     \b
     Example:
       vcbench report results/quickstart -o reports/quickstart --anchor x265
+      vcbench report results/quickstart -o paper --paper --style double-column
     """
     from bench.report import build_report
     from bench.results import load
 
     results = load(*folders)
-    page = build_report(results, out or folders[0] / "report", anchor=anchor, metrics=metrics, title=title)
+    if paper:
+        from bench.report.paper import PaperOptions, build_paper
+
+        options = PaperOptions(anchor, metrics, style, log_rate, mix_published)
+        page = build_paper(results, out or folders[0] / "paper", options)
+    else:
+        page = build_report(
+            results,
+            out or folders[0] / "report",
+            anchor=anchor,
+            metrics=metrics,
+            title=title,
+            mix_published=mix_published,
+            pictures=pictures,
+            clips=[file for clip in clips for file in ([clip, *sorted(clip.iterdir())] if clip.is_dir() else [clip])],
+            paths=paths,
+        )
     if json_output:
         print_json({"report": str(page), "cells": len(results.cells), "problems": results.problems})
     else:

@@ -19,18 +19,29 @@ def build_report(
     anchor: str | None = None,
     metrics: Sequence[str] | None = None,
     title: str | None = None,
+    mix_published: bool = False,
+    pictures: int | None = None,
+    clips: Sequence[Path] = (),
+    paths: Sequence[Path] = (),
 ) -> Path:
     """Write the report of a result set into the folder `out`; its start page is returned.
 
-    `out` gets ``index.html``, ``captions.md``, ``tables/`` (CSV, Markdown) and ``figures/`` (SVG, PDF, PNG); figures
-    of an earlier report that are not drawn again are removed. Equal results give equal files.
+    `out` gets the site (``index.html`` and what it needs) and ``tables/`` (CSV, Markdown); data files and pictures of
+    an earlier report that are not shown any more are removed. Equal results give equal files.
 
     `anchor` is the codec that the others are compared with: by default x265, or the first in alphabetical order where
-    x265 has no result. `metrics` are those to report, in order: by default all that were measured.
+    x265 has no result; the site compares with any. `metrics` are those to report, in order: by default all that were
+    measured. `pictures` is how many the frame viewer gets at most (0 for none; by default some, as far as decoding
+    takes a minute); `clips` are files among which the sources are looked for, `paths` further folders of cards.
+    `mix_published` compares published curves with measured ones.
 
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
     report, StoreError when `out` cannot be written.
     """
     from bench.report.build import build
+    from bench.report.pictures import PictureOptions
 
-    return build(results, Path(out), anchor=anchor, metrics=metrics, title=title)
+    options = PictureOptions(pictures, tuple(clips), tuple(paths))
+    return build(
+        results, Path(out), anchor=anchor, metrics=metrics, title=title, mix_published=mix_published, pictures=options
+    )

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.analysis.curves import SequenceKey
 from bench.errors import StoreError, UnknownNameError, UsageError
 from bench.report import tables
-from bench.report.comparisons import choose_anchor, comparisons, speeds
+from bench.report.comparisons import choose_anchor, comparisons, scopes, speeds
 from bench.report.distinct import told_apart
 from bench.report.facts import codec_facts, environment, metric_facts, sequence_facts
-from bench.report.illustrations import illustrate
-from bench.report.page import Content, write_captions, write_index
+from bench.report.page import Content
+from bench.report.payload import Names
+from bench.report.pictures import PictureOptions
+from bench.report.site import Measured, write_comparisons, write_site
 from bench.report.summary import default_title, no_comparison, notes, summary
 from bench.results import ResultSet
 
-EXCLUDED_ON_PAGE = 200
-
 
 def build(
-    results: ResultSet, out: Path, *, anchor: str | None, metrics: Sequence[str] | None, title: str | None
+    results: ResultSet,
+    out: Path,
+    *,
+    anchor: str | None,
+    metrics: Sequence[str] | None,
+    title: str | None,
+    mix_published: bool,
+    pictures: PictureOptions,
 ) -> Path:
     """See `bench.report.build_report`."""
     names = _metrics(results, metrics)
@@ -33,11 +41,13 @@ def build(
     timed = speeds(cells, base, compared)
     codecs = sorted({cell.codec.name for cell in cells}, key=lambda name: (name != base, name))
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
+    sequences = tuple(SequenceKey(*key) for key in sorted(records))
+    order = Names(tuple(codecs), tuple(names), tuple(scopes(cells)), sequences)
+    measured = Measured(results, frame, datasets, facts, order)
     try:
-        for folder in (out / "tables", out / "figures"):
-            folder.mkdir(parents=True, exist_ok=True)
-        drawn = illustrate(frame, datasets, facts, codecs, out / "figures")
-        excluded = tables.excluded_rows(cells, results.problems, names, compared, drawn.left_out)
+        (out / "tables").mkdir(parents=True, exist_ok=True)
+        left_out = write_comparisons(out, measured)
+        excluded = tables.excluded_rows(cells, results.problems, names, compared, left_out)
         content = Content(
             title=title or default_title(codecs, list(records.values())),
             summary=summary(cells, names),
@@ -45,11 +55,6 @@ def build(
             anchor_reason=why,
             notes=notes(results, renamed, facts, compared, timed),
             no_comparison=no_comparison(codecs, names),
-            bd_rate=tables.bd_rate_grids(compared),
-            bd_rate_sequences=tables.bd_rate_sequence_grids(compared),
-            speed=tables.speed_grids(timed, base),
-            excluded=tables.excluded_grid(excluded, EXCLUDED_ON_PAGE) if excluded else None,
-            figures=drawn.figures,
             codecs=[codec_facts(cells, name) for name in codecs],
             sequences=[sequence_facts(records[key]) for key in sorted(records)],
             metrics=facts,
@@ -62,9 +67,15 @@ def build(
         tables.write_bd_rate_sequences(out / "tables" / "bd_rate_sequences.csv", compared)
         tables.write_speed(out / "tables" / "speed.csv", timed, base)
         tables.write_excluded(out / "tables" / "excluded.csv", excluded)
-        _write_markdown(out / "tables", content, excluded)
-        write_captions(out / "captions.md", content)
-        return write_index(out / "index.html", content)
+        nothing = content.no_comparison or "No sequence has a comparison."
+        for name, grids, none in (
+            ("bd_rate", tables.bd_rate_grids(compared), nothing),
+            ("bd_rate_sequences", tables.bd_rate_sequence_grids(compared), nothing),
+            ("speed", tables.speed_grids(timed, base), "Nothing was timed."),
+            ("excluded", [tables.excluded_grid(excluded)] if excluded else [], "Nothing is excluded."),
+        ):
+            tables.write_markdown(out / "tables" / f"{name}.md", grids, none)
+        return write_site(out, measured, content, excluded, pictures)
     except OSError as error:
         raise StoreError(
             f"{out}: the report cannot be written there: {error.strerror or error}; name a folder that can be written"
@@ -80,12 +91,3 @@ def _metrics(results: ResultSet, wanted: Sequence[str] | None) -> list[str]:
         if name not in results.metrics:
             raise UnknownNameError("metric", name, results.metrics)
     return list(dict.fromkeys(results.metrics if wanted is None else wanted))
-
-
-def _write_markdown(folder: Path, content: Content, excluded: Sequence[tables.Row]) -> None:
-    nothing = content.no_comparison or "No sequence has a comparison."
-    tables.write_markdown(folder / "bd_rate.md", content.bd_rate, nothing)
-    tables.write_markdown(folder / "bd_rate_sequences.md", content.bd_rate_sequences, nothing)
-    tables.write_markdown(folder / "speed.md", content.speed, "Nothing was timed.")
-    grids = [tables.excluded_grid(excluded)] if excluded else []
-    tables.write_markdown(folder / "excluded.md", grids, "Nothing is excluded.")

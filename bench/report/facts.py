@@ -156,7 +156,7 @@ def environment(results: ResultSet, cells: Sequence[CellResult]) -> list[tuple[s
     started = sorted(values("started"))
     facts = [
         ("result sets", [folder.name or str(folder) for folder in results.folders]),
-        ("command lines", _distinct(_command(r["command"]) for r in records if isinstance(r.get("command"), list))),
+        ("command lines", _distinct(command_text(r["command"]) for r in records if isinstance(r.get("command"), list))),
         ("started", [started[0]] if len(started) == 1 else [f"{started[0]} to {started[-1]}"] if started else []),
         ("vcbench", _distinct(_versions(record) for record in records if record.get("vcbench"))),
         ("Python", values("python")),
@@ -212,10 +212,11 @@ def _commands(cells: Sequence[CellResult]) -> tuple[tuple[str, str], ...]:
     where = f"{example.sequence.name} at {example.rate.parameter} {example.rate.value:g}"
     decode = example.decode.commands if example.decode else []
     steps = [("encode", example.encode.commands), ("decode", decode)]
-    return tuple((f"{step} {where}", _command(argv)) for step, commands in steps for argv in commands)
+    return tuple((f"{step} {where}", command_text(argv)) for step, commands in steps for argv in commands)
 
 
-def _command(argv: Iterable[object]) -> str:
+def command_text(argv: Iterable[object]) -> str:
+    """A command line as a shell takes it, with paths cut to file names."""
     # Where a program and a temporary file lay says nothing to another reader; what they are called does.
     return shlex.join(re.sub(r"(^|(?<=[:=]))/(?:[^/]*/)+(?=[^/]+$)", "", str(part)) for part in argv)
 

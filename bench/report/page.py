@@ -1,17 +1,15 @@
-"""The page and the captions, rendered from templates in which every value is escaped."""
+"""The pages, rendered from templates in which every value is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.bd import MIN_OVERLAP, MIN_POINTS
-from bench.report.escape import markdown, printable, web_address
+from bench.report.escape import printable, web_address
 from bench.report.facts import CodecFacts, MetricFacts, SequenceFacts
-from bench.report.illustrations import Illustration
-from bench.report.tables import Grid
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,7 +60,7 @@ INTERVAL = (
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """All that the page and the captions say, as text."""
+    """All that the pages say by themselves, as text; what is chosen in them comes as data."""
 
     title: str
     summary: str
@@ -70,60 +68,44 @@ class Content:
     anchor_reason: str
     notes: Sequence[str]
     no_comparison: str | None
-    bd_rate: Sequence[Grid]
-    bd_rate_sequences: Sequence[Grid]
-    speed: Sequence[Grid]
-    excluded: Grid | None
-    figures: Sequence[Illustration]
     codecs: Sequence[CodecFacts]
     sequences: Sequence[SequenceFacts]
     metrics: Sequence[MetricFacts]
     environment: Sequence[tuple[str, list[str]]]
 
 
-def write_index(path: Path, content: Content) -> Path:
-    """Write the page, one file without scripts that asks for nothing but the figures beside it."""
-    return _write(path, "index.html", _environment(printable, autoescape=True), content)
+def write_page(path: Path, content: Content, **more: Any) -> Path:
+    """Write a page of the site from the template of its name; `more` are further values that the template takes."""
+    return _write(path, path.name, _environment(), content, **more)
 
 
-def write_captions(path: Path, content: Content) -> Path:
-    """Write what was measured and how, and the captions of figures and tables, as Markdown."""
-    return _write(path, "captions.md", _environment(markdown, autoescape=False), content)
+def template_folders() -> tuple[Path, Path]:
+    """Where the templates are: in the wheel, or at the root of the repository."""
+    package = Path(__file__).parents[1]
+    return package / "_data" / "templates", package.parent / "reports" / "templates"
 
 
-def _write(path: Path, name: str, environment: Environment, content: Content) -> Path:
+def _write(path: Path, name: str, environment: Environment, content: Content, **more: Any) -> Path:
     names = ", ".join(metric.name for metric in content.metrics if metric.pooled)
     pooled = [POOLED.format(names=names)] if names else []
     text = environment.get_template(f"{name}.j2").render(
-        report=content, tables=TABLES, protocol=(RATE, POOLING, *pooled, BD, INTERVAL)
+        report=content, tables=TABLES, protocol=(RATE, POOLING, *pooled, BD, INTERVAL), **more
     )
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _environment(clean: Callable[[object], str], *, autoescape: bool) -> Environment:
+def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    package = Path(__file__).parents[1]
-    folders = (package / "_data" / "templates", package.parent / "reports" / "templates")
     environment = Environment(
-        loader=FileSystemLoader(folders),
-        autoescape=autoescape,  # noqa: S701 - off for Markdown alone, where `clean` escapes every value
+        loader=FileSystemLoader(template_folders()),
+        autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: value if hasattr(value, "__html__") else clean(value),
+        finalize=lambda value: value if hasattr(value, "__html__") else printable(value),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters["web_address"] = web_address
-    environment.filters["css_pixels"] = lambda inches: round(96 * inches)
-    environment.filters["grouped"] = _grouped
     return environment
-
-
-def _grouped(items: Iterable[Any], attribute: str) -> list[tuple[str, list[Any]]]:
-    """Items by an attribute, in the order in which its values first appear."""
-    groups: dict[str, list[Any]] = {}
-    for item in items:
-        groups.setdefault(getattr(item, attribute), []).append(item)
-    return list(groups.items())

@@ -64,7 +64,7 @@ def _gaps(results: ResultSet) -> Iterator[str]:
 def _undefined(compared: Sequence[Compared]) -> Iterator[str]:
     absent = sum(c.comparison is None or c.comparison.bd_rate.value is None for c in compared)
     if absent:
-        yield f"{absent} of {len(compared)} overall BD-rates are undefined; each says why."
+        yield f"{absent} of {len(compared)} overall BD-rates against {compared[0].anchor} are undefined; each says why."
     rates = [c.comparison.bd_rate for c in compared if c.comparison]
     partial = sum(0 < rate.sequences_used < rate.sequences_total for rate in rates)
     if partial:

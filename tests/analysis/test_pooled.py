@@ -393,18 +393,25 @@ def read(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class TestReport:
-    def test_the_overall_figure_is_of_pooled_values(self, report: Path) -> None:
-        names = {path.stem for path in (report / "figures").glob("*.svg")}
-        assert names == {"rd_set_fid_dataset", "rd_set_fid_sequences", "rd_set_psnr_y_mean", "rd_set_psnr_y_sequences"}
-        captions = (report / "captions.md").read_text(encoding="utf-8")
-        assert "Rate and quality by FID on set: curves of values pooled over the dataset." in captions
-        assert "fid: a distance between two sets of frames." in captions
+def site_data(folder: Path, name: str) -> Any:
+    """What a data script hands to the pages."""
+    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix(f'vcbench.put("{name}",').removesuffix(");\n"))
 
-    def test_the_alternative_text_has_the_pooled_values(self, half: Path, report: Path) -> None:
+
+class TestReport:
+    def test_the_overall_curves_are_of_pooled_values(self, half: Path, report: Path) -> None:
+        compared = site_data(report, "compare-0-1")
         row = only_row(bench.load(half), "fid", codec="x265", rate=22)
-        page = (report / "index.html").read_text(encoding="utf-8")
-        assert f"{row['value']:.4g} at {row['bpp']:.3g}" in page
+        points = dict(compared["curves"])[0]
+        assert points[-1][:2] == pytest.approx([row["bpp"], row["value"]], rel=1e-5)
+        assert compared["curvesOver"].startswith("Curves of values pooled over the dataset.")
+        assert "fid: a distance between two sets of frames." in (report / "method.html").read_text(encoding="utf-8")
+
+    def test_the_site_compares_pooled_values(self, report: Path) -> None:
+        compared = site_data(report, "compare-0-1")
+        assert compared["quality"]["value"][0][1] == pytest.approx(-50, abs=0.01)
+        assert "pooled over the dataset" in compared["texts"][compared["quality"]["interval"][0][1]]
 
     def test_bd_rate(self, report: Path) -> None:
         (row,) = (row for row in read(report, "bd_rate.csv") if row["metric"] == "fid")
@@ -429,11 +436,11 @@ class TestReport:
         assert [(row["codec"], row["rate"], row["reason"]) for row in missing] == [
             ("half", str(rate), "no result of bus") for rate in RATES
         ]
-        assert "Not drawn, for want of values: half." in (folder / "captions.md").read_text(encoding="utf-8")
+        assert "Not drawn, for want of values: half." in site_data(folder, "compare-0-1")["curvesOver"]
 
     def test_a_report_without_such_metrics_says_nothing_of_them(self, half: Path, tmp_path: Path) -> None:
         folder = build_report(bench.load(half), tmp_path / "report", metrics=["psnr_y"]).parent
-        assert "pooled over the dataset" not in (folder / "captions.md").read_text(encoding="utf-8")
+        assert not any("pooled over the dataset" in path.read_text(encoding="utf-8") for path in folder.rglob("*.html"))
 
 
 def test_names_with_a_colon_go_everywhere(build: Callable[..., Builder], tmp_path: Path) -> None:
@@ -448,10 +455,8 @@ def test_names_with_a_colon_go_everywhere(build: Callable[..., Builder], tmp_pat
     assert results.metrics == ["ewarp:spynet", "fid:antialias"]
     assert results.frames("ewarp:spynet")["value"].dropna().tolist() == [0.5] * len(results.cells)
     folder = build_report(results, tmp_path / "report").parent
-    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert len(drawn) == 4
-    assert not any(":" in name for name in drawn)
-    assert all(f'src="figures/{name}.svg"' in (folder / "index.html").read_text(encoding="utf-8") for name in drawn)
+    assert [metric["name"] for metric in site_data(folder, "index")["metrics"]] == list(names.values())
+    assert not any(":" in path.name for path in folder.rglob("*"))
     assert {row["metric"] for row in read(folder, "bd_rate.csv")} == set(names.values())
     assert {"ewarp:spynet", "fid:antialias"} <= set(read(folder, "rd.csv")[0])
     arguments = ["--anchor", "x265", "--test", "half", "--metric", "ewarp:spynet,fid:antialias", "--json"]

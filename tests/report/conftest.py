@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -136,6 +137,19 @@ def report(tmp_path: Path) -> Callable[..., Path]:
         return build_report(results, tmp_path / name, **more).parent
 
     return build
+
+
+@pytest.fixture(scope="session")
+def site_data() -> Callable[[Path, str], Any]:
+    """What a data script of a report's site hands to the pages: ``site_data(folder, "index")``."""
+
+    def read(folder: Path, name: str) -> Any:
+        text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
+        head = f'vcbench.put("{name}",'
+        assert text.startswith(head) and text.endswith(");\n")
+        return json.loads(text[len(head) : -3])
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,357 @@
+"""What the pages show, as plain data: names once in an index, numbers by position, texts that repeat once a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.bd import Domain
+from bench.analysis.curves import CurveKey, RDCurve, SequenceKey, curves
+from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
+from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
+from bench.report.comparisons import Scope
+from bench.report.facts import MetricFacts, dataset_text
+from bench.report.overall import DatasetCurves, MeanCurves, OverallCurves
+from bench.results import CellResult, CostRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIGITS = 6
+"""Significant digits of numbers on pages; the tables beside them have all."""
+
+# The reasons of the sequences, which have rows of their own.
+_GIVEN_ELSEWHERE = re.compile(r"(?<=^no sequence has a value) \(.*", re.DOTALL)
+_NUMBERS = re.compile(r"(?<![\w.])\d+(\.\d+)?(?![\w.])")
+_DOMAINS: tuple[Domain, ...] = ("quality", "rate")
+
+
+@dataclass
+class Texts:
+    """Texts by number, each kept once."""
+
+    items: list[str] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, text: str) -> int:
+        """Number of a text, a new one if it was not there."""
+        if text not in self._numbers:
+            self._numbers[text] = len(self.items)
+            self.items.append(text)
+        return self._numbers[text]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The order that numbers in the data refer to. codecs: the anchor first. sequences: (dataset, name)."""
+
+    codecs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    scopes: tuple[Scope, ...]
+    sequences: tuple[SequenceKey, ...]
+
+
+def index(names: Names, cells: Sequence[CellResult], metrics: Sequence[MetricFacts], title: str) -> dict[str, Any]:
+    """What every page needs: the names, and what tells their kinds apart."""
+    by_codec: dict[str, CellResult] = {}
+    kinds: dict[str, str] = {}
+    loaded = {
+        cell.codec.name for cell in cells for cost in (cell.encode, cell.decode) if cost and cost.timing == "shared"
+    }
+    for cell in cells:
+        by_codec.setdefault(cell.codec.name, cell)
+        if cell.codec.rate_kind != "bitstream":
+            kinds[cell.codec.name] = cell.codec.rate_kind
+    records = {SequenceKey(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
+    counts: dict[SequenceKey, int] = defaultdict(int)
+    for cell in cells:
+        counts[SequenceKey(cell.sequence.dataset, cell.sequence.name)] += 1
+    return {
+        "title": title,
+        "codecs": [
+            {
+                "name": name,
+                "title": by_codec[name].codec.title,
+                "rate": kinds.get(name, "bitstream"),
+                "loaded": name in loaded,
+            }
+            for name in names.codecs
+        ],
+        "metrics": [
+            {"name": m.name, "title": m.title, "unit": m.unit, "better": m.direction, "problem": m.problem}
+            for m in metrics
+        ],
+        "scopes": [{"label": scope.label, "dataset": scope.dataset} for scope in names.scopes],
+        "sequences": [
+            {
+                "name": key.sequence,
+                "dataset": dataset_text(key.dataset),
+                "scope": next(n for n, scope in enumerate(names.scopes) if scope.dataset == key.dataset),
+                "size": f"{record.width}×{record.height}",
+                "frames": record.frames,
+                "start": record.start,
+                "fps": record.fps,
+                "cells": counts[key],
+            }
+            for key in names.sequences
+            for record in [records[key]]
+        ],
+    }
+
+
+def metric_comparisons(
+    names: Names, frame: pd.DataFrame, pooled: pd.DataFrame, metric: MetricFacts
+) -> list[dict[str, Any]]:
+    """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves."""
+    found = curves(frame, metric.name)
+    by_sequence: dict[SequenceKey, list[RDCurve | None]] = {
+        key: [found.get(CurveKey(codec, *key)) for codec in names.codecs] for key in names.sequences
+    }
+    wholes = dataset_curves(pooled) if metric.pooled else None
+    pairs = {
+        domain: {key: _pairs(key, of_key, names, domain, metric) for key, of_key in by_sequence.items()}
+        for domain in _DOMAINS
+        if metric.direction is not None
+    }
+    whole_pairs = {
+        domain: {name: _whole_pairs(name, wholes or {}, names, domain, metric) for name in _datasets(names)}
+        for domain in pairs
+    }
+    return [
+        _on_scope(names, scope, metric, by_sequence, pairs, whole_pairs if metric.pooled else None, wholes)
+        for scope in names.scopes
+    ]
+
+
+def sequence_cells(names: Names, key: SequenceKey, cells: Iterable[CellResult]) -> dict[str, Any]:
+    """Everything that is known of the cells of one sequence, by codec and rate."""
+    texts = Texts()
+    numbers = {name: number for number, name in enumerate(names.codecs)}
+    ordered = sorted(cells, key=lambda cell: (numbers[cell.codec.name], cell.rate.value, cell.name))
+    record = ordered[0].sequence
+    return {
+        "name": key.sequence,
+        "dataset": dataset_text(key.dataset),
+        "source": {"file": record.file, "sha256": record.sha256, "format": record.pix_fmt, "matrix": record.matrix},
+        "kbpsPerBpp": ordered[0].sequence.width * ordered[0].sequence.height * _fps(record.fps) / 1000,
+        "cells": [_cell(cell, numbers[cell.codec.name], names.metrics, texts) for cell in ordered],
+        "texts": texts.items,
+    }
+
+
+def gaps(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What has no value, folded: rows that differ in place, or in the numbers of their reason, are one.
+
+    Each has texts by number (what, status, codec, metric, reason) and its places; where reasons differ in numbers, the
+    row's has … for them, and each place has its own.
+    """
+    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for row in rows:
+        reason = _GIVEN_ELSEWHERE.sub("", str(row.get("reason") or ""))
+        kind = [str(row.get(name) or "") for name in ("what", "status", "codec", "metric")]
+        groups.setdefault((*kind, _NUMBERS.sub("…", reason)), []).append((_place(row), reason))
+    texts = Texts()
+    folded = []
+    for (*kind, pattern), found in groups.items():
+        alike = len({reason for _, reason in found}) == 1
+        told = found[0][1] if alike else pattern
+        places = [place if alike else f"{place}: {reason}" for place, reason in found]
+        numbers = [texts.number(place) for place in dict.fromkeys(places) if place]
+        folded.append([*(texts.number(part) for part in (*kind, told)), numbers])
+    return {"rows": folded, "texts": texts.items}
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    dataset, rate = row.get("dataset"), row.get("rate")
+    where = " / ".join(str(part) for part in (dataset and dataset_text(str(dataset)), row.get("sequence")) if part)
+    return f"{where} at {rate:g}" if isinstance(rate, int | float) else where
+
+
+def _datasets(names: Names) -> list[str]:
+    return [scope.dataset for scope in names.scopes if scope.dataset is not None]
+
+
+def _pairs(
+    key: SequenceKey, found: Sequence[RDCurve | None], names: Names, domain: Domain, metric: MetricFacts
+) -> Pairs:
+    return delta_pairs(
+        key,
+        found,
+        names.codecs,
+        domain,
+        higher_is_better=metric.direction == "higher",
+        cap=metric.cap,
+        saturation=metric.saturation,
+    )
+
+
+def _whole_pairs(
+    dataset: str, wholes: Mapping[DatasetKey, RDCurve], names: Names, domain: Domain, metric: MetricFacts
+) -> Pairs:
+    found = [wholes.get(DatasetKey(codec, dataset)) for codec in names.codecs]
+    return _pairs(SequenceKey(dataset, OVER_DATASET), found, names, domain, metric)
+
+
+def _on_scope(
+    names: Names,
+    scope: Scope,
+    metric: MetricFacts,
+    by_sequence: Mapping[SequenceKey, Sequence[RDCurve | None]],
+    pairs: Mapping[Domain, Mapping[SequenceKey, Pairs]],
+    whole_pairs: Mapping[Domain, Mapping[str, Pairs]] | None,
+    wholes: Mapping[DatasetKey, RDCurve] | None,
+) -> dict[str, Any]:
+    keys = [key for key in names.sequences if scope.dataset in {None, key.dataset}]
+    texts = Texts()
+    payload: dict[str, Any] = {"problem": metric.problem, **_curves(names, scope, metric, by_sequence, wholes, keys)}
+    for domain, of_domain in pairs.items():
+        own = [of_domain[key] for key in keys]
+        whole = None
+        if whole_pairs is not None:
+            whole = [p for name, p in whole_pairs[domain].items() if scope.dataset in {None, name}]
+        summary = summarise(own, names.codecs, whole)
+        payload[domain] = _table(summary, texts)
+        if domain == "quality":
+            payload |= {step: _grid(summary, step) for step in ("encode", "decode")}
+        if scope.dataset is not None:
+            payload[f"{domain}Sequences"] = [_sequence_table(p, texts) for p in own]
+    payload["sequences"] = [names.sequences.index(key) for key in keys]
+    return {**payload, "texts": texts.items}
+
+
+def _table(summary: Sequence[Sequence[Summary]], texts: Texts) -> dict[str, Any]:
+    def number(text: str | None) -> int | None:
+        return None if text is None else texts.number(text)
+
+    return {
+        **{name: _grid(summary, name) for name in ("value", "overlap", "used", "total")},
+        "low": [[short(one.interval.low) for one in row] for row in summary],
+        "high": [[short(one.interval.high) for one in row] for row in summary],
+        "reason": [[number(one.reason) for one in row] for row in summary],
+        "interval": [[number(one.interval.reason or one.interval.note) for one in row] for row in summary],
+    }
+
+
+def _grid(summary: Sequence[Sequence[Summary]], name: str) -> list[list[Any]]:
+    return [[short(getattr(one, name)) for one in row] for row in summary]
+
+
+def _sequence_table(pairs: Pairs, texts: Texts) -> dict[str, Any]:
+    reasons: dict[str, list[int]] = {}
+    for (anchor, test), reason in pairs.reasons.items():
+        reasons.setdefault(str(texts.number(reason)), []).append(anchor * len(pairs.value) + test)
+    return {"value": _rounded(pairs.value), "overlap": _rounded(pairs.overlap, 3), "reasons": reasons}
+
+
+def _curves(
+    names: Names,
+    scope: Scope,
+    metric: MetricFacts,
+    by_sequence: Mapping[SequenceKey, Sequence[RDCurve | None]],
+    wholes: Mapping[DatasetKey, RDCurve] | None,
+    keys: Sequence[SequenceKey],
+) -> dict[str, Any]:
+    """The overall curves of a dataset: [rate, quality, rate point] a point, and what they are over."""
+    if scope.dataset is None:
+        return {"curves": [], "curvesOver": "Curves are of one dataset: choose one.", "leftOut": []}
+    found = [curve for key in keys for curve in by_sequence[key] if curve is not None]
+    overall: OverallCurves
+    if wholes is not None:
+        overall = DatasetCurves(curve for key, curve in wholes.items() if key.dataset == scope.dataset)
+    else:
+        overall = MeanCurves(found, names.codecs)
+    return {
+        "curves": [
+            [names.codecs.index(name), [[short(p.rate), short(p.quality), p.label] for p in curve.points]]
+            for name, curve in overall.curves.items()
+        ],
+        "curvesOver": " ".join(f"{text[0].upper()}{text[1:]}." for text in overall.caption(metric) if text),
+        "leftOut": [
+            {**row, "what": overall.what, "dataset": scope.dataset, "metric": metric.name} for row in overall.left_out()
+        ],
+    }
+
+
+def _cell(cell: CellResult, codec: int, metrics: Sequence[str], texts: Texts) -> dict[str, Any]:
+    measured = [cell.measurements.get(name) for name in metrics]
+    told = {
+        number: [one.status, texts.number(one.reason or "no reason given")]
+        for number, one in enumerate(measured)
+        if one is not None and one.status != "ok"
+    }
+    record: dict[str, Any] = {
+        "codec": codec,
+        "rate": cell.rate.value,
+        "parameter": cell.rate.parameter,
+        "status": cell.status,
+        "name": cell.name,
+        "key": cell.key,
+        "tool": texts.number(", ".join(f"{name} {value}" for name, value in cell.codec.tool.items())),
+        "run": texts.number(_run_text(cell.provenance)),
+    }
+    if cell.status != "ok":
+        return {**record, "reason": texts.number(f"{cell.reason}: {cell.message}")}
+    return {
+        **record,
+        "bytes": cell.bitstream.bytes if cell.bitstream else None,
+        "bpp": short(cell.bpp),
+        "kbps": short(cell.kbps),
+        "sha256": cell.bitstream.sha256 if cell.bitstream else None,
+        "encode": _cost(cell.encode),
+        "decode": _cost(cell.decode),
+        "changes": texts.number("; ".join(cell.changes)) if cell.changes else None,
+        "values": [short(one.value) if one is not None and one.status == "ok" else None for one in measured],
+        "notOk": told,
+        "recorded": [
+            texts.number(f"key {one.key[:12]}; " + _pairs_text(one.provenance)) if one is not None else None
+            for one in measured
+        ],
+    }
+
+
+def _cost(cost: CostRecord | None) -> dict[str, Any] | None:
+    from bench.report.facts import command_text
+
+    if cost is None:
+        return None
+    return {
+        "s": short(cost.seconds),
+        "cpu": short(cost.cpu_s),
+        "rss": cost.peak_rss_bytes,
+        "timing": cost.timing,
+        "commands": [command_text(argv) for argv in cost.commands],
+    }
+
+
+def _run_text(provenance: Mapping[str, Any]) -> str:
+    wanted = ("vcbench", "vcbench_revision", "started", "python", "platform", "cpu", "gpu", "jobs", "backend")
+    return _pairs_text({name: provenance[name] for name in wanted if provenance.get(name) is not None})
+
+
+def _pairs_text(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in record.items()) or "nothing was recorded"
+
+
+def _fps(text: str) -> float:
+    from fractions import Fraction
+
+    return float(Fraction(text))
+
+
+def short(value: Any) -> Any:
+    """A number with `DIGITS` significant digits; anything else as it is."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else value
+
+
+def _rounded(table: NDArray[np.float64], digits: int = DIGITS) -> list[list[float | None]]:
+    """A table with few digits, None for NaN."""
+    return [[None if math.isnan(v) else float(f"{v:.{digits}g}") for v in row] for row in table.tolist()]
