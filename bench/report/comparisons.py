@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.compare import Comparison, SpeedRatio, compare
 from bench.errors import UnknownNameError
+from bench.published import PublishedSet
 from bench.report.facts import MetricFacts, dataset_text
 from bench.results import CellResult, ResultSet
 
@@ -34,7 +35,7 @@ class Scope:
 class Compared:
     """One codec against the anchor; without a comparison, `problem` says why.
 
-    estimated: which of the two have a rate that is an estimate.
+    estimated, published: which of the two have a rate that is an estimate, or a curve that was read from a paper.
     """
 
     scope: Scope
@@ -44,6 +45,7 @@ class Compared:
     comparison: Comparison | None
     problem: str | None
     estimated: frozenset[str]
+    published: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,12 @@ class Speed:
     timing: str
 
 
-def choose_anchor(cells: Sequence[CellResult], wanted: str | None) -> tuple[str, str]:
-    """The anchor, and why it is that one. Raises UnknownNameError for a wanted codec that has no cell."""
-    names = {cell.codec.name for cell in cells}
+def choose_anchor(cells: Sequence[CellResult], wanted: str | None, published: Iterable[str] = ()) -> tuple[str, str]:
+    """The anchor, and why it is that one; a published codec only where it is wanted, or there is no other.
+
+    Raises UnknownNameError for a wanted codec that has no cell and is not `published`.
+    """
+    names = {cell.codec.name for cell in cells} | set(published)
     if wanted is not None:
         if wanted not in names:
             raise UnknownNameError("codec", wanted, names)
@@ -79,27 +84,38 @@ def choose_anchor(cells: Sequence[CellResult], wanted: str | None) -> tuple[str,
     return min(usable), f"the first codec by name, as there is no result of {DEFAULT_ANCHOR}"
 
 
-def scopes(cells: Iterable[CellResult]) -> list[Scope]:
+def scopes(cells: Iterable[CellResult], published: Iterable[PublishedSet] = ()) -> list[Scope]:
     """Each dataset, and all together where there are several."""
-    datasets = sorted({cell.sequence.dataset for cell in cells})
+    datasets = sorted(
+        {cell.sequence.dataset for cell in cells} | {curve.dataset for part in published for curve in part.curves}
+    )
     return [*map(Scope, datasets), *([Scope(None)] if len(datasets) > 1 else [])]
 
 
-def comparisons(frame: pd.DataFrame, results: ResultSet, anchor: str, metrics: Sequence[MetricFacts]) -> list[Compared]:
+def comparisons(
+    frame: pd.DataFrame,
+    results: ResultSet,
+    anchor: str,
+    metrics: Sequence[MetricFacts],
+    *,
+    mix_published: bool = False,
+) -> list[Compared]:
     """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table."""
     cells = results.cells
     estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
-    tests = sorted({cell.codec.name for cell in cells} - {anchor})
+    published = {part.label(curve) for part in results.published for curve in part.curves}
+    tests = sorted(set(results.codecs) - {anchor})
     return [
         Compared(
             scope,
             anchor,
             test,
             metric,
-            *_compare(part, results, scope, anchor, test, metric),
+            *_compare(part, results, scope, anchor, test, metric, mix_published=mix_published),
             frozenset(estimates & {anchor, test}),
+            frozenset(published & {anchor, test}),
         )
-        for scope in scopes(cells)
+        for scope in scopes(cells, results.published)
         for part in [_part(frame, scope)]
         for metric in metrics
         for test in tests
@@ -116,7 +132,14 @@ def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared
 
 
 def _compare(
-    part: pd.DataFrame, results: ResultSet, scope: Scope, anchor: str, test: str, metric: MetricFacts
+    part: pd.DataFrame,
+    results: ResultSet,
+    scope: Scope,
+    anchor: str,
+    test: str,
+    metric: MetricFacts,
+    *,
+    mix_published: bool,
 ) -> tuple[Comparison | None, str | None]:
     if metric.direction is None:
         return None, metric.problem
@@ -135,12 +158,14 @@ def _compare(
         cap=metric.cap,
         saturation=metric.saturation,
         pooled=_pooled(results.only((anchor, test), scope.dataset), metric),
+        mix_published=mix_published,
     )
     return comparison, None
 
 
 def _pooled(results: ResultSet, metric: MetricFacts) -> pd.DataFrame | None:
-    return results.datasets(metric.name) if metric.pooled and metric.name in results.metrics else None
+    whole = metric.pooled or bool(results.published)
+    return results.datasets(metric.name) if whole and metric.name in results.metrics else None
 
 
 def _part(frame: pd.DataFrame, scope: Scope) -> pd.DataFrame:

@@ -15,6 +15,19 @@ from urllib.parse import urlsplit
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 # What a spreadsheet takes for the beginning of a formula, in the width of East Asian keyboards too.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "{}$&#%_"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}"},
+    **{"−": r"\ensuremath{-}", "×": r"\ensuremath{\times}", "≈": r"\ensuremath{\approx}", "…": r"\ldots{}"},
+    **{"≤": r"\ensuremath{\le}", "≥": r"\ensuremath{\ge}", "→": r"\ensuremath{\to}", "∞": r"\ensuremath{\infty}"},
+    **{"“": r"\textquotedblleft{}", "”": r"\textquotedblright{}", "–": r"\textendash{}", "—": r"\textemdash{}"},
+    # After the end of a row, a bracket would be read as an option of it.
+    "[": "{[}",
+    **{"‘": r"\textquoteleft{}", "’": r"\textquoteright{}", "°": r"\ensuremath{^\circ}"},
+}
+# What T1 fonts have beyond ASCII, and LaTeX therefore prints.
+_T1_LETTERS = frozenset(map(chr, (*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100))))
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
@@ -47,6 +60,19 @@ def markdown(text: object) -> str:
     """Text for a line or a table cell of Markdown: no markup, no HTML, no line break of its own."""
     flat = " ".join(printable(text).split())
     return html.escape(_MARKDOWN.sub(r"\\\g<0>", flat), quote=False)
+
+
+def latex(text: object) -> str:
+    """Text for a line or a table cell of LaTeX with T1 fonts: no command, no line break; other signs as [U+65E5]."""
+    signs = "".join(map(_latex_sign, " ".join(printable(text).split())))
+    # Two of these in a row would become one other sign.
+    return re.sub(r"([-',<>])(?=\1)", r"\1{}", signs)
+
+
+def _latex_sign(sign: str) -> str:
+    if sign in _LATEX:
+        return _LATEX[sign]
+    return sign if (sign.isascii() and sign.isprintable()) or sign in _T1_LETTERS else f"{{[}}U+{ord(sign):04X}]"
 
 
 def slug(name: str) -> str:

@@ -30,9 +30,10 @@ PNG_DPI = 300
 # Okabe and Ito, "Color universal design", 2008, without the yellow that white paper swallows.
 _COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-# Dashes are left to estimated rates.
+# Dashes are left to estimated rates, sparse dots to published curves; both have open markers.
 _LINES: tuple[Any, ...] = ("solid", (0, (6, 1.2, 1, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2, 1, 1.2)))
 _ESTIMATED_LINE = (0, (4, 2))
+_PUBLISHED_LINE = (0, (1, 3))
 
 _STYLE: dict[str, Any] = {
     "font.size": 8,
@@ -55,6 +56,38 @@ _STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "vcbench",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """The measures of a figure where it will stand: lengths in inches, sizes of text, lines and markers in points.
+
+    across: plots side by side at most. plots: plots of one figure at most.
+    """
+
+    width: float
+    height: float
+    across: int
+    plots: int
+    text: float
+    line: float
+    marker: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of matplotlib that differ from those of `style`."""
+        small = self.text * 7 / 8
+        sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), self.text)
+        sizes |= dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), small)
+        return {**sizes, "lines.linewidth": self.line, "lines.markersize": self.marker}
+
+
+# Columns and pages of IEEE's and CVPR's templates, whose captions are of 8 to 9 points; slides of 16:9.
+LOOKS = {
+    "single-column": Look(COLUMN_IN, 2.3, 1, 1, 8, 1.1, 4),
+    "double-column": Look(PAGE_IN, 1.9, 3, 9, 8, 1.1, 4),
+    "slides": Look(10, 4.6, 1, 1, 18, 2.4, 9),
 }
 
 
@@ -119,6 +152,28 @@ def panel_figure(panels: Sequence[tuple[str, Sequence[Line]]], axis: Axis) -> Fi
     return figure
 
 
+def paper_figure(plots: Sequence[tuple[Axis, Sequence[Line]]], look: Look, *, log_rate: bool) -> Figure:
+    """One plot a metric with the axes of its own, and one legend for all; drawn within `style(look)`."""
+    entries = {line.style: line for _, lines in plots for line in lines}
+    ordered = [entries[style] for style in sorted(entries)]
+    scale = look.text / 8
+    labels = [_shortened(drawable(line.label), 52) for line in ordered]
+    columns = _legend_columns(labels, look.width / scale)
+    count = len(plots)
+    across = count if count <= look.across else min((look.across, 2), key=lambda columns: -count % columns)
+    down = math.ceil(count / across)
+    figure = _figure(look.width, look.height * down + 0.16 * scale * math.ceil(len(labels) / columns))
+    handles: dict[int, Any] = {}
+    for number, (axis, lines) in enumerate(plots, start=1):
+        axes = figure.add_subplot(down, across, number)
+        handles.update({line.style: _draw(axes, line) for line in lines})
+        _scale(axes, [line.curve for line in lines], few=across > 2, log=log_rate)
+        axes.set_xlabel(_RATE_LABEL if log_rate else _LINEAR_RATE_LABEL)
+        axes.set_ylabel(drawable(axis.label))
+    _legend(figure, [handles[line.style] for line in ordered], labels, columns)
+    return figure
+
+
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as ``name``.svg, .pdf and .png, without dates."""
     figure.draw_without_rendering()
@@ -130,13 +185,13 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def style(look: Look | None = None) -> Iterator[None]:
     """The settings that figures are made and saved with, whatever the user's own; put back afterwards."""
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update({**_STYLE, **(look.settings if look else {})})
         yield
 
 
@@ -171,6 +226,14 @@ def drawable(text: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
+def legend_label(curve: RDCurve) -> str:
+    """The curve's entry in a legend: its codec, and what it is if it was not measured."""
+    if curve.published:
+        return f"{curve.codec} (published)"
+    return f"{curve.codec} (rate estimated)" if curve.estimated else curve.codec
+
+
+_LINEAR_RATE_LABEL = "rate (bit/pixel)"
 _RATE_LABEL = "rate (bit/pixel, log scale)"
 _TICK_STEPS: tuple[tuple[float, ...], ...] = (
     (1,),
@@ -201,26 +264,29 @@ def _visible(curve: RDCurve) -> list[tuple[float, float]]:
 def _draw(axes: Axes, line: Line) -> Any:
     points = _visible(line.curve)
     colour = _COLOURS[line.style % len(_COLOURS)]
-    estimated = line.curve.estimated
+    measured = not (line.curve.estimated or line.curve.published)
+    other = _PUBLISHED_LINE if line.curve.published else _ESTIMATED_LINE
     (handle,) = axes.plot(
         [rate for rate, _ in points],
         [quality for _, quality in points],
         color=colour,
         marker=_MARKERS[line.style % len(_MARKERS)],
-        linestyle=_ESTIMATED_LINE if estimated else _LINES[line.style % len(_LINES)],
-        markerfacecolor="white" if estimated else colour,
+        linestyle=_LINES[line.style % len(_LINES)] if measured else other,
+        markerfacecolor=colour if measured else "white",
         markeredgecolor=colour,
         markeredgewidth=0.8,
     )
     return handle
 
 
-def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool = False) -> None:
+def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool = False, log: bool = True) -> None:
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     rates = [rate for curve in curves for rate, _ in _visible(curve)]
-    axes.set_xscale("log")
-    if rates:
+    axes.set_xscale("log" if log else "linear")
+    if not log:
+        axes.xaxis.set_major_locator(MaxNLocator(5 if few else 6))
+    elif rates:
         margin = max((max(rates) / min(rates)) ** 0.05, 1.02)
         low, high = min(rates) / margin, max(rates) * margin
         axes.set_xlim(low, high)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from bench.analysis.curves import RDCurve, SequenceKey, mean_curve
 from bench.analysis.pooled import OVER_DATASET
+from bench.published import AS_PUBLISHED
 from bench.report.facts import MetricFacts
 from bench.report.figures import can_draw
 
@@ -37,13 +38,15 @@ class MeanCurves(OverallCurves):
     """Mean curves, all over the same sequences.
 
     A codec that has less than half of what the others have in common is left out, so that it does not take the other
-    sequences from them.
+    sequences from them. Published curves, which have no sequences, stand beside the means as they are.
     """
 
     kind = "mean"
     what = "mean curve in the figure"
 
     def __init__(self, found: Sequence[RDCurve], codecs: Sequence[str]) -> None:
+        published = {curve.codec: curve for curve in found if curve.published}
+        found = [curve for curve in found if curve.codec not in published]
         self._found = found
         self._own = {name: mean_curve(c for c in found if c.codec == name) for name in {c.codec for c in found}}
         self._common: set[SequenceKey] = set()
@@ -53,10 +56,9 @@ class MeanCurves(OverallCurves):
             both = self._common & used if averaged else used
             if both and 2 * len(both) >= len(self._common):
                 self._common, averaged = both, [*averaged, name]
-        self.curves = {
-            name: mean_curve(c for c in found if c.codec == name and c.key in self._common).curve
-            for name in sorted(averaged, key=codecs.index)
-        }
+        means = {name: mean_curve(c for c in found if c.codec == name and c.key in self._common) for name in averaged}
+        drawn = published | {name: mean.curve for name, mean in means.items()}
+        self.curves = {name: drawn[name] for name in sorted(drawn, key=codecs.index)}
 
     def left_out(self) -> Iterator[Mapping[str, Any]]:
         for curve in self._found:
@@ -69,6 +71,8 @@ class MeanCurves(OverallCurves):
                 yield {"codec": curve.codec, "sequence": curve.sequence, "status": "left out", "reason": reason}
 
     def caption(self, metric: MetricFacts) -> tuple[str, ...]:
+        if not self._found:
+            return (f"curves {AS_PUBLISHED}",)
         every = {curve.key for curve in self._found}
         names = f" ({', '.join(sorted(key.sequence for key in self._common))})" if len(self._common) <= 10 else ""
         over = f"mean curves over {count_sequences(len(self._common), len(every))}{names}"

@@ -220,7 +220,7 @@ def _compared_columns(compared: Compared) -> dict[str, Any]:
         "metric": compared.metric.name,
         "higher_is_better": None if compared.metric.direction is None else compared.metric.direction == "higher",
         "unit": compared.metric.unit,
-        "rate_kind": "estimate" if compared.estimated else "bitstream",
+        "rate_kind": "published" if compared.published else "estimate" if compared.estimated else "bitstream",
     }
 
 
@@ -424,6 +424,8 @@ def _dataset(scope: Scope) -> str:
 
 
 def _codec(compared: Compared) -> str:
+    if compared.test in compared.published:
+        return f"{compared.test} (published)"
     return f"{compared.test} (rate estimated)" if compared.test in compared.estimated else compared.test
 
 
