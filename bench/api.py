@@ -56,7 +56,9 @@ def run(
     from bench.engine.match import match, matching_of, plan_match
 
     given = {"size": size, "pix_fmt": pix_fmt, "fps": fps}
-    wanted = rates if rates is None or rates == "auto" else tuple(rates)
+    if isinstance(rates, str) and rates != "auto":
+        raise UsageError(f'rates are {rates!r}; give a list of numbers, or "auto"')
+    wanted = rates if rates is None or isinstance(rates, str) else tuple(rates)
     matching = matching_of(_names(codecs), wanted, match_rate, target_bpp, tolerance)
     options = engine.RunOptions(
         codecs=_names(codecs),
@@ -65,7 +67,7 @@ def run(
         input_format={key: value for key, value in given.items() if value is not None},
         sequences=_names(sequences),
         metrics=_names(metrics),
-        rates=None if wanted == "auto" else wanted,
+        rates=None if isinstance(wanted, str) else wanted,
         frames=frames,
         start=start,
         paths=_paths(paths),

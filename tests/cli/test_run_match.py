@@ -126,6 +126,11 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict, says: s
         matching_of(**{**given, **settings})
 
 
+def test_rates_in_words_are_refused_from_python(tmp_path: Path, tiny_clip) -> None:
+    with pytest.raises(UsageError, match='give a list of numbers, or "auto"'):
+        bench.run("x264", inputs=tiny_clip(), rates="22", out=tmp_path / "set")  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_searched_is_refused_before_any_work(vcbench, tmp_path: Path, tiny_clip) -> None:
     words = ("run", "--codecs", "x264,x265", "--input", tiny_clip(), "--out", tmp_path / "set", "-j", "1")
     for more, says in [

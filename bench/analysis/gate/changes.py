@@ -34,7 +34,7 @@ def shown(rule: Rule, value: float) -> float:
 def sequence_change(rule: Rule, pairs: Sequence[CellPair]) -> Change:
     """Change of one sequence for a rule on rates, bytes or quality: the same whenever it is measured again."""
     if rule.kind == "bytes":
-        return _mean(Change(_log_ratio(*_bytes(pair)), exact=pair.identical) for pair in pairs)
+        return _mean(_byte_change(pair) for pair in pairs)
     qualities = [_qualities(rule.name, pair) for pair in pairs]
     reasons = [found for found in qualities if isinstance(found, str)]
     if reasons:
@@ -141,12 +141,12 @@ def _log_ratio(new: float, old: float) -> float:
     return math.log(new / old)
 
 
-def _bytes(pair: CellPair) -> tuple[int, int]:
+def _byte_change(pair: CellPair) -> Change:
     new, old = pair.candidate[0].bitstream, pair.baseline[0].bitstream
-    assert new is not None and old is not None  # pairs are of measured cells
-    return new.bytes, old.bytes
+    if new is None or old is None or min(new.bytes, old.bytes) <= 0:
+        return Change(None, "a bitstream has no bytes; run that side again")
+    return Change(_log_ratio(new.bytes, old.bytes), exact=pair.identical)
 
 
 def _bpp(cell: CellResult) -> float:
-    assert cell.bpp is not None
-    return cell.bpp
+    return math.nan if cell.bpp is None else cell.bpp

@@ -315,7 +315,7 @@ def _codecs(baseline: ResultSet, candidate: ResultSet, wanted: Sequence[str]) ->
     for name in wanted:
         if name not in known:
             raise UnknownNameError("codec of these results", name, known)
-    return list(wanted) or sorted(known)
+    return list(dict.fromkeys(wanted)) or sorted(known)
 
 
 def _names(side: Iterable[ResultSet]) -> tuple[str, ...]:

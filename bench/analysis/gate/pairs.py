@@ -31,8 +31,8 @@ class CellPair:
     @property
     def identical(self) -> bool:
         """Whether both wrote the same bitstream, byte for byte."""
-        streams = [cell.bitstream.sha256 for cell in (self.baseline[0], self.candidate[0]) if cell.bitstream]
-        return len(streams) == 2 and streams[0] == streams[1]
+        old, new = self.baseline[0].bitstream, self.candidate[0].bitstream
+        return old is not None and new is not None and (old.sha256, old.bytes) == (new.sha256, new.bytes)
 
 
 @dataclass(frozen=True)

@@ -271,6 +271,14 @@ def test_infinite_psnr_counts_as_capped(make) -> None:
     assert check(result, "psnr_y<-0.1").change == pytest.approx(expected)
 
 
+def test_result_files_without_bytes_are_no_crash(make) -> None:
+    empty = make(FIVE, bitstream={"bytes": 0})
+    result = gate(make(FIVE), empty, RULE, "bytes>1%")
+    assert [item.verdict for item in result.checks[2:]] == ["error", "error"]
+    without = make(FIVE, bitstream=None)
+    assert [item.verdict for item in gate(without, make(FIVE), RULE, "bytes>1%").checks[2:]] == ["error", "error"]
+
+
 def test_only_some_sequences(make) -> None:
     candidate = make({**FIVE, "a": 1.2})
     assert not gate(make(FIVE), candidate, "worst bytes>1%").passed
