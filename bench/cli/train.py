@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import CommaList, as_json, counted, existing, print_json
-from bench.errors import UnknownNameError, UsageError
+from bench.errors import TrainingError, UnknownNameError, UsageError
 from bench.neural.recipes import RECIPES, SCALES, Options, Recipe, recipe
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 @click.option(
     "--from", "origin", type=existing(), help="Start with the weights of another run: its folder, or a file in it."
 )
+@click.option("--export", is_flag=True, help="When all stages are done, write the weight file and its model card.")
+@click.option("--licence", default="none stated", help="Licence of the exported weights, for the model card.")
 @as_json
 def command(
     codec: str,
@@ -53,6 +55,8 @@ def command(
     changes: tuple[str, ...],
     no_cascade: bool,
     origin: Path | None,
+    export: bool,
+    licence: str,
     json_output: bool,
 ) -> int:
     """Train one of our own codecs on a folder of videos, stage by stage.
@@ -75,11 +79,16 @@ def command(
         if interrupted():
             raise KeyboardInterrupt
     summary = _summary(codec, scale, training)
+    if export and training.done:
+        summary |= _export(codec, options, chosen, training, licence, clips)
     if json_output:
         print_json(summary)
-    else:
-        state = "trained" if training.done else "not done yet, the same command goes on"
-        click.echo(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
+        return 0
+    state = "trained" if training.done else "not done yet, the same command goes on"
+    click.echo(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
+    for what in ("weights", "model_card"):
+        if path := summary.get(what):
+            click.echo(f"{path}")
     return 0
 
 
@@ -152,6 +161,28 @@ def _summary(codec: str, scale: str, training: Training) -> dict[str, Any]:
         "seconds": round(training.seconds, 1),
         "curves": str(training.draw_curves()),
     }
+
+
+def _export(
+    codec: str, options: Options, chosen: Recipe, training: Training, licence: str, clips: Path
+) -> dict[str, str]:
+    """Write the averaged weights as coding reads them, and their model card, into the run's folder."""
+    from bench.neural.model_card import CardFacts, write_model_card
+    from bench.neural.weights import About, save
+
+    facts = chosen.about(options)
+    target = training.folder / f"{codec}-{options.scale}.safetensors"
+    with training.averaged() as model:
+        try:
+            sha256 = save(target, About(codec, facts["config"], options.scale), model.cpu())
+        except ValueError as error:
+            raise TrainingError(f"{target}: {error}") from None
+    card = target.with_suffix(".md")
+    described = CardFacts(
+        facts.get("title", codec), facts.get("paper", "none stated"), licence, f"videos in {clips.name}"
+    )
+    write_model_card(card, target, training.folder / "run.json", described)
+    return {"weights": str(target), "sha256": sha256, "model_card": str(card)}
 
 
 @contextmanager

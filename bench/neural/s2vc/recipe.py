@@ -53,7 +53,12 @@ def config(options: Options) -> S2vcConfig:
 
 def about(options: Options) -> dict[str, Any]:
     """Scale, settings of the model, what stands in for what, and the networks it is built on."""
-    facts: dict[str, Any] = {"config": asdict(config(options)), "substitutions": SUBSTITUTIONS}
+    facts: dict[str, Any] = {
+        "title": f"S2VC, our own, {options.scale} scale",
+        "paper": "Single-step Diffusion-based Video Coding with Semantic-Temporal Guidance (arXiv 2512.07480)",
+        "config": asdict(config(options)),
+        "substitutions": SUBSTITUTIONS,
+    }
     if options.scale == "paper":
         facts["backbone"] = paper.backbone_digests(options.backbone)
     return facts

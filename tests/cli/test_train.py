@@ -1,0 +1,120 @@
+"""vcbench train: a tiny training through the command, resumed and exported, and everything it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("compressai")
+pytest.importorskip("diffusers")
+pytest.importorskip("torchvision")
+
+from bench.cli.train import _interrupts_noted  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+TINY = [
+    argument
+    for setting in ("width=16", "deep=16", "latent_channels=8", "y_channels=16", "hyper_channels=8", "guidance=16",
+                    "unet_widths=16,16", "vae_width=8", "rates=2")
+    for argument in ("--set", setting)
+]  # fmt: skip
+
+
+@pytest.fixture
+def videos(tmp_path: Path, tiny_clip: Callable[..., Path]) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "clip0.y4m").symlink_to(tiny_clip(144, 136, 3))
+    return folder
+
+
+def test_a_run_is_resumed_exported_and_protected(
+    vcbench: Callable[..., Any], videos: Path, tmp_path: Path, shared_weights: Path
+) -> None:
+    """One step of two stages; its second half by the same command; another seed is refused; the file can be read."""
+    out = tmp_path / "run"
+    given = ["train", "s2vc", "--clips", videos, "--out", out, "--stages", "autoencoder,inter", "--steps-scale", 1e-9]
+    stopped = vcbench(*given, *TINY, "--minutes", 0, "--json")
+    assert stopped.code == 0
+    assert (stopped.json["done"], stopped.json["stage"], stopped.json["steps_done"]) == (False, "autoencoder", 0)
+    done = vcbench(*given, *TINY, "--export", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["done"], done.json["steps_done"], done.json["skipped"]) == (True, 2, 0)
+    assert "goes on after 0 steps" in done.err
+    assert "1 clip to train on, 0 held out" in done.err
+    refused = vcbench(*given, *TINY, "--seed", 1)
+    assert refused.code == 4
+    assert "run.json: seed is now 1, the run was started with 0" in refused.err
+    from bench.neural.weights import load
+
+    loaded = load(Path(done.json["weights"]))
+    assert (loaded.about.codec, loaded.about.config["width"]) == ("s2vc", 16)
+    assert done.json["sha256"] in Path(done.json["model_card"]).read_text()
+    run = json.loads((out / "run.json").read_text())
+    assert run["clips"] == ["clip0.y4m"]
+    assert run["config"]["rates"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "width"], "--set width: takes KEY=VALUE"),
+        (["--set", "widht=3"], "unknown setting 'widht'; did you mean width"),
+        (["--set", "width=many"], "--set width=many: takes a whole number"),
+        (["--set", "temporal_guidance=no"], "--set temporal_guidance=no: is true or false"),
+        (["--stages", "intro"], "unknown stage 'intro'; did you mean intra"),
+        (["--scale", "paper"], "name a folder saved by diffusers' save_pretrained, with unet/ and vae/ in it"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_clip_is_read(
+    vcbench: Callable[..., Any], tmp_path: Path, shared_weights: Path, arguments: list[str], message: str
+) -> None:
+    if "paper" in arguments:
+        pytest.importorskip("peft")
+    outcome = vcbench("train", "s2vc", "--clips", tmp_path, "--out", tmp_path / "run", *arguments)
+    assert outcome.code == 4
+    assert message in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_videos_is_named(vcbench: Callable[..., Any], tmp_path: Path, shared_weights: Path) -> None:
+    outcome = vcbench("train", "s2vc", "--clips", tmp_path, "--out", tmp_path / "run")
+    assert outcome.code == 4
+    assert f"{tmp_path}: holds no video to train on" in outcome.err
+
+
+def test_weights_to_start_from_that_are_not_there_are_named(
+    vcbench: Callable[..., Any], tmp_path: Path, videos: Path, shared_weights: Path
+) -> None:
+    outcome = vcbench("train", "s2vc", "--clips", videos, "--out", tmp_path / "run", "--from", videos)
+    assert outcome.code == 4
+    assert "checkpoint.pt: no such file; name the folder of a training" in outcome.err
+
+
+def test_weights_that_are_missing_say_what_to_run(
+    vcbench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VCBENCH_CACHE", str(tmp_path / "cache"))
+    outcome = vcbench("train", "s2vc", "--clips", tmp_path, "--out", tmp_path / "run", "--json")
+    assert outcome.code == 4
+    assert outcome.json["error"]["type"] == "UnavailableError"
+    assert "squeezenet" in outcome.json["error"]["message"]
+
+
+def test_one_interrupt_is_noted_and_two_end_at_once() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with _interrupts_noted() as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
