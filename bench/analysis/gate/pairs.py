@@ -72,6 +72,10 @@ def pair_cells(baseline: Sequence[Iterable[CellResult]], candidate: Sequence[Ite
         else:
             pair = CellPair(_of_runs(key, olds), _of_runs(key, news))
             paired.pairs.setdefault(key.sequence, []).append(pair)
+            for side, cells in (("baseline", pair.baseline), ("candidate", pair.candidate)):
+                if not _repeats(cells):
+                    told = f"{key}: the runs of the {side} wrote different bitstreams; give runs of one encoder"
+                    paired.problems.setdefault(key.sequence, []).append(told)
     more = [cells[0] for key, cells in news[0].items() if key not in olds[0]]
     for cell in more:
         if cell.status == "failed":
@@ -99,6 +103,12 @@ def _of_runs(key: PointKey, runs: Sequence[dict[PointKey, list[CellResult]]]) ->
     first = runs[0][key][0]
     again = [run[key][0] for run in runs[1:] if key in run and not _problem([first], run[key])]
     return (first, *again)
+
+
+def _repeats(cells: tuple[CellResult, ...]) -> bool:
+    """Whether runs are repetitions: the same bitstream each time, of an encoder that says it is deterministic."""
+    streams = {cell.bitstream.sha256 for cell in cells if cell.bitstream is not None}
+    return len(streams) < 2 or not cells[0].codec.card.get("deterministic", True)
 
 
 def _problem(old: list[CellResult], new: list[CellResult]) -> str | None:

@@ -144,6 +144,12 @@ def test_slower_fails_and_noise_does_not(make) -> None:
     assert check(again, rule).verdict == "pass"
 
 
+def test_runs_of_two_encoders_are_no_repetitions(make) -> None:
+    result = gate([make(FIVE), make(dict.fromkeys(FIVE, 1.1))], make(FIVE), "encode_s>10%")
+    assert not result.passed
+    assert "the runs of the baseline wrote different bitstreams" in check(result, "complete").reason
+
+
 def test_one_slow_cell_without_an_interval_is_inconclusive(make) -> None:
     baseline, candidate = make({"a": 1.0}), make({"a": 1.0}, seconds=3.0)
     sides = [ResultSet(results.folders, results.cells[:1]) for results in (baseline, candidate)]
