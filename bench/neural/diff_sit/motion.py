@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.neural.blocks import Down, stack
+from bench.neural.blocks import Down, stack, zeroed
 from bench.neural.diff_sit.channel import Channel
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.latent_coder import Coded, LatentCoder
@@ -112,7 +112,7 @@ class MotionCodec(nn.Module):
         self.analysis = nn.Sequential(nn.PixelUnshuffle(BLOCK), nn.Conv2d(raw, y, 1))
         self.context = nn.Sequential(nn.PixelUnshuffle(BLOCK), nn.Conv2d(raw, width, 1), stack(width, 1))
         self.refine_in = nn.Sequential(nn.Conv2d(raw + y, width, 1), stack(width, 2), zeroed(nn.Conv2d(width, y, 1)))
-        self.coder = LatentCoder(y, config.hyper_channels, width, config.rates, temporal=True, finest=2.0)
+        self.coder = LatentCoder(y, config.hyper_channels, width, config.rates, temporal=True, coarsest=0.4, finest=2.0)
         self.refine_out = nn.Sequential(
             nn.Conv2d(y + width, width, 1), stack(width, 3), zeroed(nn.Conv2d(width, raw, 3, padding=1))
         )
@@ -143,14 +143,6 @@ class MotionCodec(nn.Module):
         coded = channel.code(self.coder, latent, context, before)
         vectors = self.synthesis(coded.latent) + self.refine_out(torch.cat([coded.latent, context], dim=1))
         return predicted + functional.pixel_shuffle(vectors, BLOCK).float(), coded
-
-
-def zeroed(conv: nn.Module, *, weight: bool = True) -> nn.Module:
-    """A convolution that gives zeros until it is trained, or one without an offset."""
-    if weight:
-        nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
-    return conv
 
 
 def cosines(count: int) -> Tensor:

@@ -7,6 +7,7 @@ over a whole chunk of frames. Nothing of it is coded from: encoder and decoder n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.neural.blocks import pad_to
+from bench.neural.blocks import pad_to, zeroed
 from bench.neural.diff_sit.config import DiffSitConfig
-from bench.neural.diff_sit.motion import zeroed
 from bench.neural.diff_sit.stem import MOTION
 
 PATCH = 8
@@ -72,7 +72,7 @@ class VideoAutoencoder(nn.Module):
         if transform is not None:
             zeroed(wan.encoder.conv_out)
             zeroed(wan.decoder.conv_out)
-            zeroed(wan.quant_conv, weight=False)
+            nn.init.zeros_(wan.quant_conv.bias)
             nn.init.constant_(wan.quant_conv.bias[wan.config.z_dim :], SMALL_LOG_VARIANCE)
 
     def _add(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -172,7 +172,10 @@ class Odfte(nn.Module):
         normal = (latents - self.mean) / self.deviation
         time = torch.full((len(latents),), 1000 * self.sigma, device=latents.device)
         text = torch.zeros(len(latents), 1, config.text_dim, device=latents.device)
-        velocity = self.transformer(normal, time, encoder_hidden_states=text).sample.float()
+        with warnings.catch_warnings():
+            # its norms tell that they would be faster were their weights of bfloat16 too
+            warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
+            velocity = self.transformer(normal, time, encoder_hidden_states=text).sample.float()
         restored: Tensor = (normal - self.sigma * velocity) * self.deviation + self.mean
         return restored
 
@@ -214,7 +217,6 @@ def small_odfte(config: DiffSitConfig) -> Odfte:
         num_layers=config.layers,
         rope_max_seq_len=512,
     )
-    nn.init.zeros_(transformer.proj_out.weight)
-    nn.init.zeros_(transformer.proj_out.bias)
+    zeroed(transformer.proj_out)
     vae = VideoAutoencoder(wan, BlockTransform(latents))
     return Odfte(vae, transformer, sigma=config.sigma, frame_types=config.frame_types)

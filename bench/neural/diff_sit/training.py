@@ -146,7 +146,7 @@ class DiffSitTask:
         distances, roughness = [], []
         for level, field in enumerate(reversed(fields)):
             distances.append(0.5**level * (warp(references, field) - targets).abs().mean())
-            roughness.append(field.diff(dim=2).abs().mean() + field.diff(dim=3).abs().mean())
+            roughness.append((field.diff(dim=2).abs().sum() + field.diff(dim=3).abs().sum()) / field.numel())
         return {"warped": torch.stack(distances).sum(), "rough": SMOOTHNESS * torch.stack(roughness).mean()}
 
     def _coding_loss(self, batch: Tensor) -> tuple[Tensor, Figures]:

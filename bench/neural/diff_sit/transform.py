@@ -2,14 +2,14 @@
 
 As with S2VC, a short training should not spend itself on what a Karhunen-Loeve transform does from the first step: the
 paths from picture to latent and back start as the principal components of blocks, a P frame as the coded difference
-from what its motion predicts, the video autoencoder as the components of blocks of four frames.
+from what its motion predicts, entropy coding with the predictions and scales that fit these, the video autoencoder as
+the components of blocks of four frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,10 +18,11 @@ from bench.neural.clips import Pictures, RandomCrops
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.odfte import PATCH, TIME, BlockTransform
 from bench.neural.diff_sit.stem import PictureCodec
+from bench.neural.latent_coder import start_coder
 from bench.neural.linear import become, components, fit, flat
 from bench.neural.training import to_batch
 
-CUTS, SIZE = 192, 64
+CUTS, SIZE = 96, 128
 """Random cuts that the components are those of, 5 frames of so many pixels along a side."""
 
 
@@ -29,13 +30,14 @@ CUTS, SIZE = 192, 64
 def start_as_transform(model: DiffSit, clips: Sequence[Pictures], seed: int = 0) -> None:
     """Give a new model the transforms fitted to random cuts of clips (frames x height x width x 3, 8 bit)."""
     crops = RandomCrops(clips, SIZE, 1 + TIME, seed, strides=(1,))
-    video = to_batch(np.concatenate([crops.at(0, CUTS)]), torch.device("cpu")).transpose(1, 2)
-    _start_pictures(model, video[:, :, 0])
+    video = to_batch(crops.at(0, CUTS), torch.device("cpu")).transpose(1, 2)
+    _start_pictures(model, video[:, :, 0], video[:, :, 1])
     if model.odfte.vae.transform is not None:
         _start_video(model.odfte.vae.transform, video)
+        model.odfte.observe(model.odfte.vae.transform(video), 1.0)
 
 
-def _start_pictures(model: DiffSit, pictures: Tensor) -> None:
+def _start_pictures(model: DiffSit, pictures: Tensor, following: Tensor) -> None:
     width, y = model.config.width, model.config.y_channels
     patches = functional.pixel_unshuffle(pictures, 8)
     directions, deviations = components(flat(patches), width)
@@ -45,11 +47,15 @@ def _start_pictures(model: DiffSit, pictures: Tensor) -> None:
     features = torch.einsum("oc,bchw->bohw", forward, patches)
     blocks = functional.pixel_unshuffle(pictures, 16)
     block_directions, _ = components(flat(blocks), y)
-    wanted = flat(torch.einsum("oc,bchw->bohw", block_directions, blocks))
+    latents = torch.einsum("oc,bchw->bohw", block_directions, blocks)
+    wanted = flat(latents)
     folded = flat(functional.pixel_unshuffle(features, 2))
     analysis, synthesis = fit(folded, wanted), fit(wanted, folded)
     for codec in (model.stem.intra, model.stem.inter):
         _start_codec(codec, forward, backward, analysis, synthesis)
+    changes = functional.pixel_unshuffle(following - pictures, 16)
+    start_coder(model.stem.intra.coder, latents)
+    start_coder(model.stem.inter.coder, torch.einsum("oc,bchw->bohw", block_directions, changes))
 
 
 def _start_codec(codec: PictureCodec, forward: Tensor, backward: Tensor, analysis: Tensor, synthesis: Tensor) -> None:

@@ -1,0 +1,27 @@
+"""Diff-SIT for use: its networks from a configuration, and its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.neural.diff_sit import paper
+from bench.neural.diff_sit.codec import decode, encode
+from bench.neural.diff_sit.config import DiffSitConfig
+from bench.neural.diff_sit.model import DiffSit, small
+
+_OF_THE_USER = ("odfte.vae.wan.decoder.", "odfte.vae.wan.post_quant_conv.")
+
+
+def build(config: Mapping[str, Any], scale: str) -> DiffSit:
+    """The networks, untrained; at the paper's scale around the user's own (see `bench.neural.diff_sit.paper`)."""
+    sizes = DiffSitConfig(**config)
+    return paper.build(sizes, None) if scale == "paper" else small(sizes)
+
+
+def is_stored(tensor: str, scale: str) -> bool:
+    """Everything, but of a user's networks the decoder, which never learns."""
+    return not (scale == "paper" and tensor.startswith(_OF_THE_USER))
+
+
+__all__ = ["build", "decode", "encode", "is_stored"]
