@@ -39,6 +39,8 @@ from bench.cli.options import CommaList, as_json, existing, print_json, search_p
 )
 @click.option("--log-rate", is_flag=True, help="With --paper: a logarithmic rate axis.")
 @click.option("--mix-published", is_flag=True, help="Compare published curves with measured ones.")
+@click.option("--leaderboard", is_flag=True, help="Rank the codecs of all folders against --anchor instead.")
+@click.option("--rank-estimates", is_flag=True, help="With --leaderboard: rank codecs whose rate is an estimate too.")
 @as_json
 def command(
     folders: tuple[Path, ...],
@@ -53,6 +55,8 @@ def command(
     style: str,
     log_rate: bool,
     mix_published: bool,
+    leaderboard: bool,
+    rank_estimates: bool,
     json_output: bool,
 ) -> int:
     """Write a site that opens from the file system or any web server, and BD tables (CSV, Markdown).
@@ -64,10 +68,13 @@ def command(
     Example:
       vcbench report results/quickstart -o reports/quickstart --anchor x265
       vcbench report results/quickstart -o paper --paper --style double-column
+      vcbench report results/ours results/theirs -o board --leaderboard --anchor x265
     """
     from bench.report import build_report
     from bench.results import load
 
+    if leaderboard:
+        return _leaderboard(folders, out, anchor, metrics, rank_estimates, mix_published, json_output)
     results = load(*folders)
     if paper:
         from bench.report.paper import PaperOptions, build_paper
@@ -93,3 +100,28 @@ def command(
             click.echo(f"left out: {problem}", err=True)
         click.echo(f"report: {page}")
     return 0
+
+
+def _leaderboard(
+    folders: tuple[Path, ...],
+    out: Path | None,
+    anchor: str | None,
+    metrics: tuple[str, ...] | None,
+    rank_estimates: bool,
+    mix_published: bool,
+    json_output: bool,
+) -> int:
+    from bench.errors import UsageError
+    from bench.report.leaderboard import BoardOptions, build_leaderboard, write_leaderboard
+
+    if anchor is None or out is None:
+        raise UsageError("a leaderboard needs --anchor CODEC to rank against and --out FOLDER to be written to")
+    board = build_leaderboard(folders, BoardOptions(anchor, metrics, rank_estimates, mix_published))
+    page = write_leaderboard(board, out)
+    if json_output:
+        print_json({"report": str(page), **board.to_dict()})
+    else:
+        for item in board.refused:
+            click.echo(f"left out: {item.submission}, {item.what}: {item.reason}", err=True)
+        click.echo(f"report: {page}")
+    return 6 if any(item.whole for item in board.refused) else 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, print_json, search_path
+from bench.cli.options import CommaList, as_json, existing, print_json, search_path
 
 if TYPE_CHECKING:
-    from bench.published import PublishedSet
+    from bench.catalog import Catalog
 
 
 @click.command("validate", short_help="Check cards, manifests, result sets and metrics.")
@@ -23,13 +23,22 @@ if TYPE_CHECKING:
     default=(),
     help="Check metrics: by name, or file.py:Class before it is installed (with --trust).",
 )
+@click.option("--run", "codec", metavar="CARD", help="Run a codec for real and hold it to the contract of all codecs.")
+@click.option("--input", "clip", type=existing(), help="A clip of yours, in place of the generated one of --run.")
+@click.option(
+    "--time-limit", type=click.FloatRange(min=0, min_open=True), default=600, show_default=True,
+    help="Seconds that each process of --run may take.",
+)  # fmt: skip
 @click.option("--schema", type=click.Choice(["codecs", "datasets", "results"]), help="Print the JSON Schema instead.")
-@click.option("--trust", is_flag=True, help="Allow --metric to execute a Python file.")
+@click.option("--trust", is_flag=True, help="Allow --metric and --run to execute a Python file.")
 @search_path
 @as_json
 def command(
     targets: tuple[Path, ...],
     metrics: tuple[str, ...],
+    codec: str | None,
+    clip: Path | None,
+    time_limit: float,
     schema: str | None,
     trust: bool,
     paths: tuple[Path, ...],
@@ -37,13 +46,15 @@ def command(
 ) -> int:
     """Check cards and manifests (TOML files), result sets (folders), and what metrics declare against their values.
 
-    Without a target and a metric, every card and manifest.
+    Without a target and a metric, every card and manifest. With --run, a codec (a name, name@configuration or a card's
+    file) encodes and decodes small clips, and each rule it is held to is ok, failed or not applicable.
 
     \b
     Examples:
       vcbench validate my-codec.toml
       vcbench validate results/mine
       vcbench validate --metric mae.py:Mae --trust
+      vcbench validate --run codecs/my-codec.toml --trust
       vcbench validate --schema codecs
     """
     from bench.catalog import Catalog, json_schema
@@ -57,6 +68,12 @@ def command(
         print_json(json_schema(schema))  # type: ignore[arg-type]
         return 0
     catalog = Catalog(paths)
+    if codec is not None:
+        if targets or metrics:
+            raise click.UsageError("--run takes neither targets nor --metric: give them in a command of their own")
+        return _run_codec(catalog, codec, clip, trust=trust, time_limit=time_limit, json_output=json_output)
+    if clip is not None:
+        raise click.UsageError("--input is for --run CARD")
     found: list[tuple[Path, str]] = [(path, _kind(path)) for path in targets]
     if not targets and not metrics:
         found = [(path, kind) for kind in ("codecs", "datasets") for path in catalog.files(kind).values()]
@@ -67,6 +84,30 @@ def command(
         for row in rows:
             _print(row)
     return 0 if all(row["valid"] for row in rows) else 4
+
+
+def _run_codec(
+    catalog: Catalog, name: str, clip: Path | None, *, trust: bool, time_limit: float, json_output: bool
+) -> int:
+    from bench.conformance import check_codec
+    from bench.engine.plan import CodecEntry
+    from bench.video.sequence import open_sequence
+
+    base = name.partition("@")[0]
+    entry = CodecEntry(catalog.card(name), catalog.find("codecs", base).parent, trust)
+    source = open_sequence(clip) if clip is not None else None
+    checks = []
+    for check in check_codec(entry, source=source, time_limit=time_limit):
+        checks.append(check)
+        if not json_output:
+            click.echo(f"{check.outcome:<14}  {check.name:<11}  {check.message}")
+    failed = [check.name for check in checks if check.outcome == "failed"]
+    if json_output:
+        print_json({"codec": entry.card.name, "passed": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        verdict = f"failed: {', '.join(failed)}" if failed else "keeps the contract"
+        click.echo(f"{entry.card.name}: {verdict}")
+    return 6 if failed else 0
 
 
 def _print(row: dict[str, Any]) -> None:
@@ -131,44 +172,8 @@ def _check(path: Path, kind: str) -> dict[str, Any]:
     return {"file": str(path), "kind": kind, "valid": not problems, "problems": problems, "warnings": []}
 
 
-def _unknown_metrics(published: Iterable[PublishedSet]) -> list[str]:
-    from bench.errors import UnavailableError, UnknownNameError
-    from bench.registry import metric_class
-
-    problems = []
-    for part in published:
-        for name in sorted({curve.metric for curve in part.curves}):
-            try:
-                metric_class(name)
-            except UnknownNameError as error:
-                problems.append(f"{part.paper.name}: curves: metric: {error}")
-            except UnavailableError:
-                continue
-    return problems
-
-
 def _check_results(folder: Path) -> list[str]:
-    """Problems of a result set: files that are unreadable, missing or changed since."""
-    from bench.engine.store import Store
+    from bench.engine.check import result_problems
     from bench.results import load
 
-    results = load(folder)
-    store = Store(folder)
-    problems = [*results.problems, *_unknown_metrics(results.published)]
-    for cell in results.cells:
-        if cell.bitstream is not None and not store.bitstream_is_whole(cell.bitstream):
-            problems.append(
-                f"{cell.name}: bitstreams/{cell.bitstream.file} is missing or not the file that was measured"
-            )
-        problems += [
-            f"{cell.name}: features/{name} is missing or not the file that was stored; "
-            f"delete cells/{cell.name}.json to measure it again"
-            for measured in cell.measurements.values()
-            for name in measured.features.values()
-            if not store.features_are_whole(name)
-        ]
-        if cell.measurements and not store.frames_path(cell.name).is_file():
-            problems.append(
-                f"{cell.name}: frames/{cell.name}.parquet is missing; delete cells/{cell.name}.json to measure it again"
-            )
-    return problems
+    return result_problems(folder, load(folder))

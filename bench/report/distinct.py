@@ -79,7 +79,7 @@ def _source_key(record: SequenceRecord) -> str:
 def _codecs_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[str]]:
     identities: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
-        identity = _codec_key(cell)
+        identity = codec_key(cell)
         if identity not in identities[cell.codec.name]:
             identities[cell.codec.name].append(identity)
     clashing = {name for name in _repeated(cells) if len(identities[name]) > 1}
@@ -96,7 +96,7 @@ def _codecs_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[s
         name = cell.codec.name
         if name not in clashing:
             return cell
-        number = identities[name].index(_codec_key(cell)) + 1
+        number = identities[name].index(codec_key(cell)) + 1
         return cell.model_copy(update={"codec": cell.codec.model_copy(update={"name": f"{name} #{number}"})})
 
     return [renamed(cell) for cell in cells], notes
@@ -108,7 +108,8 @@ def _repeated(cells: Iterable[CellResult]) -> set[str]:
     return {key[0] for key, count in counts.items() if count > 1}
 
 
-def _codec_key(cell: CellResult) -> str:
+def codec_key(cell: CellResult) -> str:
+    """Text that is the same for cells of one card, as far as it changes what is written, and one tool."""
     card: dict[str, Any] = cell.codec.card
     # The parts of a card that change what is written; a new title or a longer list of rates makes no other codec.
     parts = {key: card.get(key) for key in ("adapter", "settings", "input", "weights")}

@@ -76,7 +76,7 @@ class Content:
 
 def write_page(path: Path, content: Content, **more: Any) -> Path:
     """Write a page of the site from the template of its name; `more` are further values that the template takes."""
-    return _write(path, path.name, _environment(), content, **more)
+    return _write(path, path.name, templates(), content, **more)
 
 
 def template_folders() -> tuple[Path, Path]:
@@ -95,7 +95,8 @@ def _write(path: Path, name: str, environment: Environment, content: Content, **
     return path
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
+    """The templates, in which every value is escaped for HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
