@@ -81,7 +81,9 @@ def delta_pairs(
     decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
     with np.errstate(all="ignore"):
         mean, overlap = _mean_differences(sides)
-        value: _Array = 100 * np.expm1(mean) if domain == "quality" else (mean if higher_is_better else -mean)
+        value: _Array = mean if higher_is_better else -mean
+        if domain == "quality":
+            value = np.asarray(100 * np.expm1(mean), dtype=np.float64)
         undefined = ~(np.isfinite(value) & (overlap >= MIN_OVERLAP))
     for anchor, test in np.argwhere(undefined).tolist():
         if anchor != test and (anchor, test) not in reasons:
