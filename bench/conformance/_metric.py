@@ -1,7 +1,7 @@
 """What every metric is held to: what it declares is there, and what it declares is true of its values.
 
-The material is made here: noise with the spectrum of photographs, one half still and one half panning, in any format,
-so that the check needs no file and no download. It takes a second for a fast metric, a minute and more for a network.
+The material is generated, so that the check needs no file and no download. It takes a second for a fast metric, a
+minute and more for a network.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.conformance._material import Distortion, Plane, clip, none
 from bench.digests import canonical_json
 from bench.engine.measure import DecodedVideo, MetricPass, measure_together
 from bench.errors import UnavailableError, VcbenchError
@@ -32,8 +32,6 @@ from bench.video.formats import Chroma, VideoFormat
 from bench.video.frame import CodingTransform, Frame
 
 Level = Literal["error", "warning"]
-Plane = npt.NDArray[np.float64]
-Distortion = Callable[[Plane, int], Plane]
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(:[A-Za-z0-9][\w.+-]*)*", re.ASCII)
 
@@ -45,9 +43,6 @@ LENGTHS = (6, 12, 24)
 
 MAX_HELD = 32
 """Pairs that a deferred metric may hold at once: a batch, or the window of a video network."""
-
-LONGEST = MAX_HELD + 4
-"""Frames of the longest clip: more than a metric may hold."""
 
 HELD_BY_ENGINE = 3
 """Decoded frames in memory beside those that a metric holds: this pair's, the one before, the next."""
@@ -456,11 +451,6 @@ def _depth(trial: _Trial) -> Findings:
         yield Finding("depth", "warning", "differences of less than one step of 8 bit are not seen at 10 bit")
 
 
-def none(plane: Plane, _: int) -> Plane:
-    """No distortion."""
-    return plane
-
-
 def _noise(strength: float) -> Distortion:
     """White Gaussian noise; ``strength`` is its standard deviation, white is 1."""
     return lambda plane, frame: plane + strength * np.random.default_rng(frame).standard_normal(plane.shape)
@@ -490,34 +480,6 @@ FORMATS = (
     replace(USUAL, bit_depth=12),
     *(VideoFormat(*size, chroma=chroma) for size in SIZES for chroma in ("420", "444")),
 )
-
-
-def clip(fmt: VideoFormat, frames: int, distortion: Distortion = none, *, seed: int = 0) -> Iterator[Frame]:
-    """Frames of the material, distorted plane by plane; ``seed`` picks another picture."""
-    for index in range(frames):
-        planes = [distortion(plane, index) for plane in _scene(fmt, index, seed)]
-        yield Frame.from_planes(fmt, [np.rint(plane.clip(0, 1) * fmt.peak) for plane in planes])
-
-
-def _scene(fmt: VideoFormat, index: int, seed: int) -> Iterator[Plane]:
-    """Planes with white 1: the left half stands still, the right half moves by two luma samples a frame."""
-    for number, (height, width) in enumerate(fmt.plane_shapes):
-        still = width // 2
-        moved = 2 * index * width // fmt.width
-        picture = _picture(height, width + 2 * LONGEST, seed, number)
-        contrast = 0.3 if number and fmt.chroma != "rgb" else 1.0
-        yield 0.5 + contrast * np.hstack([picture[:, :still], picture[:, still + moved : width + moved]])
-
-
-@lru_cache(maxsize=16)
-def _picture(height: int, width: int, seed: int, plane: int) -> Plane:
-    """Noise whose amplitude falls as 1/f, as that of photographs does, between -0.45 and 0.45."""
-    down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    frequency = np.hypot(down, across)
-    frequency[0, 0] = math.inf
-    white = np.fft.rfft2(np.random.default_rng((seed, plane)).standard_normal((height, width)))
-    picture: Plane = np.fft.irfft2(white / frequency, (height, width))
-    return (0.12 * picture / max(float(picture.std()), 1e-9)).clip(-0.45, 0.45)
 
 
 def _deepened(frame: Frame) -> Frame:
