@@ -30,9 +30,15 @@ def build(
     pictures: PictureOptions,
 ) -> Path:
     """See `bench.report.build_report`."""
+    unshown = [
+        f"The curves published in {part.paper.name} are not on this site; vcbench compare and the report's forms for"
+        " papers and leaderboards have them."
+        for part in results.published
+    ]
+    results = results.having(results.cells, [])
     names = _metrics(results, metrics)
     cells, renamed = told_apart(results.cells)
-    results = ResultSet(results.folders, cells, results.problems)
+    results = results.having(cells)
     base, why = choose_anchor(cells, anchor)
     facts = [metric_facts(cells, name) for name in names]
     frame = results.to_pandas()
@@ -53,7 +59,7 @@ def build(
             summary=summary(cells, names),
             anchor=base,
             anchor_reason=why,
-            notes=notes(results, renamed, facts, compared, timed),
+            notes=notes(results, [*unshown, *renamed], facts, compared, timed),
             no_comparison=no_comparison(codecs, names),
             codecs=[codec_facts(cells, name) for name in codecs],
             sequences=[sequence_facts(records[key]) for key in sorted(records)],
