@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.neural.container import StreamHeader
     from bench.video.frame import Frame
 
-CODINGS = {"s2vc": "bench.neural.s2vc.coding"}
+CODINGS = {"diff-sit": "bench.neural.diff_sit.coding", "s2vc": "bench.neural.s2vc.coding"}
 
 
 class Coding(Protocol):

@@ -87,12 +87,20 @@ def encode_group(
     return [*units, (MOTION_UNIT, channel.payloads[0])], state
 
 
-def decode(model: DiffSit, file: BinaryIO, *, name: str, weights: bytes, intermediate: bool = False) -> Iterator[Frame]:
+def decode(
+    model: DiffSit,
+    file: BinaryIO,
+    *,
+    name: str,
+    weights: bytes,
+    device: str | torch.device = "cpu",
+    intermediate: bool = False,
+) -> Iterator[Frame]:
     """Frames of a stream, restored a chunk at a time. ``name`` and ``weights`` are those the stream must name.
 
-    With ``intermediate``, the intermediate sequence itself. Raises BitstreamError, naming the unit, for a stream that
-    is damaged, cut, or of other weights, and at the end where encoder and decoder did not agree: their arithmetic
-    differs.
+    The generator runs on ``device``; with ``intermediate``, frames are those of the intermediate sequence. Raises
+    BitstreamError, naming the unit, for a stream that is damaged, cut, or of other weights, and at the end where
+    encoder and decoder did not agree: their arithmetic differs.
     """
     reader = StreamReader(file)
     header = reader.header
@@ -101,7 +109,7 @@ def decode(model: DiffSit, file: BinaryIO, *, name: str, weights: bytes, interme
         for pictures, types in _chunks(_groups(model.stem, reader), model.config.chunk):
             video = torch.stack([_cut(picture, header.format) for picture in pictures], dim=2)
             if not intermediate:
-                video = model.odfte(video.clamp(-1, 1), types)
+                video = model.odfte.to(device)(video.clamp(-1, 1).to(device), types).cpu()
             yield from (to_frame(picture, header.format) for picture in video.unbind(2))
 
 

@@ -49,7 +49,12 @@ def config(options: Options) -> DiffSitConfig:
 
 def about(options: Options) -> dict[str, Any]:
     """Scale, settings of the model, what stands in for what, and the networks it is built on."""
-    facts: dict[str, Any] = {"config": asdict(config(options)), "substitutions": SUBSTITUTIONS}
+    facts: dict[str, Any] = {
+        "title": f"Diff-SIT, our own, {options.scale} scale",
+        "paper": "Efficient Video Diffusion with Sparse Information Transmission (arXiv 2603.18501)",
+        "config": asdict(config(options)),
+        "substitutions": SUBSTITUTIONS,
+    }
     if options.scale == "paper":
         facts["backbone"] = paper.backbone_digests(options.backbone)
     return facts
