@@ -100,6 +100,15 @@ def test_spynet_takes_every_size(stand_in: State, size: tuple[int, int]) -> None
     assert flow.isfinite().all()
 
 
+def test_a_batch_is_its_pairs(stand_in: State) -> None:
+    network = SpyNet.of(stand_in)
+    pairs = [pictures(50, 66, seed) for seed in range(3)]
+    with torch.inference_mode():
+        together = network(*(torch.cat(side) for side in zip(*pairs, strict=True)))
+        alone = torch.cat([network(*pair) for pair in pairs])
+    assert torch.allclose(together, alone, atol=1e-4, rtol=0)
+
+
 def test_warping_is_that_of_the_other_metrics() -> None:
     picture = torch.rand((1, 3, 40, 50), generator=torch.Generator().manual_seed(1))
     flow = 6 * torch.rand((1, 2, 40, 50), generator=torch.Generator().manual_seed(2)) - 3
