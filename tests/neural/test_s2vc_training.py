@@ -62,7 +62,7 @@ def constant_flow(first: Any, second: Any) -> Any:
     return (second - first).mean((1, 2, 3), keepdim=True)
 
 
-def test_the_weight_of_the_rate_falls_from_the_papers_largest_to_its_smallest() -> None:
+def test_the_weight_of_the_rate_falls_evenly_in_its_logarithm() -> None:
     found = lambdas(8)
     assert (found[0], found[-1]) == pytest.approx(LAMBDAS, rel=1e-5)
     ratios = found[1:] / found[:-1]
