@@ -26,6 +26,7 @@ FILE_MODULE = "vcbench_user_"
 BUILTIN = {
     "ffmpeg": "bench.adapters.ffmpeg:FFmpegCodec",
     "command": "bench.adapters.command:CommandCodec",
+    "neural": "bench.adapters.neural:NeuralCodec",
 }
 
 
@@ -51,7 +52,9 @@ def adapter_class(name: str, *, folder: Path | None = None, trust: bool = False)
 
 def build(card: Card, *, folder: Path | None = None, trust: bool = False) -> BaseCodec:
     """Codec of a card. Raises CardError for settings that its adapter does not take."""
-    return adapter_class(card.adapter, folder=folder, trust=trust)(card)
+    codec = adapter_class(card.adapter, folder=folder, trust=trust)(card)
+    codec.folder = folder
+    return codec
 
 
 def builtin_settings() -> dict[str, type[Settings]]:

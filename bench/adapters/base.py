@@ -70,6 +70,9 @@ class BaseCodec:
 
     settings_model: ClassVar[type[Settings]] = Settings
 
+    folder: Path | None = None
+    """The card's folder, below which the files lie that the card names; None for a card that is in no file."""
+
     def __init__(self, card: Card) -> None:
         self.card = card
         try:

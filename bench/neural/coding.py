@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from bench.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from bench.neural.container import StreamHeader
@@ -32,8 +33,14 @@ class Coding(Protocol):
     def encode(self, model: nn.Module, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO) -> list[int]:
         """Write a stream; returns the bytes of its parts."""
 
-    def decode(self, model: nn.Module, file: BinaryIO, *, name: str, weights: bytes) -> Iterator[Frame]:
-        """Frames of a stream, in the source's format; BitstreamError naming the unit that is wrong."""
+    def decode(
+        self, model: nn.Module, file: BinaryIO, *, name: str, weights: bytes, device: str | torch.device = "cpu"
+    ) -> Iterator[Frame]:
+        """Frames of a stream, in the source's format; BitstreamError naming the unit that is wrong.
+
+        ``device``: where the networks run that the coded state does not depend on. All others run on the CPU, whose
+        arithmetic encoder and decoder must share.
+        """
 
 
 def coding(codec: str) -> Coding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import torch
@@ -51,10 +52,13 @@ def encode_frame(model: S2vc, picture: Tensor, state: State | None, rate: int) -
     return data, model.advance(coded, codec.synthesise(coded.latent, context), state)
 
 
-def decode(model: S2vc, file: BinaryIO, *, name: str, weights: bytes) -> Iterator[Frame]:
+def decode(
+    model: S2vc, file: BinaryIO, *, name: str, weights: bytes, device: str | torch.device = "cpu"
+) -> Iterator[Frame]:
     """Frames of a stream, one at a time. ``name`` and ``weights`` are those of the model, which the stream must name.
 
-    Raises BitstreamError, naming the unit, for a stream that is damaged, cut, or of other weights, and at the end where
+    Guidance, diffusion and autoencoder, on which the coded state does not depend, run on ``device``. Raises
+    BitstreamError, naming the unit, for a stream that is damaged, cut, or of other weights, and at the end where
     encoder and decoder did not agree: their arithmetic differs.
     """
     reader = StreamReader(file)
@@ -63,6 +67,8 @@ def decode(model: S2vc, file: BinaryIO, *, name: str, weights: bytes) -> Iterato
     state: State | None = None
     agreed: bytes | None = None
     count = 0
+    for part in (model.adapters, model.guide, model.diffusion, model.vae):
+        part.to(device)
     with torch.inference_mode():
         for unit in reader.units():
             if agreed is not None:
@@ -71,12 +77,13 @@ def decode(model: S2vc, file: BinaryIO, *, name: str, weights: bytes) -> Iterato
                 agreed = unit.payload
                 continue
             coded, features = _decode_unit(model, unit, state, header)
-            picture = model.render(coded, features, state)
-            state = picture.state
+            before = state if state is None else replace(state, features=state.features.to(device))
+            picture = model.render(coded, features.to(device), before)
+            state = replace(model.advance(coded, features, state), buffer=picture.state.buffer)
             count += 1
             if count > header.frames:
                 raise BitstreamError(f"{unit.name}: more frames than the {header.frames} of the header")
-            yield to_frame(picture.picture, header.format)
+            yield to_frame(picture.picture.cpu(), header.format)
     if count != header.frames:
         raise BitstreamError(f"end: {count} frames, the header has {header.frames}")
     if state is None or agreed != state_digest(state):

@@ -196,7 +196,11 @@ class S2vc(nn.Module):
         after = self.advance(coded, features, state)
         latent = adapted
         if diffuse:
-            guidance = tokens if self.config.semantic_guidance else self.no_guidance.expand(len(features), -1, -1)
+            guidance = (
+                tokens
+                if self.config.semantic_guidance
+                else self.no_guidance.to(features.device).expand(len(features), -1, -1)
+            )
             before = state.buffer if state is not None and self.config.temporal_guidance else None
             step, buffer = self.diffusion(adapted, guidance, before, kind)
             latent = adapted + step
