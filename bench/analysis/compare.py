@@ -139,6 +139,28 @@ def compare(
     test: str,
     metric: str,
     *,
+    rate_axis: RateAxis = "bpp",
+    **settings: Any,
+) -> Comparison:
+    """Compare `test` with `anchor` on one metric of a long table of measurements (see `curves`).
+
+    Settings are those of `compare_curves`. Raises UnknownNameError for a codec or metric that the table does not have,
+    UsageError for a wrong setting.
+    """
+    found = curves(frame, metric, rate_axis=rate_axis)
+    codecs = {str(name) for name in frame["codec"].unique()}
+    for codec in (anchor, test):
+        if codec not in codecs:
+            raise UnknownNameError("codec", codec, codecs)
+    return compare_curves(found, anchor, test, metric, rate_axis=rate_axis, **settings)
+
+
+def compare_curves(
+    found: Mapping[CurveKey, RDCurve],
+    anchor: str,
+    test: str,
+    metric: str,
+    *,
     higher_is_better: bool,
     method: str = "pchip",
     rate_axis: RateAxis = "bpp",
@@ -153,11 +175,11 @@ def compare(
     hull: bool = False,
     mix_published: bool = False,
 ) -> Comparison:
-    """Compare `test` with `anchor` on one metric of a long table of measurements (see `curves`).
+    """Compare `test` with `anchor` by their curves of one metric among `found`, as `curves` gives them.
 
     A sequence is compared where both codecs coded the same source: equal frame count, size, frame rate and, where the
-    table tells it, content. The others
-    stay in the result as undefined, with the reason. Settings not explained here are those of `bd_rate`.
+    table tells it, content. The others stay in the result as undefined, with the reason. Settings not explained here
+    are those of `bd_rate`.
 
     Both conventions of the field are computed, and `convention` is the one reported. "per-sequence" is the arithmetic
     mean of the per-sequence results (per cent for BD-rate) over the sequences where it is defined. "mean-curve" is the
@@ -178,9 +200,9 @@ def compare(
     Speed is the ratio of the geometric mean times of the points on the curves, per sequence, then the geometric mean of
     these: with equally many points everywhere, that is the geometric mean over paired cells, however they are paired.
 
-    Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
+    Raises UsageError for a wrong setting.
     """
-    published = set(frame.loc[frame["rate_kind"] == "published", "codec"]) & {anchor, test}
+    published = {curve.codec for curve in found.values() if curve.published} & {anchor, test}
     if published and pooled is None:
         raise UsageError(f"{metric}: {' and '.join(sorted(published))}: published, so values of datasets are needed")
     chosen: Convention = convention or ("per-sequence" if pooled is None else "dataset")
@@ -188,7 +210,7 @@ def compare(
     if chosen not in known:
         raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
     label = method_label(method, hull=hull)
-    pairs = [] if published else _pairs(frame, anchor, test, metric, rate_axis)
+    pairs = [] if published else _pairs(found, anchor, test, metric, rate_axis)
     wholes = [] if pooled is None else _dataset_pairs(pooled, anchor, test, metric, rate_axis, mix=mix_published)
     joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
     interval = partial(bootstrap_interval, resamples=resamples, confidence=confidence, seed=seed)
@@ -238,6 +260,30 @@ def compare(
     )
 
 
+def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False) -> tuple[Cause, str] | None:
+    """Why two curves are not of the same thing, and so have no delta; None where they are."""
+    for curve in (anchor, test):
+        if not curve.points:
+            why = f"no value ({_tally(_reasons(curve))})" if curve.excluded else "not measured"
+            return Cause.NOT_MEASURED, f"{curve.codec}: {why}"
+        if len(curve.sources) > 1:
+            return Cause.SOURCE_DIFFERS, f"{curve.codec}: mixes {' and '.join(map(str, curve.sources))}"
+    mixed = _is_mixed(anchor, test)
+    if mixed and not mix_published:
+        return Cause.PROTOCOL_DIFFERS, (
+            f"{anchor.codec} is {_origin(anchor)}, {test.codec} {_origin(test)}: protocols"
+            " differ, so they are compared only where mixing with published values is asked for"
+        )
+    if anchor.sources != test.sources and not mixed:
+        return Cause.SOURCE_DIFFERS, f"{anchor.codec} coded {anchor.sources[0]}, {test.codec} {test.sources[0]}"
+    return None
+
+
+def _is_mixed(anchor: RDCurve, test: RDCurve) -> bool:
+    """Whether a published curve meets one of another paper, or a measured one."""
+    return (anchor.published or test.published) and anchor.sources != test.sources
+
+
 @dataclass(frozen=True)
 class _Pair:
     """The curves of both codecs on one sequence, and why they are not comparable if they are not.
@@ -252,27 +298,11 @@ class _Pair:
 
     @property
     def problem(self) -> tuple[Cause, str] | None:
-        for curve in (self.anchor, self.test):
-            if not curve.points:
-                why = f"no value ({_tally(_reasons(curve))})" if curve.excluded else "not measured"
-                return Cause.NOT_MEASURED, f"{curve.codec}: {why}"
-            if len(curve.sources) > 1:
-                return Cause.SOURCE_DIFFERS, f"{curve.codec}: mixes {' and '.join(map(str, curve.sources))}"
-        if self.is_mixed and not self.mix:
-            return Cause.PROTOCOL_DIFFERS, (
-                f"{self.anchor.codec} is {_origin(self.anchor)}, {self.test.codec} {_origin(self.test)}: protocols"
-                " differ, so they are compared only where mixing with published values is asked for"
-            )
-        if self.anchor.sources != self.test.sources and not self.is_mixed:
-            return Cause.SOURCE_DIFFERS, (
-                f"{self.anchor.codec} coded {self.anchor.sources[0]}, {self.test.codec} {self.test.sources[0]}"
-            )
-        return None
+        return pair_problem(self.anchor, self.test, mix_published=self.mix)
 
     @property
     def is_mixed(self) -> bool:
-        """Whether a published curve meets one of another paper, or a measured one."""
-        return (self.anchor.published or self.test.published) and self.anchor.sources != self.test.sources
+        return _is_mixed(self.anchor, self.test)
 
     def delta(self, delta: _Delta, label: str) -> BDResult:
         if self.problem:
@@ -329,13 +359,7 @@ class _Joint:
         )
 
 
-def _pairs(frame: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:
-    found = curves(frame, metric, rate_axis=rate_axis)
-    codecs = {str(name) for name in frame["codec"].unique()}
-    for codec in (anchor, test):
-        if codec not in codecs:
-            raise UnknownNameError("codec", codec, codecs)
-
+def _pairs(found: Mapping[CurveKey, RDCurve], anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:
     def curve(codec: str, key: SequenceKey) -> RDCurve:
         return found.get(CurveKey(codec, *key)) or RDCurve(codec, *key, metric, rate_axis)
 

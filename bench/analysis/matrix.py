@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.bd import MIN_OVERLAP, Domain, PreparedCurve, overlap_problem, prepare
+from bench.analysis.compare import pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
 from bench.analysis.pooled import OVER_DATASET
 from bench.analysis.significance import Interval, mean_intervals
@@ -68,15 +69,17 @@ def delta_pairs(
     higher_is_better: bool,
     cap: float | None = None,
     saturation: float | None = None,
+    mix_published: bool = False,
 ) -> Pairs:
     """All pairs of `codecs` by their curves on one sequence; None for a codec that was not measured there.
 
     Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit) with PCHIP.
     Each curve is interpolated and integrated once, so that all anchors cost little more than one does.
     """
-    settings = {"higher_is_better": higher_is_better, "cap": cap, "saturation": saturation}
-    reasons = _not_comparable(curves, codecs)
-    sides = [_prepared(name, curve, domain, settings) for name, curve in zip(codecs, curves, strict=True)]
+    settings: dict[str, Any] = {"higher_is_better": higher_is_better, "cap": cap, "saturation": saturation}
+    whole = [curve or RDCurve(name, *key, "", "bpp") for name, curve in zip(codecs, curves, strict=True)]
+    reasons = _not_comparable(whole, mix_published=mix_published)
+    sides = [prepare(c.codec, c.rates, c.delta_qualities, domain, **settings) for c in whole]
     encode = _time_ratios(curves, lambda point: point.encode_s, reasons)
     decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
     with np.errstate(all="ignore"):
@@ -132,35 +135,14 @@ def summarise(
     return [[summary(anchor, test) for test in range(count)] for anchor in range(count)]
 
 
-def _not_comparable(curves: Sequence[RDCurve | None], codecs: Sequence[str]) -> dict[_Pair, str]:
-    """Pairs whose curves are not of the same source, with the reason; the anchor's is told first."""
-    own = [_own_problem(name, curve) for name, curve in zip(codecs, curves, strict=True)]
-    reasons: dict[_Pair, str] = {}
-    for anchor, left in enumerate(curves):
-        for test, right in enumerate(curves):
-            if anchor == test:
-                continue
-            problem = own[anchor] or own[test]
-            if problem is None and left is not None and right is not None and left.sources != right.sources:
-                problem = f"{left.codec} coded {left.sources[0]}, {right.codec} {right.sources[0]}"
-            if problem is not None:
-                reasons[anchor, test] = problem
-    return reasons
-
-
-def _own_problem(name: str, curve: RDCurve | None) -> str | None:
-    if curve is None or not curve.points:
-        why = Counter(point.reason for point in curve.excluded) if curve else None
-        return f"{name}: no value ({_tally(why)})" if why else f"{name}: not measured"
-    if len(curve.sources) > 1:
-        return f"{name}: mixes {' and '.join(map(str, curve.sources))}"
-    return None
-
-
-def _prepared(name: str, curve: RDCurve | None, domain: Domain, settings: Mapping[str, Any]) -> PreparedCurve:
-    if curve is None:
-        return prepare(name, [], [], domain, **settings)
-    return prepare(name, curve.rates, curve.delta_qualities, domain, **settings)
+def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_Pair, str]:
+    """Pairs whose curves are not of the same source, with the reason."""
+    return {
+        (row, column): problem[1]
+        for row, anchor in enumerate(curves)
+        for column, test in enumerate(curves)
+        if row != column and (problem := pair_problem(anchor, test, mix_published=mix_published))
+    }
 
 
 def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array]:
@@ -244,10 +226,6 @@ def _told(reasons: Any) -> str:
 
 def _sequence_count(count: int) -> str:
     return "1 sequence" if count == 1 else f"{count} sequences"
-
-
-def _tally(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} x{count}" if count > 1 else reason for reason, count in counts.items())
 
 
 def _number(value: float) -> float | None:

@@ -30,43 +30,42 @@ def build(
     pictures: PictureOptions,
 ) -> Path:
     """See `bench.report.build_report`."""
-    unshown = [
-        f"The curves published in {part.paper.name} are not on this site; vcbench compare and the report's forms for"
-        " papers and leaderboards have them."
-        for part in results.published
-    ]
-    results = results.having(results.cells, [])
     names = _metrics(results, metrics)
     cells, renamed = told_apart(results.cells)
     results = results.having(cells)
-    base, why = choose_anchor(cells, anchor)
+    published = {
+        part.label(curve): f"{curve.codec} in {part.paper.title}" for part in results.published for curve in part.curves
+    }
+    base, why = choose_anchor(cells, anchor, published)
     facts = [metric_facts(cells, name) for name in names]
     frame = results.to_pandas()
     datasets = {name: results.datasets(name) for name in names}
-    compared = comparisons(frame, results, base, facts)
+    compared = comparisons(frame, results, base, facts, mix_published=mix_published)
     timed = speeds(cells, base, compared)
-    codecs = sorted({cell.codec.name for cell in cells}, key=lambda name: (name != base, name))
+    codecs = sorted(results.codecs, key=lambda name: (name != base, name))
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     sequences = tuple(SequenceKey(*key) for key in sorted(records))
-    order = Names(tuple(codecs), tuple(names), tuple(scopes(cells)), sequences)
-    measured = Measured(results, frame, datasets, facts, order)
+    shown = tuple(scopes(cells, results.published))
+    order = Names(tuple(codecs), published, tuple(names), shown, sequences)
+    measured = Measured(results, frame, datasets, facts, order, mix_published)
     try:
         (out / "tables").mkdir(parents=True, exist_ok=True)
         left_out = write_comparisons(out, measured)
         excluded = tables.excluded_rows(cells, results.problems, names, compared, left_out)
         content = Content(
-            title=title or default_title(codecs, list(records.values())),
+            title=title or default_title(codecs, [scope.label for scope in shown if scope.dataset is not None]),
             summary=summary(cells, names),
             anchor=base,
             anchor_reason=why,
-            notes=notes(results, [*unshown, *renamed], facts, compared, timed),
+            notes=notes(results, renamed, facts, compared, timed),
             no_comparison=no_comparison(codecs, names),
-            codecs=[codec_facts(cells, name) for name in codecs],
+            codecs=[codec_facts(cells, name) for name in codecs if name not in published],
+            published=results.published,
             sequences=[sequence_facts(records[key]) for key in sorted(records)],
             metrics=facts,
             environment=environment(results, cells),
         )
-        tables.write_results(out / "tables" / "results.csv", list(frame.columns), cells)
+        tables.write_results(out / "tables" / "results.csv", list(frame.columns), [*cells, *results.published])
         tables.write_rd(out / "tables" / "rd.csv", cells, names)
         tables.write_datasets(out / "tables" / "datasets.csv", datasets.values())
         tables.write_bd_rate(out / "tables" / "bd_rate.csv", compared)
@@ -89,7 +88,7 @@ def build(
 
 
 def _metrics(results: ResultSet, wanted: Sequence[str] | None) -> list[str]:
-    if not results.cells:
+    if not results.cells and not results.published:
         found = f" ({len(results.problems)} files cannot be read: {results.problems[0]})" if results.problems else ""
         folders = ", ".join(map(str, results.folders)) or "the result set"
         raise UsageError(f"{folders}: has no results to report{found}; make some with vcbench run")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.compare import Comparison, SpeedRatio, compare
+from bench.analysis.compare import Comparison, SpeedRatio, compare_curves
+from bench.analysis.curves import CurveKey, RDCurve, curves
 from bench.errors import UnknownNameError
 from bench.published import PublishedSet
 from bench.report.facts import MetricFacts, dataset_text
@@ -105,19 +106,21 @@ def comparisons(
     estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
     published = {part.label(curve) for part in results.published for curve in part.curves}
     tests = sorted(set(results.codecs) - {anchor})
+    found = {metric.name: curves(frame, metric.name) for metric in metrics}
     return [
         Compared(
             scope,
             anchor,
             test,
             metric,
-            *_compare(part, results, scope, anchor, test, metric, mix_published=mix_published),
+            *_compare(own, measured, results, scope, anchor, test, metric, mix_published=mix_published),
             frozenset(estimates & {anchor, test}),
             frozenset(published & {anchor, test}),
         )
         for scope in scopes(cells, results.published)
-        for part in [_part(frame, scope)]
+        for measured in [_measured(frame, scope)]
         for metric in metrics
+        for own in [{key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}]
         for test in tests
     ]
 
@@ -132,7 +135,8 @@ def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared
 
 
 def _compare(
-    part: pd.DataFrame,
+    found: Mapping[CurveKey, RDCurve],
+    measured: _Measured,
     results: ResultSet,
     scope: Scope,
     anchor: str,
@@ -143,33 +147,42 @@ def _compare(
 ) -> tuple[Comparison | None, str | None]:
     if metric.direction is None:
         return None, metric.problem
-    codecs = set(part["codec"])
     for name in (anchor, test):
-        if name not in codecs:
+        if name not in measured.codecs:
             return None, f"{name}: has no result on {scope.label}"
-    if metric.name not in set(part["metric"].dropna()):
+    if metric.name not in measured.metrics:
         return None, f"{metric.name}: has no measurement on {scope.label}"
-    comparison = compare(
-        part,
+    comparison = compare_curves(
+        found,
         anchor,
         test,
         metric.name,
         higher_is_better=metric.direction == "higher",
         cap=metric.cap,
         saturation=metric.saturation,
-        pooled=_pooled(results.only((anchor, test), scope.dataset), metric),
+        pooled=_pooled(results, (anchor, test), scope, metric),
         mix_published=mix_published,
     )
     return comparison, None
 
 
-def _pooled(results: ResultSet, metric: MetricFacts) -> pd.DataFrame | None:
-    whole = metric.pooled or bool(results.published)
-    return results.datasets(metric.name) if whole and metric.name in results.metrics else None
+def _pooled(results: ResultSet, codecs: tuple[str, str], scope: Scope, metric: MetricFacts) -> pd.DataFrame | None:
+    if not metric.pooled and not results.published:
+        return None
+    own = results.only(codecs, scope.dataset)
+    return own.datasets(metric.name) if metric.name in own.metrics else None
 
 
-def _part(frame: pd.DataFrame, scope: Scope) -> pd.DataFrame:
-    return frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
+class _Measured(NamedTuple):
+    """What has any result in a scope."""
+
+    codecs: frozenset[str]
+    metrics: frozenset[str]
+
+
+def _measured(frame: pd.DataFrame, scope: Scope) -> _Measured:
+    part = frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
+    return _Measured(frozenset(part["codec"]), frozenset(part["metric"].dropna()))
 
 
 def _within(cell: CellResult, scope: Scope, codec: str) -> bool:

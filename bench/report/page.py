@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.bd import MIN_OVERLAP, MIN_POINTS
+from bench.published import PublishedSet
 from bench.report.escape import printable, web_address
 from bench.report.facts import CodecFacts, MetricFacts, SequenceFacts
 
@@ -69,6 +70,7 @@ class Content:
     notes: Sequence[str]
     no_comparison: str | None
     codecs: Sequence[CodecFacts]
+    published: Sequence[PublishedSet]
     sequences: Sequence[SequenceFacts]
     metrics: Sequence[MetricFacts]
     environment: Sequence[tuple[str, list[str]]]

@@ -50,9 +50,14 @@ class Texts:
 
 @dataclass(frozen=True)
 class Names:
-    """The order that numbers in the data refer to. codecs: the anchor first. sequences: (dataset, name)."""
+    """The order that numbers in the data refer to.
+
+    codecs: the anchor first. published: those of them that were read from papers, with what they are of. sequences:
+    (dataset, name).
+    """
 
     codecs: tuple[str, ...]
+    published: Mapping[str, str]
     metrics: tuple[str, ...]
     scopes: tuple[Scope, ...]
     sequences: tuple[SequenceKey, ...]
@@ -78,8 +83,8 @@ def index(names: Names, cells: Sequence[CellResult], metrics: Sequence[MetricFac
         "codecs": [
             {
                 "name": name,
-                "title": by_codec[name].codec.title,
-                "rate": kinds.get(name, "bitstream"),
+                "title": by_codec[name].codec.title if name in by_codec else names.published[name],
+                "rate": "published" if name in names.published else kinds.get(name, "bitstream"),
                 "loaded": name in loaded,
             }
             for name in names.codecs
@@ -107,25 +112,38 @@ def index(names: Names, cells: Sequence[CellResult], metrics: Sequence[MetricFac
 
 
 def metric_comparisons(
-    names: Names, frame: pd.DataFrame, pooled: pd.DataFrame, metric: MetricFacts
+    names: Names, frame: pd.DataFrame, pooled: pd.DataFrame, metric: MetricFacts, *, mix_published: bool = False
 ) -> list[dict[str, Any]]:
-    """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves."""
+    """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves.
+
+    Published curves are of datasets alone: they meet the values of whole datasets, those of other sources only with
+    `mix_published`.
+    """
     found = curves(frame, metric.name)
     by_sequence: dict[SequenceKey, list[RDCurve | None]] = {
         key: [found.get(CurveKey(codec, *key)) for codec in names.codecs] for key in names.sequences
     }
-    wholes = dataset_curves(pooled) if metric.pooled else None
+    wholes = dataset_curves(pooled) if metric.pooled or names.published else {}
+    published = [curve for curve in found.values() if curve.published]
     pairs = {
         domain: {key: _pairs(key, of_key, names, domain, metric) for key, of_key in by_sequence.items()}
         for domain in _DOMAINS
         if metric.direction is not None
     }
     whole_pairs = {
-        domain: {name: _whole_pairs(name, wholes or {}, names, domain, metric) for name in _datasets(names)}
+        domain: {
+            name: _whole_pairs(name, wholes, names, domain, metric, mix_published=mix_published)
+            for name in _datasets(names)
+        }
         for domain in pairs
+        if wholes
     }
     return [
-        _on_scope(names, scope, metric, by_sequence, pairs, whole_pairs if metric.pooled else None, wholes)
+        {
+            "problem": metric.problem,
+            **_curves(names, scope, metric, by_sequence, wholes, published),
+            **_tables(names, scope, metric, pairs, whole_pairs),
+        }
         for scope in names.scopes
     ]
 
@@ -179,7 +197,13 @@ def _datasets(names: Names) -> list[str]:
 
 
 def _pairs(
-    key: SequenceKey, found: Sequence[RDCurve | None], names: Names, domain: Domain, metric: MetricFacts
+    key: SequenceKey,
+    found: Sequence[RDCurve | None],
+    names: Names,
+    domain: Domain,
+    metric: MetricFacts,
+    *,
+    mix_published: bool = False,
 ) -> Pairs:
     return delta_pairs(
         key,
@@ -189,41 +213,55 @@ def _pairs(
         higher_is_better=metric.direction == "higher",
         cap=metric.cap,
         saturation=metric.saturation,
+        mix_published=mix_published,
     )
 
 
 def _whole_pairs(
-    dataset: str, wholes: Mapping[DatasetKey, RDCurve], names: Names, domain: Domain, metric: MetricFacts
+    dataset: str,
+    wholes: Mapping[DatasetKey, RDCurve],
+    names: Names,
+    domain: Domain,
+    metric: MetricFacts,
+    *,
+    mix_published: bool,
 ) -> Pairs:
     found = [wholes.get(DatasetKey(codec, dataset)) for codec in names.codecs]
-    return _pairs(SequenceKey(dataset, OVER_DATASET), found, names, domain, metric)
+    return _pairs(SequenceKey(dataset, OVER_DATASET), found, names, domain, metric, mix_published=mix_published)
 
 
-def _on_scope(
+def _tables(
     names: Names,
     scope: Scope,
     metric: MetricFacts,
-    by_sequence: Mapping[SequenceKey, Sequence[RDCurve | None]],
     pairs: Mapping[Domain, Mapping[SequenceKey, Pairs]],
-    whole_pairs: Mapping[Domain, Mapping[str, Pairs]] | None,
-    wholes: Mapping[DatasetKey, RDCurve] | None,
+    whole_pairs: Mapping[Domain, Mapping[str, Pairs]],
 ) -> dict[str, Any]:
+    """Every codec against every other on a scope, and on each sequence of a dataset."""
     keys = [key for key in names.sequences if scope.dataset in {None, key.dataset}]
     texts = Texts()
-    payload: dict[str, Any] = {"problem": metric.problem, **_curves(names, scope, metric, by_sequence, wholes, keys)}
+    tables: dict[str, Any] = {"sequences": [names.sequences.index(key) for key in keys]}
     for domain, of_domain in pairs.items():
         own = [of_domain[key] for key in keys]
-        whole = None
-        if whole_pairs is not None:
-            whole = [p for name, p in whole_pairs[domain].items() if scope.dataset in {None, name}]
-        summary = summarise(own, names.codecs, whole)
-        payload[domain] = _table(summary, texts)
+        whole = [p for name, p in whole_pairs.get(domain, {}).items() if scope.dataset in {None, name}]
+        summary = summarise(own, names.codecs, whole if metric.pooled else None)
+        if names.published and not metric.pooled:
+            summary = _with_published(summary, summarise(own, names.codecs, whole), names)
+        tables[domain] = _table(summary, texts)
         if domain == "quality":
-            payload |= {step: _grid(summary, step) for step in ("encode", "decode")}
+            tables |= {step: _grid(summary, step) for step in ("encode", "decode")}
         if scope.dataset is not None:
-            payload[f"{domain}Sequences"] = [_sequence_table(p, texts) for p in own]
-    payload["sequences"] = [names.sequences.index(key) for key in keys]
-    return {**payload, "texts": texts.items}
+            tables[f"{domain}Sequences"] = [_sequence_table(p, texts) for p in own]
+    return {**tables, "texts": texts.items}
+
+
+def _with_published(measured: list[list[Summary]], wholes: list[list[Summary]], names: Names) -> list[list[Summary]]:
+    """Pairs by their sequences, and those with a published curve by values of whole datasets."""
+    from_paper = [name in names.published for name in names.codecs]
+    return [
+        [wholes[a][t] if from_paper[a] or from_paper[t] else measured[a][t] for t in range(len(from_paper))]
+        for a in range(len(from_paper))
+    ]
 
 
 def _table(summary: Sequence[Sequence[Summary]], texts: Texts) -> dict[str, Any]:
@@ -255,18 +293,18 @@ def _curves(
     scope: Scope,
     metric: MetricFacts,
     by_sequence: Mapping[SequenceKey, Sequence[RDCurve | None]],
-    wholes: Mapping[DatasetKey, RDCurve] | None,
-    keys: Sequence[SequenceKey],
+    wholes: Mapping[DatasetKey, RDCurve],
+    published: Sequence[RDCurve],
 ) -> dict[str, Any]:
     """The overall curves of a dataset: [rate, quality, rate point] a point, and what they are over."""
     if scope.dataset is None:
         return {"curves": [], "curvesOver": "Curves are of one dataset: choose one.", "leftOut": []}
-    found = [curve for key in keys for curve in by_sequence[key] if curve is not None]
     overall: OverallCurves
-    if wholes is not None:
+    if metric.pooled:
         overall = DatasetCurves(curve for key, curve in wholes.items() if key.dataset == scope.dataset)
     else:
-        overall = MeanCurves(found, names.codecs)
+        own = [c for key, found in by_sequence.items() if key.dataset == scope.dataset for c in found if c is not None]
+        overall = MeanCurves([*own, *(c for c in published if c.dataset == scope.dataset)], names.codecs)
     return {
         "curves": [
             [names.codecs.index(name), [[short(p.rate), short(p.quality), p.label] for p in curve.points]]

@@ -40,6 +40,7 @@ class Measured:
     datasets: Mapping[str, pd.DataFrame]
     metrics: Sequence[MetricFacts]
     names: Names
+    mix_published: bool = False
 
 
 def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
@@ -50,7 +51,13 @@ def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
     data = _emptied(out / "data")
     left_out: list[Mapping[str, Any]] = []
     for number, metric in enumerate(measured.metrics):
-        on_scopes = payload.metric_comparisons(measured.names, measured.frame, measured.datasets[metric.name], metric)
+        on_scopes = payload.metric_comparisons(
+            measured.names,
+            measured.frame,
+            measured.datasets[metric.name],
+            metric,
+            mix_published=measured.mix_published,
+        )
         for scope, on_scope in enumerate(on_scopes):
             left_out += on_scope.pop("leftOut")
             write_script(data, f"compare-{scope}-{number}", on_scope)

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.report.comparisons import Compared, Speed
-from bench.report.facts import MetricFacts, count_text, dataset_text, machines
-from bench.results import CellResult, ResultSet, SequenceRecord
+from bench.report.facts import MetricFacts, count_text, machines
+from bench.results import CellResult, ResultSet
 
 
-def default_title(codecs: Sequence[str], sequences: Sequence[SequenceRecord]) -> str:
+def default_title(codecs: Sequence[str], datasets: Sequence[str]) -> str:
     """A title out of codecs and datasets."""
-    datasets = sorted({dataset_text(record.dataset) for record in sequences})
     return f"{_listed(codecs)} on {_listed(datasets)}"
 
 
@@ -48,12 +47,13 @@ def notes(
         *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in metrics if metric.problem),
         *_undefined(compared),
         *_estimates(results.cells),
+        *_published(results),
         *_times(results.cells, speeds),
     ]
 
 
 def _gaps(results: ResultSet) -> Iterator[str]:
-    if not any(cell.status == "ok" for cell in results.cells):
+    if results.cells and not any(cell.status == "ok" for cell in results.cells):
         yield "No cell ended well: there are no rates and no qualities to show. The reasons stand under Excluded."
     elif bad := Counter[str](cell.status for cell in results.cells if cell.status != "ok"):
         yield f"Of {len(results.cells)} cells, {count_text(bad)}; the reasons stand under Excluded."
@@ -77,6 +77,15 @@ def _estimates(cells: Iterable[CellResult]) -> Iterator[str]:
         yield (
             f"The rate of {_listed(names)} is an estimate, not the size of a bitstream; numbers that rest on it are "
             "marked (rate estimated) or ≈."
+        )
+
+
+def _published(results: ResultSet) -> Iterator[str]:
+    papers = [part.paper.title for part in results.published]
+    if papers:
+        yield (
+            f"Curves marked as published were read from the figures of {_listed(papers)}, not measured here; protocols"
+            " differ, so they are compared with those of their own paper unless mixing was asked for."
         )
 
 

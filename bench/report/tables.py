@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.bd import BDResult
 from bench.analysis.compare import Overall, SequenceResult, SpeedRatio
 from bench.analysis.pooled import OVER_DATASET
+from bench.published import PublishedSet
 from bench.report.comparisons import Compared, Scope, Speed
 from bench.report.escape import markdown, write_csv
 from bench.results import CellResult
@@ -58,9 +59,9 @@ class Grid:
     notes: tuple[str, ...] = ()
 
 
-def write_results(path: Path, columns: Sequence[str], cells: Iterable[CellResult]) -> None:
+def write_results(path: Path, columns: Sequence[str], parts: Iterable[CellResult | PublishedSet]) -> None:
     """results.csv: one row a (cell, metric), with the columns of `ResultSet.to_pandas`."""
-    write_csv(path, columns, (row for cell in cells for row in cell.rows()))
+    write_csv(path, columns, (row for part in parts for row in part.rows()))
 
 
 def write_rd(path: Path, cells: Iterable[CellResult], metrics: Sequence[str]) -> None:

@@ -77,6 +77,8 @@ def test_scripts_and_styles_are_files_of_the_report(folder: Path, page: Page) ->
     assert not {"iframe", "object", "embed", "base"} & set(page.tags)
     assert page.events == []
     for source in page.sources:
+        if source == "data:,":  # no icon, so that none is looked for on a server
+            continue
         assert not urlsplit(source).scheme and not source.startswith("//")
         assert (folder / source).is_file(), source
 
