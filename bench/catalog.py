@@ -22,6 +22,7 @@ ENVIRONMENT = "VCBENCH_PATH"
 Kind = Literal["codecs", "datasets"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+ConfiguredName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}(@[A-Za-z0-9._-]{1,80})?$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
 
@@ -118,7 +119,7 @@ def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 class Card(Model):
     """One codec: everything that changes what it writes, and what a reader wants to know of it."""
 
-    name: Name
+    name: ConfiguredName
     title: str
     adapter: str = Field(
         description="ffmpeg, command, a plug-in's name, or file.py:Class beside the card (needs --trust)"
@@ -209,6 +210,8 @@ def load_card(path: Path) -> Card:
             card.configured(configuration).digest()
     except (TypeError, ValueError) as problem:
         raise CardError(f"{path}: settings: {problem}; write numbers, texts, lists and tables") from None
+    if "@" in card.name:
+        raise CardError(f"{path}: name: is {card.name!r}; what follows @ names a configuration, give the card another")
     if card.name != path.stem:
         raise CardError(f"{path}: name: is {card.name!r}; name the file {card.name}.toml, or the card {path.stem!r}")
     return card

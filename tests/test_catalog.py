@@ -120,6 +120,7 @@ class TestWrongCards:
             ('name = "mine"', 'name = "a mine"', "name", "pattern"),
             ('name = "mine"', 'name = "mine\\n"', "name", "pattern"),
             ('name = "mine"', 'name = "other"', "name", "name the file other.toml"),
+            ('name = "mine"', 'name = "mine@fast"', "name", "what follows @ names a configuration"),
             ('extension = "bin"', 'extension = "../x"', "extension", "pattern"),
             ("[rates]", "[input]\nbit_depths = [9]\n[rates]", "input.bit_depths.0", "8, 10 or 12"),
             ("[rates]", "[input]\nchroma = ['411']\n[rates]", "input.chroma.0", "'420'"),

@@ -181,6 +181,18 @@ def test_honest_codec_goes_there_and_back(
     assert all(np.array_equal(a.data, b.data) for a, b in zip(frames, sequence.read(), strict=True))
 
 
+def test_a_configuration_goes_to_the_processes_too(
+    packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path
+) -> None:
+    packed()
+    path = tmp_path / "codecs" / "packed.toml"
+    path.write_text(path.read_text() + '[configurations.fast]\ntitle = "Frames, packed fast"\n')
+    codec = build(load_card(path).configured("fast"), folder=path.parent, trust=True)
+    assert isinstance(codec, Codec)
+    child = ChildCodec(codec, path.parent, trust=True)
+    assert len(decoded(child, encoded(child, sequence, tmp_path / "cell"), child.transform(sequence.format))) == 5
+
+
 def test_cost_is_measured(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
     codec = packed()
     info = codec.encode(sequence, RatePoint("level", 9), tmp_path / "bitstream.zz")
