@@ -406,7 +406,8 @@ def _remembered(x_bytes: bytes, y_bytes: bytes, method: str) -> Callable[[_Array
     """The antiderivative of a curve; remembered, since an anchor's is wanted for every test codec."""
     x, y = np.frombuffer(x_bytes), np.frombuffer(y_bytes)
     if method == "cubic":
-        fit, (_, rank, _, _) = np.polynomial.Polynomial.fit(x, y, 3, full=True)
+        polynomial: Any = np.polynomial.Polynomial  # untyped before NumPy 2
+        fit, (_, rank, _, _) = polynomial.fit(x, y, 3, full=True)
         if rank < MIN_POINTS:
             raise _UndefinedError(Cause.ILL_CONDITIONED, "points lie too close together to fit a cubic polynomial")
         whole: Callable[[_Array], _Array] = fit.integ()

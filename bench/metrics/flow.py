@@ -188,7 +188,7 @@ def eight_bit(plane: npt.NDArray[Any], bit_depth: int) -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> Flow:
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    grid: Flow = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     grid.flags.writeable = False
     return grid
 
@@ -218,7 +218,7 @@ def _occluded(flow: Flow, opposite: Flow, motion_boundaries: bool) -> Mask:
     if motion_boundaries:
         gradient = np.zeros_like(length)
         for component in (fx, fy):
-            gradient[:, :-1] += np.diff(component, axis=1) ** 2
-            gradient[:-1] += np.diff(component, axis=0) ** 2
+            gradient[:, :-1] += np.square(np.diff(component, axis=1))
+            gradient[:-1] += np.square(np.diff(component, axis=0))
         mask |= gradient > 0.01 * length + 0.002
     return mask

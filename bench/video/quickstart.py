@@ -120,7 +120,8 @@ def _planes(clip: Clip) -> Iterator[Planes]:
 
 
 def _box2(a: Ints) -> Ints:
-    return a[0::2, 0::2] + a[0::2, 1::2] + a[1::2, 0::2] + a[1::2, 1::2]
+    sums: Ints = a[0::2, 0::2] + a[0::2, 1::2] + a[1::2, 0::2] + a[1::2, 1::2]
+    return sums
 
 
 def _to_yuv(packed: Ints) -> Planes:
