@@ -58,13 +58,13 @@ def weights_of_error(rates: int) -> Tensor:
 def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
     stages = [
-        Stage("autoencoder", 1200, 1e-3, 2, 96, 5, {"part": "autoencoder"}),
-        Stage("intra", 1500, 5e-4, 8, 128, 1, {"part": "intra"}),
-        Stage("motion", 800, 5e-4, 4, 128, 4, {"part": "motion"}),
-        Stage("stem-6", 1500, 4e-4, 4, 128, 6, {"part": "stem"}),
-        Stage("stem-12", 700, 2e-4, 2, 128, 12, {"part": "stem"}),
-        Stage("generator", 1200, 5e-4, 1, 128, 9, {"part": "generator"}),
-        Stage("generator-21", 200, 2e-4, 1, 128, 21, {"part": "generator"}),
+        Stage("autoencoder", 2000, 1e-3, 4, 96, 5, {"part": "autoencoder"}),
+        Stage("intra", 2500, 5e-4, 8, 128, 1, {"part": "intra"}),
+        Stage("motion", 1500, 5e-4, 4, 128, 4, {"part": "motion"}),
+        Stage("stem-6", 2500, 4e-4, 4, 128, 6, {"part": "stem"}),
+        Stage("stem-12", 1500, 2e-4, 2, 128, 12, {"part": "stem"}),
+        Stage("generator", 3000, 5e-4, 2, 128, 9, {"part": "generator"}),
+        Stage("generator-21", 800, 2e-4, 1, 128, 21, {"part": "generator"}),
     ]
     return scaled(stages, scale)
 
