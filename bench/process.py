@@ -252,9 +252,10 @@ def _family(pid: int) -> Iterator[int]:
 
 def _listed_children(pid: int) -> list[int]:
     found: list[int] = []
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found.extend(int(child) for child in listing.read_text(encoding="ascii").split())
+    with contextlib.suppress(OSError):  # it ended while its threads were being listed
+        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found.extend(int(child) for child in listing.read_text(encoding="ascii").split())
     return found
 
 
