@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.adapters.base import copy_alone
 from bench.analysis.curves import SequenceKey
 from bench.catalog import Catalog
 from bench.digests import digest_of
 from bench.engine.cell import external
+from bench.engine.measure import check_format
 from bench.engine.plan import CodecEntry
 from bench.engine.stored import source_clip, stored_codec, stored_format
 from bench.errors import MismatchError, StoreError, VcbenchError
@@ -22,9 +23,7 @@ from bench.report.frame_values import frame_values
 from bench.report.payload import Names, short
 from bench.results import CellResult, ResultSet
 from bench.video import colour
-
-if TYPE_CHECKING:
-    from bench.video.frame import Frame
+from bench.video.frame import Frame
 
 DEFAULT_PICTURES = 120
 DEFAULT_DECODE_S = 60.0
@@ -35,7 +34,7 @@ POSITIONS = (0.5, 0.25, 0.75)
 
 NOT_ASKED = "No pictures were asked for; vcbench report --pictures N makes N of them at most."
 
-_VERSION = 1
+_VERSION = 2
 _GIVE_CLIPS = "name it with --clips"
 
 
@@ -240,6 +239,7 @@ class _Gallery:
             alone = copy_alone(path, Path(folder) / "decode")
             with codec.open_decoder(alone, transform.coded) as decoder:
                 for frame in decoder.frames():
+                    check_format(frame.format, transform.coded)
                     yield transform.inverse(frame)
 
     def _entry(self, cell: CellResult) -> CodecEntry:

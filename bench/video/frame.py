@@ -130,9 +130,12 @@ class CodingTransform:
         return Frame.from_planes(self.coded, planes)
 
     def inverse(self, frame: Frame) -> Frame:
-        """Decoded frame in the coded format to the source's format."""
+        """Decoded frame in the coded format to the source's format.
+
+        The colour description is the source's too: a bitstream may have none, and what the samples mean has not changed.
+        """
         if self.is_identity:
-            return frame
+            return frame if frame.format == self.source else Frame(self.source, frame.data)
         shift = self.coded.bit_depth - self.source.bit_depth
         planes: list[Samples] = []
         for plane, (height, width) in zip(frame.planes, self.source.plane_shapes, strict=True):

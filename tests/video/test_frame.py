@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -91,3 +93,13 @@ def test_identity_hands_the_frame_through() -> None:
     transform = CodingTransform.fit(frame.format)
     assert transform.forward(frame) is frame
     assert transform.inverse(frame) is frame
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_a_decoded_frame_means_what_its_source_means(multiple: int) -> None:
+    """A bitstream without a colour description must not make RGB of other pixels than its source's."""
+    source = VideoFormat(12, 10, siting="centre", full_range=True, matrix="bt601")
+    transform = CodingTransform.fit(source, size_multiple=multiple)
+    found = replace(transform.coded, siting="left", full_range=False, matrix="bt709")
+    decoded = Frame(found, np.zeros(found.samples_per_frame, "u1"))
+    assert transform.inverse(decoded).format == source
