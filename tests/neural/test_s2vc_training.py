@@ -98,7 +98,7 @@ def test_the_flow_term_is_the_mean_over_frames_of_the_motions_difference(feature
     for target in given.unbind(1):
         decoded = model(target, state, rate)
         state = decoded.state
-        levels.append(float((decoded.picture - target).mean()))
+        levels.append(float((decoded.picture - target).mean().detach()))
     expected = 0.1 * sum(abs(b - a) for a, b in pairwise(levels)) / 3
     assert float(figures["flow"]) == pytest.approx(expected, rel=1e-4)
 
