@@ -132,7 +132,7 @@ class CodingTransform:
     def inverse(self, frame: Frame) -> Frame:
         """Decoded frame in the coded format to the source's format.
 
-        The colour description is the source's too: a bitstream may have none, and what the samples mean has not changed.
+        The colour description is the source's too: a bitstream may have none, and the samples mean what they did.
         """
         if self.is_identity:
             return frame if frame.format == self.source else Frame(self.source, frame.data)
