@@ -7,6 +7,7 @@ import hashlib
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,7 +45,13 @@ def csv_cell(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return repr(float(value))
-    text = printable(value)
+    return _csv_text(str(value))
+
+
+@lru_cache(maxsize=1 << 14)
+def _csv_text(text: str) -> str:
+    """Remembered, since names repeat in every row of a long table."""
+    text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
 
 

@@ -94,6 +94,7 @@ def index(names: Names, cells: Sequence[CellResult], metrics: Sequence[MetricFac
             for m in metrics
         ],
         "scopes": [{"label": scope.label, "dataset": scope.dataset} for scope in names.scopes],
+        "first": next((n for n, s in enumerate(names.scopes) if s.dataset in {key.dataset for key in records}), 0),
         "sequences": [
             {
                 "name": key.sequence,

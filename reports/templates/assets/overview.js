@@ -11,7 +11,7 @@ start((index) => {
 
   fill(anchorBox, index.codecs.map((codec, number) => [number, codec.name]), chosenNumber(index.codecs, choice.get("anchor")));
   fill(metricBox, index.metrics.map((metric, number) => [number, metric.name]), chosenNumber(index.metrics, choice.get("metric")));
-  fill(scopeBox, index.scopes.map((scope, number) => [number, scope.label]), chosenNumber(index.scopes, choice.get("dataset"), "label"));
+  fill(scopeBox, index.scopes.map((scope, number) => [number, scope.label]), choice.get("dataset") === null ? index.first : chosenNumber(index.scopes, choice.get("dataset"), "label"));
   get("marks").replaceChildren(...[...new Set(index.codecs.map((codec) => codec.rate))].map((rate) => element("li", {}, (KINDS[rate] ?? KINDS.estimate).about)),
     ...(index.codecs.some((codec) => codec.loaded) ? [element("li", {}, LOADED)] : []));
 
@@ -69,12 +69,12 @@ start((index) => {
     const reach = Math.max(1, ...ends.map(Math.abs));
     const unit = index.metrics[metric].unit;
     const headings = [
-      { text: "Codec" }, { text: "BD-rate", right: true }, { text: "", wide: true, content: scale(reach) }, { text: "95 % interval", right: true },
+      { text: "Codec" }, { text: "BD-rate", right: true }, { text: "", wide: true, content: scale(reach) }, { text: "95 % interval", right: true, wide: true },
       { text: `BD-metric${unit ? `, ${unit}` : ""}`, right: true, wide: true }, { text: "Sequences", right: true, wide: true }, { text: "Overlap", right: true, wide: true },
       { text: "Encoding time", right: true, wide: true }, { text: "Decoding time", right: true, wide: true }, { text: "" },
     ];
     const base = element("tr", { className: "anchor" }, element("th", { scope: "row", className: "first" }, codecName(index, anchor)), element("td", { className: "r" }, "anchor"),
-      element("td", { className: "wide" }, forest(0, null, null, reach)), element("td"), ...Array.from({ length: 3 }, () => element("td", { className: "wide" })), ...["× 1", "× 1"].map((text) => element("td", { className: "r wide" }, text)), element("td"));
+      element("td", { className: "wide" }, forest(0, null, null, reach)), element("td", { className: "wide" }), ...Array.from({ length: 3 }, () => element("td", { className: "wide" })), ...["× 1", "× 1"].map((text) => element("td", { className: "r wide" }, text)), element("td"));
     return table(headings, [base, ...order.flatMap((test) => rankingRow(anchor, test, reach))], { label: "Codecs against the anchor" });
   }
 
@@ -94,7 +94,7 @@ start((index) => {
     const times = ["encode", "decode"].map((step) => element("td", { className: "r wide" }, at(data[step]) === null ? "not timed" : `× ${format.number(at(data[step]), 3)}${[anchor, test].some((number) => index.codecs[number].loaded) ? " *" : ""}`));
     return [element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)), valueCell(value, rough, "td"),
       element("td", { className: "wide" }, value === null ? null : forest(value, at(quality.low), at(quality.high), reach)),
-      element("td", { className: "r" }, at(quality.low) === null ? (value === null ? "" : "none") : `${format.signed(at(quality.low), 1)} to ${format.signed(at(quality.high), 1)} %`),
+      element("td", { className: "r wide" }, at(quality.low) === null ? (value === null ? "" : "none") : `${format.signed(at(quality.low), 1)} to ${format.signed(at(quality.high), 1)} %`),
       element("td", { className: "r wide" }, at(rate.value) === null ? element("span", { className: "undefined" }, "undefined") : format.change(at(rate.value))),
       element("td", { className: "r wide" }, `${at(quality.used)} of ${at(quality.total)}`),
       element("td", { className: "r wide" }, at(quality.overlap) === null ? "none" : format.share(at(quality.overlap))), ...times, element("td", { className: "r" }, button)), inner];
@@ -111,6 +111,10 @@ start((index) => {
     const said = [];
     const say = (label, number) => { if (number !== null && number !== undefined) said.push(element("p", {}, `${label}${data.texts[number]}.`)); };
     say("Undefined: ", quality.reason[anchor][test]);
+    const [low, high, used, total] = ["low", "high", "used", "total"].map((name) => quality[name][anchor][test]);
+    const times = ["encode", "decode"].map((step) => [step, data[step][anchor][test]]).filter(([, time]) => time !== null).map(([step, time]) => `${step === "encode" ? "encoding" : "decoding"} takes × ${format.number(time, 3)}`);
+    const facts = [low === null ? null : `95 % interval ${format.signed(low, 1)} to ${format.signed(high, 1)} %`, `${used} of ${total} sequences`, ...times].filter(Boolean);
+    said.push(element("p", {}, `${facts.join(", ")}.`));
     if (quality.value[anchor][test] !== null) say("Interval: ", quality.interval[anchor][test]);
     if (rate.reason[anchor][test] !== quality.reason[anchor][test]) say("BD-metric undefined: ", rate.reason[anchor][test]);
     if (!data.qualitySequences) {

@@ -206,11 +206,12 @@ async function plot(place, traces, layout, onPoint) {
   const ink = style.variable("--ink");
   const axis = { gridcolor: style.variable("--line"), zerolinecolor: style.variable("--strong-line"), linecolor: style.variable("--strong-line"), automargin: true, ticks: "outside", tickcolor: style.variable("--strong-line"), ticklen: 4 };
   const narrow = place.clientWidth < 640;
+  const titled = (one) => (narrow && one?.title ? { ...one, title: { text: one.title.text.replaceAll(", ", "<br>"), font: { size: 12 } } } : one);
   const whole = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 13, color: ink },
     margin: { l: 56, r: 12, t: 12, b: 48 }, hovermode: "closest", hoverlabel: { align: "left", bgcolor: style.variable("--panel"), bordercolor: style.variable("--strong-line"), font: { color: ink } },
-    legend: narrow ? { orientation: "h", y: -0.25 } : { x: 1.02, y: 1 }, showlegend: true, modebar: { bgcolor: "rgba(0,0,0,0)", color: style.variable("--faint"), activecolor: ink },
-    ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+    legend: narrow ? { orientation: "h", y: -0.32 } : { x: 1.02, y: 1 }, showlegend: true, modebar: { bgcolor: "rgba(0,0,0,0)", color: style.variable("--faint"), activecolor: ink },
+    ...layout, xaxis: { ...axis, ...titled(layout.xaxis) }, yaxis: { ...axis, ...titled(layout.yaxis) },
   };
   if (!place.data) place.replaceChildren();
   await Plotly.react(place, traces, whole, { responsive: true, displaylogo: false, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud"] });
