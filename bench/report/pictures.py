@@ -125,7 +125,7 @@ def _left_out(cells: Mapping[SequenceKey, Sequence[CellResult]], chosen: _Choosi
     if unstored := [key for key in cells if key not in able]:
         yield f"{_named(unstored)}: no bitstream is stored with these results."
     if beyond := [key for key in able if key not in chosen.choices]:
-        yield f"{_named(beyond)}: beyond the bound of {chosen.bound}; vcbench report --pictures N shows N."
+        yield f"{_named(beyond)}: beyond the bound of {chosen.bound}; vcbench report --pictures N sets another."
     for key, choice in chosen.choices.items():
         if absent := len(able[key]) - len(choice.cells):
             yield f"{key.sequence}: {absent} of its {len(able[key])} cells, beyond the bound of {chosen.bound}."

@@ -192,3 +192,12 @@ def test_infinity_is_strict_json(tmp_path: Path) -> None:
     value = json.loads(text.removeprefix('vcbench.put("x",').removesuffix(");\n"))
     assert value == {"a": "Infinity", "b": None, "c": "</script>\u2028"}
     assert "</script>" not in text and "\u2028" not in text
+
+
+def test_the_example_is_small_and_shown() -> None:
+    root = Path(__file__).resolve().parents[2]
+    files = list((root / "reports" / "example").iterdir())
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert "(reports/example/overview.webp)" in (root / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\((example/[^)]*)\)", (root / "reports" / "README.md").read_text(encoding="utf-8")):
+        assert (root / "reports" / link).is_file(), link

@@ -69,13 +69,25 @@ start((index) => {
     const reach = Math.max(1, ...ends.map(Math.abs));
     const unit = index.metrics[metric].unit;
     const headings = [
-      { text: "Codec" }, { text: "BD-rate", right: true }, { text: "", wide: true, content: scale(reach) }, { text: "95 % interval", right: true, wide: true },
+      { text: "Codec" }, { text: "BD-rate", right: true }, { text: "" }, { text: "", wide: true, content: scale(reach) }, { text: "95 % interval", right: true, wide: true },
       { text: `BD-metric${unit ? `, ${unit}` : ""}`, right: true, wide: true }, { text: "Sequences", right: true, wide: true }, { text: "Overlap", right: true, wide: true },
-      { text: "Encoding time", right: true, wide: true }, { text: "Decoding time", right: true, wide: true }, { text: "" },
+      { text: "Encoding time", right: true, wide: true }, { text: "Decoding time", right: true, wide: true },
     ];
-    const base = element("tr", { className: "anchor" }, element("th", { scope: "row", className: "first" }, codecName(index, anchor)), element("td", { className: "r" }, "anchor"),
-      element("td", { className: "wide" }, forest(0, null, null, reach)), element("td", { className: "wide" }), ...Array.from({ length: 3 }, () => element("td", { className: "wide" })), ...["× 1", "× 1"].map((text) => element("td", { className: "r wide" }, text)), element("td"));
-    return table(headings, [base, ...order.flatMap((test) => rankingRow(anchor, test, reach))], { label: "Codecs against the anchor" });
+    const base = element("tr", { className: "anchor" }, element("th", { scope: "row", className: "first" }, codecName(index, anchor)), element("td", { className: "r" }, "anchor"), element("td"),
+      element("td", { className: "wide" }, forest(0, null, null, reach)), element("td", { className: "wide" }), ...Array.from({ length: 3 }, () => element("td", { className: "wide" })), ...["× 1", "× 1"].map((text) => element("td", { className: "r wide" }, text)));
+    const absent = order.filter((test) => value[anchor][test] === null);
+    const rows = order.map((test) => rankingRow(anchor, test, reach));
+    if (absent.length <= 5) return table(headings, [base, ...rows.flat()], { label: "Codecs against the anchor" });
+    const folded = rows.slice(order.length - absent.length).flat();
+    for (const row of folded) row.hidden = true;
+    const fold = element("button", { type: "button", className: "more", "aria-expanded": "false" }, `${absent.length} codecs have no BD-rate here: show them`);
+    const line = element("tr", {}, element("td", { colSpan: 10 }, fold));
+    fold.onclick = () => {
+      line.remove();
+      for (const row of folded) row.hidden = row.classList.contains("inner");
+      folded[0].querySelector("button").focus();
+    };
+    return table(headings, [base, ...rows.slice(0, order.length - absent.length).flat(), line, ...folded], { label: "Codecs against the anchor" });
   }
 
   function rankingRow(anchor, test, reach) {
@@ -83,7 +95,7 @@ start((index) => {
     const { quality, rate } = data;
     const at = (grid) => grid[anchor][test];
     const value = at(quality.value);
-    const rough = [anchor, test].some((number) => index.codecs[number].rate !== "bitstream") ? "≈ " : "";
+    const rough = [anchor, test].some((number) => index.codecs[number].rate === "estimate") ? "≈ " : "";
     const inner = element("tr", { className: "inner", hidden: true });
     const button = element("button", { type: "button", className: "more", "aria-expanded": "false", "aria-label": `${index.codecs[test].name}: ${value === null ? "why" : "details"}` }, value === null ? "why" : "details");
     button.onclick = () => {
@@ -92,12 +104,12 @@ start((index) => {
       if (!inner.hidden && !inner.childElementCount) inner.append(element("td", { colSpan: 10 }, ...details(anchor, test)));
     };
     const times = ["encode", "decode"].map((step) => element("td", { className: "r wide" }, at(data[step]) === null ? "not timed" : `× ${format.number(at(data[step]), 3)}${[anchor, test].some((number) => index.codecs[number].loaded) ? " *" : ""}`));
-    return [element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)), valueCell(value, rough, "td"),
+    return [element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)), valueCell(value, rough, "td"), element("td", {}, button),
       element("td", { className: "wide" }, value === null ? null : forest(value, at(quality.low), at(quality.high), reach)),
       element("td", { className: "r wide" }, at(quality.low) === null ? (value === null ? "" : "none") : `${format.signed(at(quality.low), 1)} to ${format.signed(at(quality.high), 1)} %`),
       element("td", { className: "r wide" }, at(rate.value) === null ? element("span", { className: "undefined" }, "undefined") : format.change(at(rate.value))),
-      element("td", { className: "r wide" }, `${at(quality.used)} of ${at(quality.total)}`),
-      element("td", { className: "r wide" }, at(quality.overlap) === null ? "none" : format.share(at(quality.overlap))), ...times, element("td", { className: "r" }, button)), inner];
+      element("td", { className: "r wide" }, at(quality.total) ? `${at(quality.used)} of ${at(quality.total)}` : "whole dataset"),
+      element("td", { className: "r wide" }, at(quality.overlap) === null ? "none" : format.share(at(quality.overlap))), ...times), inner];
   }
 
   function valueCell(value, rough, tag, more = {}) {
@@ -113,7 +125,7 @@ start((index) => {
     say("Undefined: ", quality.reason[anchor][test]);
     const [low, high, used, total] = ["low", "high", "used", "total"].map((name) => quality[name][anchor][test]);
     const times = ["encode", "decode"].map((step) => [step, data[step][anchor][test]]).filter(([, time]) => time !== null).map(([step, time]) => `${step === "encode" ? "encoding" : "decoding"} takes × ${format.number(time, 3)}`);
-    const facts = [low === null ? null : `95 % interval ${format.signed(low, 1)} to ${format.signed(high, 1)} %`, `${used} of ${total} sequences`, ...times].filter(Boolean);
+    const facts = [low === null ? null : `95 % interval ${format.signed(low, 1)} to ${format.signed(high, 1)} %`, total ? `${used} of ${total} sequences` : "values of the whole dataset", ...times].filter(Boolean);
     said.push(element("p", {}, `${facts.join(", ")}.`));
     if (quality.value[anchor][test] !== null) say("Interval: ", quality.interval[anchor][test]);
     if (rate.reason[anchor][test] !== quality.reason[anchor][test]) say("BD-metric undefined: ", rate.reason[anchor][test]);
