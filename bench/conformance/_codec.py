@@ -200,7 +200,7 @@ class _Trial:
         path = folder / f"bitstream.{self.card.extension}"
         with self._own_temporary_folder() as temporary:
             info = self._programs.encode(source, rate or self.rate, path)
-            left = [file.relative_to(temporary.parent) for file in temporary.rglob("*")]
+            left = [file.relative_to(temporary.parent) for file in temporary.rglob("*") if file.is_file()]
         if not path.is_file() or path.stat().st_size == 0:
             what = "an empty" if path.is_file() else "no"
             raise _BrokenError(
