@@ -11,6 +11,7 @@ from bench import registry
 from bench.adapters.base import Codec
 from bench.adapters.command import CommandCodec
 from bench.adapters.ffmpeg import FFmpegCodec
+from bench.adapters.neural import NeuralCodec
 from bench.catalog import Catalog
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
 from bench.metrics.base import Metric
@@ -54,7 +55,8 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_our_adapters() -> None:
     assert registry.adapter_class("ffmpeg") is FFmpegCodec
     assert registry.adapter_class("command") is CommandCodec
-    assert set(registry.builtin_settings()) == {"ffmpeg", "command"}
+    assert registry.adapter_class("neural") is NeuralCodec
+    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural"}
 
 
 @pytest.mark.parametrize("name", registry.BUILTIN_METRICS)
