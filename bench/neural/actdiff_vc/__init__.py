@@ -1,0 +1,1 @@
+"""ActDiff-VC, our own: active sampling for ultra-low-bit-rate video compression."""
