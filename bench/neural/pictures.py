@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,3 +25,9 @@ def to_frame(picture: Tensor, fmt: VideoFormat) -> Frame:
     rgb = torch.round((cut + 1) * (fmt.peak / 2)).clamp(0, fmt.peak).numpy().astype(sample_dtype(fmt))
     frame = colour.from_rgb(np.ascontiguousarray(rgb), fmt)
     return Frame(fmt, frame.data)
+
+
+def psnr(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """PSNR of the mean squared error over all items, of pictures -1 to 1."""
+    errors = [(a.clamp(-1, 1) - b).square().mean() / 4 for a, b in zip(found, wanted, strict=True)]
+    return float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-12)))

@@ -16,13 +16,14 @@ diffusers = pytest.importorskip("diffusers")
 from torch.nn import functional  # noqa: E402
 
 from bench.errors import UnavailableError  # noqa: E402
+from bench.neural.block_transform import BlockTransform, pad_video  # noqa: E402
 from bench.neural.container import StreamHeader  # noqa: E402
 from bench.neural.diff_sit import paper  # noqa: E402
 from bench.neural.diff_sit.codec import decode, encode  # noqa: E402
 from bench.neural.diff_sit.coding import is_stored  # noqa: E402
 from bench.neural.diff_sit.config import DiffSitConfig  # noqa: E402
 from bench.neural.diff_sit.motion import BLOCK, cosines, warp  # noqa: E402
-from bench.neural.diff_sit.odfte import BlockTransform, Odfte, VideoAutoencoder, pad_video, small_odfte  # noqa: E402
+from bench.neural.diff_sit.odfte import Odfte, VideoAutoencoder, small_odfte  # noqa: E402
 from bench.neural.diff_sit.stem import INTER, INTRA, MOTION  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 

@@ -20,12 +20,12 @@ from bench.neural.diff_sit.training import (  # noqa: E402
     LEARNS,
     DiffSitTask,
     paper_stages,
-    psnr,
     small_stages,
     weights_of_error,
 )
 from bench.neural.diff_sit.transform import start_as_transform  # noqa: E402
 from bench.neural.perceptual_loss import DeepFeatures  # noqa: E402
+from bench.neural.pictures import psnr  # noqa: E402
 from bench.neural.training import Stage, Training, to_batch  # noqa: E402
 
 CONFIG = DiffSitConfig(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.errors import BitstreamError
 from bench.neural.blocks import pad_to
+from bench.neural.channel import DecoderChannel, EncoderChannel
 from bench.neural.container import (
     DIGEST_BYTES,
     PayloadReader,
@@ -21,18 +22,17 @@ from bench.neural.container import (
     Unit,
     varint,
 )
-from bench.neural.diff_sit.channel import DecoderChannel, EncoderChannel
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.stem import (
     GROUP,
     MOTION,
-    STRIDE,
     State,
     Stem,
     centre,
     in_order,
     starts_chain,
 )
+from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import to_frame, to_tensor
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame

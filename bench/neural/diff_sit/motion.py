@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.neural.blocks import Down, stack, zeroed
-from bench.neural.diff_sit.channel import Channel
+from bench.neural.channel import Channel
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.latent_coder import Coded, LatentCoder
 

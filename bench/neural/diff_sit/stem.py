@@ -17,14 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.neural.blocks import stack
-from bench.neural.diff_sit.channel import Channel, TrainingChannel
+from bench.neural.channel import Channel, TrainingChannel
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.motion import FIELD_STRIDE, FlowNet, MotionCodec, warp
-from bench.neural.latent_coder import LatentCoder
-
-STRIDE = 64
-"""Sides of a coded picture are multiples of it: 16 of a latent times 4 of its hyper latent."""
+from bench.neural.picture_codec import PictureCodec
 
 GROUP = 3
 INTRA, INTER, MOTION = 0, 1, 2
@@ -73,49 +69,6 @@ class Intermediate:
 def centre(frames: int) -> int:
     """Which frame of a group is its backbone."""
     return frames // 2
-
-
-class PictureCodec(nn.Module):
-    """A picture to a latent and back, as its difference from what is predicted of it; an intra picture has nothing."""
-
-    def __init__(self, config: DiffSitConfig, *, inter: bool) -> None:
-        super().__init__()
-        width, deep, y = config.width, config.deep, config.y_channels
-        self.patches = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, width, 1), stack(width, 2))
-        self.context = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, width, 1), stack(width, 3)) if inter else None
-        self.constant = None if inter else nn.Parameter(torch.zeros(1, width, 1, 1))
-        self.join_analysis = nn.Sequential(nn.Conv2d(2 * width, width, 1), stack(width, 2))
-        self.analysis = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * width, deep, 1), stack(deep, 2), nn.Conv2d(deep, y, 3, padding=1)
-        )
-        self.for_mean = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * width, y, 1))
-        self.coder = LatentCoder(y, config.hyper_channels, y, config.rates, temporal=inter)
-        self.synthesis = nn.Sequential(
-            nn.Conv2d(y, deep, 3, padding=1), stack(deep, 2), nn.Conv2d(deep, 4 * width, 1), nn.PixelShuffle(2)
-        )
-        self.join_synthesis = nn.Sequential(nn.Conv2d(2 * width, width, 1), stack(width, 4))
-        self.to_picture = nn.Sequential(nn.Conv2d(width, 192, 3, padding=1), nn.PixelShuffle(8))
-
-    def forward(
-        self, channel: Channel, picture: Tensor | None, predicted: Tensor, before: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The decoded picture, its latent's symbols, its bits. ``predicted`` is zeros (grey) for an intra picture."""
-        if self.context is None:
-            assert self.constant is not None
-            batch, _, height, width = predicted.shape
-            context = self.constant.expand(batch, -1, height // 8, width // 8)
-        else:
-            context = self.context(predicted)
-
-        def latent() -> Tensor:
-            assert picture is not None
-            joined = self.join_analysis(torch.cat([self.patches(picture), context], dim=1))
-            y: Tensor = self.analysis(joined)
-            return y
-
-        coded = channel.code(self.coder, latent, self.for_mean(context), before)
-        features = self.join_synthesis(torch.cat([self.synthesis(coded.latent), context], dim=1))
-        return predicted + self.to_picture(features).float(), coded.symbols, coded.bits
 
 
 class Stem(nn.Module):

@@ -14,14 +14,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bench.neural.block_transform import TIME, pad_video
 from bench.neural.blocks import pad_to
+from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
-from bench.neural.diff_sit.channel import TrainingChannel
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.motion import warp
-from bench.neural.diff_sit.odfte import TIME, pad_video
-from bench.neural.diff_sit.stem import INTER, INTRA, MOTION, STRIDE, Intermediate
+from bench.neural.diff_sit.stem import INTER, INTRA, MOTION, Intermediate
 from bench.neural.perceptual_loss import DeepFeatures, feature_distance
+from bench.neural.picture_codec import STRIDE
+from bench.neural.pictures import psnr
 from bench.neural.training import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (0.0002, 0.012)
@@ -241,9 +243,3 @@ def pad_clip(clip: Tensor) -> Tensor:
 def pictures_of(coded: Intermediate, clip: Tensor) -> Tensor:
     """Decoded pictures without the padding that the clip did not have."""
     return coded.pictures[..., : clip.shape[-2], : clip.shape[-1]]
-
-
-def psnr(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """PSNR of the mean squared error over all items, of pictures -1 to 1."""
-    errors = [(a.clamp(-1, 1) - b).square().mean() / 4 for a, b in zip(found, wanted, strict=True)]
-    return float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-12)))

@@ -16,6 +16,7 @@ from bench.neural.backbones import to_latent, to_picture
 from bench.neural.blocks import pad_to
 from bench.neural.clips import Pictures
 from bench.neural.perceptual_loss import DeepFeatures, downsampled, feature_distance
+from bench.neural.pictures import psnr
 from bench.neural.s2vc.model import STRIDE, Picture, S2vc, State, resample_tokens, teacher_grid
 from bench.neural.training import Figures, Stage, scaled, to_batch
 
@@ -159,12 +160,12 @@ class S2vcTask:
             return {}
         if self._only_autoencoder:
             pictures = [to_picture(self._s2vc.vae, to_latent(self._s2vc.vae, clip)) for clip in clips]
-            return {"psnr_autoencoder": _psnr(pictures, clips)}
+            return {"psnr_autoencoder": psnr(pictures, clips)}
         found: dict[str, float] = {}
         for index in (0, self._s2vc.config.rates - 1):
             rate = torch.tensor([index], device=device)
             coded = [self._coded(clip, rate) for clip in clips]
-            found[f"psnr_{index}"] = _psnr([pictures for pictures, _ in coded], clips)
+            found[f"psnr_{index}"] = psnr([pictures for pictures, _ in coded], clips)
             found[f"bpp_{index}"] = sum(bits for _, bits in coded) / sum(clip[:, 0].numel() for clip in clips)
         return found
 
@@ -178,9 +179,3 @@ class S2vcTask:
             pictures.append(decoded.picture)
             bits += float(decoded.coded.bits.sum())
         return torch.cat(pictures), bits
-
-
-def _psnr(pictures: Sequence[Tensor], targets: Sequence[Tensor]) -> float:
-    """PSNR of the mean squared error over all clips, of pictures -1 to 1."""
-    errors = [(a.clamp(-1, 1) - b).square().mean() / 4 for a, b in zip(pictures, targets, strict=True)]
-    return float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-12)))
