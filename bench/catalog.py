@@ -122,7 +122,8 @@ class Card(Model):
     name: ConfiguredName
     title: str
     adapter: str = Field(
-        description="ffmpeg, command, a plug-in's name, or file.py:Class beside the card (needs --trust)"
+        description="ffmpeg, neural, a plug-in's name; command or file.py:Class beside the card (a card of yours "
+        "with one of these two needs --trust)"
     )
     kind: Literal["classical", "learned", "diffusion"] = "classical"
     licence: str
@@ -217,6 +218,17 @@ def load_card(path: Path) -> Card:
     return card
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder of cards is one that comes with vcbench; what any other card runs needs the user's trust."""
+    return folder.resolve() in {path.resolve() for path in _brought("codecs")}
+
+
+def _brought(kind: Kind) -> tuple[Path, Path]:
+    """Folders of what vcbench brings: in a wheel, and in a checkout."""
+    package = Path(__file__).parent
+    return package / "_data" / kind, package.parent / kind
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Cards and manifests in the order of their folders; the first of a name is taken."""
@@ -231,9 +243,7 @@ class Catalog:
                 raise UsageError(f"{root}: no such folder; --path and {ENVIRONMENT} name folders that hold {kind}/")
             yield root / kind if (root / kind).is_dir() else root
         yield Path.cwd() / kind
-        package = Path(__file__).parent
-        yield package / "_data" / kind
-        yield package.parent / kind
+        yield from _brought(kind)
 
     def files(self, kind: Kind) -> dict[str, Path]:
         """Path of each card or manifest by name."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.adapters.base import BaseCodec, Codec, ExternalCodec, Settings
-from bench.catalog import Card
+from bench.catalog import Card, is_ours
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -51,9 +51,14 @@ def adapter_class(name: str, *, folder: Path | None = None, trust: bool = False)
 
 
 def build(card: Card, *, folder: Path | None = None, trust: bool = False) -> BaseCodec:
-    """Codec of a card. Raises CardError for settings that its adapter does not take."""
+    """Codec of a card. Raises CardError for settings that its adapter does not take.
+
+    A card of a ``folder`` that does not come with vcbench is data: without ``trust`` it runs no program of its choice.
+    One that is in no file was made by the caller, and is trusted as the caller is.
+    """
     codec = adapter_class(card.adapter, folder=folder, trust=trust)(card)
     codec.folder = folder
+    codec.trusted = trust or folder is None or is_ours(folder)
     return codec
 
 

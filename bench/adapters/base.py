@@ -23,6 +23,7 @@ from bench.errors import (
     SkippedError,
     TimeLimitError,
     TruncatedError,
+    UnavailableError,
 )
 from bench.process import Process, ProcessError, Usage
 from bench.video import y4m
@@ -73,6 +74,9 @@ class BaseCodec:
     folder: Path | None = None
     """The card's folder, below which the files lie that the card names; None for a card that is in no file."""
 
+    trusted: bool = True
+    """Whether the card may have programs run as it says; false for a card from elsewhere without --trust."""
+
     def __init__(self, card: Card) -> None:
         self.card = card
         try:
@@ -82,6 +86,13 @@ class BaseCodec:
 
     def check(self) -> None:
         """Raise UnavailableError, saying what to do, if this codec cannot run on this machine."""
+
+    def require_trust(self, action: str) -> None:
+        """Raise UnavailableError unless the card is trusted; ``action`` is what it would do, such as "would run sh"."""
+        if not self.trusted:
+            raise UnavailableError(
+                f"card {self.card.name} in {self.folder} {action}; give --trust if you trust that card as a program"
+            )
 
     def tool(self) -> dict[str, str]:
         """Names and versions (or digests) of the programs and libraries that write the bits; part of a cell's key."""

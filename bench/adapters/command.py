@@ -121,6 +121,8 @@ class CommandCodec(ExternalCodec):
         return match.group(1) if match else "not stated by the program"
 
     def _locate(self, located: Located) -> Path:
+        # before it is looked up: not even the variable that a stranger's card names is read
+        self.require_trust(f"would run {' or '.join((*located.names, f'what {located.env} names'))}")
         path = self._found(located)
         if isinstance(located, Program) and not os.access(path, os.X_OK):
             raise UnavailableError(f"{path} is not executable; set {located.env} to a program, or chmod +x it")

@@ -20,6 +20,18 @@ from bench.video.sequence import Sequence
 Option = Annotated[str, StringConstraints(pattern=r"^[^/\\]*$")]
 _STATISTICS = "first-pass"
 
+# What a stranger's card may set. Each of these takes one value, an encoder's parameter, so that no value can become
+# another input or output; FFmpeg's other options open files and connections. Formats are those of one plain file.
+_HARMLESS = re.compile(
+    r"-([a-z0-9]+-params|preset|tune|profile|level|crf|qp|q|qscale|b|maxrate|minrate|bufsize|qmin|qmax|qpa|g|bf|refs|"
+    r"keyint_min|sc_threshold|threads|slices|strict|cpu-used|deadline|quality|speed|usage|lag-in-frames|row-mt|tiles|"
+    r"tile-columns|tile-rows|auto-alt-ref|arnr-strength|arnr-max-frames|aq-mode|rc|rc-lookahead)(:v)?"
+)
+_HARMLESS_FORMATS = frozenset(
+    ("h261", "h263", "h264", "hevc", "vvc", "evc", "obu", "ivf", "m4v", "mpeg1video", "mpeg2video", "mpegvideo",
+     "mjpeg", "cavsvideo", "dirac", "vc1", "rawvideo", "nut", "matroska")
+)  # fmt: skip
+
 
 class FFmpegSettings(Settings):
     """The ``settings`` table of a card with adapter = "ffmpeg"."""
@@ -42,6 +54,7 @@ class FFmpegCodec(ExternalCodec):
     settings: FFmpegSettings
 
     def check(self) -> None:
+        self._require_trust()
         if self.settings.encoder not in ffmpeg.encoders():
             raise UnavailableError(
                 f"{ffmpeg.executable()} has no encoder {self.settings.encoder}; "
@@ -65,6 +78,7 @@ class FFmpegCodec(ExternalCodec):
         return (replace(last, argv=first), replace(last, argv=second))
 
     def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
+        self._require_trust()
         settings = self.settings
         values = placeholders(coded, source.frames, rate)
         argv = [
@@ -78,6 +92,7 @@ class FFmpegCodec(ExternalCodec):
         return Command(tuple(argv), frames_as="raw", through="pipe")
 
     def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
+        self._require_trust()
         settings = self.settings
         argv = [
             *ffmpeg.base_command(), *ffmpeg.PROTOCOLS, *settings.decoder_arguments,
@@ -89,6 +104,17 @@ class FFmpegCodec(ExternalCodec):
             "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
         ]  # fmt: skip
         return Command(tuple(argv), frames_as="y4m", through="pipe")
+
+    def _require_trust(self) -> None:
+        settings = self.settings
+        for arguments in (settings.arguments, settings.decoder_arguments):
+            odd = [name for name in arguments[::2] if not _HARMLESS.fullmatch(name)]
+            if odd or len(arguments) % 2:
+                named = odd[0] if odd else arguments[-1]
+                self.require_trust(f"gives FFmpeg {named}, which may open files or connections")
+        for name in (settings.muxer, settings.demuxer):
+            if name not in _HARMLESS_FORMATS:
+                self.require_trust(f"has FFmpeg use the format {name}, which may open files or connections")
 
 
 def _colour_arguments(coded: VideoFormat) -> list[str]:

@@ -28,6 +28,7 @@ from bench.cli.options import CommaList, as_json, existing, print_json, search_p
     type=existing(),
     help="Source clip, or folder of them, for the frame viewer; those of datasets and of the run are found.",
 )
+@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files, for the viewer.")
 @search_path
 @click.option("--paper", is_flag=True, help="Figures, tables and captions for a paper instead of a site.")
 @click.option(
@@ -50,6 +51,7 @@ def command(
     title: str | None,
     pictures: int | None,
     clips: tuple[Path, ...],
+    trust: bool,
     paths: tuple[Path, ...],
     paper: bool,
     style: str,
@@ -92,6 +94,7 @@ def command(
             pictures=pictures,
             clips=[file for clip in clips for file in ([clip, *sorted(clip.iterdir())] if clip.is_dir() else [clip])],
             paths=paths,
+            trust=trust,
         )
     if json_output:
         print_json({"report": str(page), "cells": len(results.cells), "problems": results.problems})

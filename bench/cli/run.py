@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are measured already; run nothing.")
 @click.option("--report", is_flag=True, help="Build the report at the end, in the folder report/ of the result folder.")
-@click.option("--trust", is_flag=True, help="Allow cards to execute Python files beside them.")
+@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
 @search_path
 @as_json
 def command(**options: Any) -> int:
@@ -161,7 +161,7 @@ def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
         if prepared is not None:
             planned, matches = match(prepared, store, announce=_announce, **how)
         results = run(planned, store, **how)
-    page = _report(out) if options["report"] else None
+    page = _report(out, options) if options["report"] else None
     return _conclude(results, planned.metrics, store.problems, out, page, matches, json_output=options["json_output"])
 
 
@@ -229,11 +229,11 @@ def _state(stored: Store, name: str, planned: Plan, *, timing: bool) -> dict[str
     }
 
 
-def _report(folder: Path) -> Path:
+def _report(folder: Path, options: dict[str, Any]) -> Path:
     from bench.report import build_report
     from bench.results import load
 
-    return build_report(load(folder), folder / "report")
+    return build_report(load(folder), folder / "report", paths=options["paths"], trust=options["trust"])
 
 
 def _conclude(

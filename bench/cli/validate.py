@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="Seconds that each process of --run may take.",
 )  # fmt: skip
 @click.option("--schema", type=click.Choice(["codecs", "datasets", "results"]), help="Print the JSON Schema instead.")
-@click.option("--trust", is_flag=True, help="Allow --metric and --run to execute a Python file.")
+@click.option("--trust", is_flag=True, help="Allow --metric and --run to run programs and Python files.")
 @search_path
 @as_json
 def command(

@@ -21,7 +21,7 @@ from bench.cli.options import ManyFilesCommand, as_json, counted, existing, prin
     metavar="FILE...",
     help="Source clips for --metrics, found by their digests; those of datasets are found by themselves.",
 )
-@click.option("--trust", is_flag=True, help="Allow cards to execute Python files beside them.")
+@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
 @click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Of one decode.")
 @search_path
 @as_json

@@ -23,6 +23,7 @@ def build_report(
     pictures: int | None = None,
     clips: Sequence[Path] = (),
     paths: Sequence[Path] = (),
+    trust: bool = False,
 ) -> Path:
     """Write the report of a result set into the folder `out`; its start page is returned.
 
@@ -32,8 +33,8 @@ def build_report(
     `anchor` is the codec that the others are compared with: by default x265, or the first in alphabetical order where
     x265 has no result; the site compares with any. `metrics` are those to report, in order: by default all that were
     measured. `pictures` is how many the frame viewer gets at most (0 for none; by default some, as far as decoding
-    takes a minute); `clips` are files among which the sources are looked for, `paths` further folders of cards.
-    `mix_published` compares published curves with measured ones.
+    takes a minute); `clips` are files among which the sources are looked for, `paths` further folders of cards,
+    which with `trust` may run programs. `mix_published` compares published curves with measured ones.
 
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
     report, StoreError when `out` cannot be written.
@@ -41,7 +42,7 @@ def build_report(
     from bench.report.build import build
     from bench.report.pictures import PictureOptions
 
-    options = PictureOptions(pictures, tuple(clips), tuple(paths))
+    options = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     return build(
         results, Path(out), anchor=anchor, metrics=metrics, title=title, mix_published=mix_published, pictures=options
     )

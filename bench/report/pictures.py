@@ -42,12 +42,13 @@ _GIVE_CLIPS = "name it with --clips"
 class PictureOptions:
     """limit: most pictures, None for the default. clips: files among which sources are looked for, by digest.
 
-    paths: further folders with codecs/ and datasets/.
+    paths: further folders with codecs/ and datasets/. trust: whether cards of theirs may run programs.
     """
 
     limit: int | None = None
     clips: tuple[Path, ...] = ()
     paths: tuple[Path, ...] = ()
+    trust: bool = False
 
 
 @dataclass
@@ -245,7 +246,7 @@ class _Gallery:
     def _entry(self, cell: CellResult) -> CodecEntry:
         key = digest_of([cell.codec.name, cell.codec.card])
         if key not in self._entries:
-            self._entries[key] = stored_codec(cell.codec, self._catalog)
+            self._entries[key] = stored_codec(cell.codec, self._catalog, trust=self._options.trust)
         return self._entries[key]
 
     def _written(self, stem: str, frames: Sequence[int], read: Any) -> list[str]:
@@ -269,7 +270,7 @@ def _named_on_command_line(cell: CellResult) -> list[Path]:
     """Files that the run was given, as far as they are here and may be the source; their digest decides."""
     words = cell.provenance.get("command")
     named = [Path(word) for word in words if isinstance(word, str)] if isinstance(words, list) else []
-    return [path for path in named if path.name == cell.sequence.file and path.exists()]
+    return [path for path in named if path.name == cell.sequence.file and (path.is_file() or path.is_dir())]
 
 
 def _save(frame: Frame, path: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_failed_cell_exits_with_6_and_json_tells_why(
     (tmp_path / "codecs").mkdir()
     (tmp_path / "codecs" / "broken.toml").write_text(CARD)
     arguments = ["run", "--codecs", "broken,x264", "--rates", 3, "--input", clips[0], "--metrics", "psnr_y",
-                 "--jobs", 1, "--path", tmp_path, "--out", tmp_path / "out"]  # fmt: skip
+                 "--jobs", 1, "--path", tmp_path, "--trust", "--out", tmp_path / "out"]  # fmt: skip
     told = vcbench(*arguments)
     assert told.code == 6
     assert "no bits today" in told.err

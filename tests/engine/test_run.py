@@ -127,7 +127,7 @@ def nap(folder: Path) -> str:
 
 
 def run_one(tmp_path: Path, clip: Path, *codecs: str, jobs: int = 1, **settings: object) -> list[CellResult]:
-    options = RunOptions(codecs=codecs, inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,))
+    options = RunOptions(codecs=codecs, inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
     return run(plan(options), Store.create(tmp_path / "out"), jobs=jobs, **settings)
 
 
@@ -229,6 +229,7 @@ def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(tmp_path: P
         clip,
         "--path",
         tmp_path,
+        "--trust",
         "--out",
         tmp_path / "out",
         "--metrics",
@@ -454,7 +455,7 @@ def test_ctrl_c_ends_the_encoders_and_exits_with_2(tmp_path: Path, clip: Path, c
     name = codec("encode-hangs")
     driver = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "run", "--codecs", name, "--input", str(clip), "--path", str(tmp_path),
-         "--out", str(tmp_path / "out"), "--metrics", "psnr_y", "--jobs", "2", "--rates", "0,1,2"],
+         "--trust", "--out", str(tmp_path / "out"), "--metrics", "psnr_y", "--jobs", "2", "--rates", "0,1,2"],
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 30

@@ -252,7 +252,7 @@ def test_a_cell_that_fails_leaves_the_others_of_its_group(
     monkeypatch.setenv("TEST_TOOL", str(tool))
     (tmp_path / "codecs").mkdir()
     (tmp_path / "codecs" / "breaks.toml").write_text(CARD.format(name="breaks"))
-    chosen = RunOptions(codecs=("breaks",), inputs=(tiny_clip(),), metrics=("psnr_y",), paths=(tmp_path,))
+    chosen = RunOptions(codecs=("breaks",), inputs=(tiny_clip(),), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
     planned = replace(plan(chosen), together=4)
     store = Store.create(tmp_path / "out")
     by_rate = {result.rate.value: result for result in run(planned, store)}
