@@ -125,7 +125,11 @@ class MeasurementRecord(Model):
 
 
 class CellResult(Model):
-    """One cell's result file."""
+    """One cell's result file.
+
+    ``estimated_bits`` is the rate of a codec that gives an estimate (rate_kind "estimate"): its file holds what its
+    decoder needs, and is no measure of a rate.
+    """
 
     schema_version: Literal[1] = 1
     name: str
@@ -137,6 +141,7 @@ class CellResult(Model):
     rate: RateRecord
     sequence: SequenceRecord
     bitstream: BitstreamRecord | None = None
+    estimated_bits: int | None = None
     encode: CostRecord | None = None
     decode: CostRecord | None = None
     decoded: DecodedRecord | None = None
@@ -145,19 +150,29 @@ class CellResult(Model):
     provenance: dict[str, Any] = {}
 
     @property
-    def bpp(self) -> float | None:
-        """Bits of the bitstream file for each luma sample of the source's original size."""
+    def bits(self) -> int | None:
+        """The rate of the cell: bits of the bitstream file, headers included, or the codec's estimate."""
         if self.bitstream is None:
             return None
+        return 8 * self.bitstream.bytes if self.estimated_bits is None else self.estimated_bits
+
+    @property
+    def rate_bytes(self) -> int | None:
+        """``bits`` in whole bytes."""
+        return None if self.bits is None else -(-self.bits // 8)
+
+    @property
+    def bpp(self) -> float | None:
+        """``bits`` for each luma sample of the source's original size."""
         sequence = self.sequence
-        return 8 * self.bitstream.bytes / (sequence.frames * sequence.width * sequence.height)
+        return None if self.bits is None else self.bits / (sequence.frames * sequence.width * sequence.height)
 
     @property
     def kbps(self) -> float | None:
-        """Kilobits (1000) of the bitstream file a second."""
-        if self.bitstream is None:
+        """Kilobits (1000) of ``bits`` a second."""
+        if self.bits is None:
             return None
-        return float(8 * self.bitstream.bytes * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
+        return float(self.bits * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
 
     def rows(self) -> Iterable[dict[str, Any]]:
         """One row a metric for the table; a failed or skipped cell gives one row without a metric."""
@@ -170,7 +185,7 @@ class CellResult(Model):
             "width": self.sequence.width,
             "height": self.sequence.height,
             "fps": float(Fraction(self.sequence.fps)),
-            "bytes": self.bitstream.bytes if self.bitstream else None,
+            "bytes": self.rate_bytes,
             "bpp": self.bpp,
             "kbps": self.kbps,
             "rate_kind": self.codec.rate_kind,

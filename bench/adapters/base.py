@@ -47,11 +47,16 @@ class RatePoint:
 
 @dataclass(frozen=True)
 class EncodeInfo:
-    """What an encode cost and what it wants to be known: command lines, the codec's own remarks."""
+    """What an encode cost and what it wants to be known: command lines, the codec's own remarks.
+
+    ``estimated_bits``: what the codec says its rate would be, where the card says rate_kind = "estimate"; the rate of
+    every other codec is the size of its file.
+    """
 
     usage: Usage | None = None
     commands: tuple[tuple[str, ...], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    estimated_bits: int | None = None
 
 
 class Settings(BaseModel):

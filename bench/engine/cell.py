@@ -170,11 +170,13 @@ class _Work:
         self._known = known if known is not None and _reusable(known, store, task.timing) else None
         if self._known is not None and self._known.bitstream is not None:
             self._bitstream, self._encode = self._known.bitstream, self._known.encode
+            self._estimated_bits = self._known.estimated_bits
         else:
             path = self._folder / f"bitstream.{cell.codec.card.extension}"
             info = self._codec.encode(cell.sequence, cell.rate, path)
             _check_bitstream(path, info)
             self._encode = _cost(info.usage, task.timing, info)
+            self._estimated_bits = info.estimated_bits
             self._bitstream = store.keep_bitstream(cell.name, path)
         self._decode = self._known.decode if self._known is not None else None
         if task.timing == "alone" and (self._decode is None or self._decode.timing != "alone"):
@@ -213,6 +215,7 @@ class _Work:
                 **_description(self._task, self._cell),
                 "status": "ok",
                 "bitstream": self._bitstream,
+                "estimated_bits": self._estimated_bits,
                 "encode": self._encode,
                 "decode": self._decode or self._watched,
                 "decoded": self._decoded,

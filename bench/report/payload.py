@@ -339,7 +339,7 @@ def _cell(cell: CellResult, codec: int, metrics: Sequence[str], texts: Texts) ->
         return {**record, "reason": texts.number(f"{cell.reason}: {cell.message}")}
     return {
         **record,
-        "bytes": cell.bitstream.bytes if cell.bitstream else None,
+        "bytes": cell.rate_bytes,
         "bpp": short(cell.bpp),
         "kbps": short(cell.kbps),
         "sha256": cell.bitstream.sha256 if cell.bitstream else None,

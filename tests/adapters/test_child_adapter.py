@@ -53,6 +53,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.adapters.base import Codec, EncodeInfo
+from bench.errors import DecodeError, EncodeError
 from bench.video.frame import Frame
 
 
@@ -121,6 +122,21 @@ class Endless(Packed):
     def decode(self, bitstream):
         while True:
             pass
+
+
+class Remarking(Packed):
+    def encode(self, source, rate, bitstream):
+        super().encode(source, rate, bitstream)
+        return EncodeInfo(notes={"level": rate.value}, estimated_bits=8 * 1000 + 1)
+
+
+class Choosy(Packed):
+    def encode(self, source, rate, bitstream):
+        raise EncodeError("too_calm", "nothing moves")
+
+    def decode(self, bitstream):
+        raise DecodeError("too_wild", "everything moves")
+        yield
 
 
 class Curious(Packed):
@@ -219,6 +235,41 @@ def test_error_of_the_decoder_is_told(packed: Callable[..., ChildCodec], sequenc
     bitstream = encoded(packed(), sequence, tmp_path / "cell")
     with pytest.raises(DecodeError, match="RuntimeError: out of ideas"):
         decoded(codec, bitstream, codec.transform(sequence.format))
+
+
+def test_reason_of_the_codec_is_kept(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+    with pytest.raises(EncodeError, match="nothing moves") as encoding:
+        encoded(packed("Choosy"), sequence, tmp_path / "a")
+    bitstream = encoded(packed(), sequence, tmp_path / "b")
+    codec = packed("Choosy")
+    with pytest.raises(DecodeError, match="everything moves") as decoding:
+        decoded(codec, bitstream, codec.transform(sequence.format))
+    assert (encoding.value.reason, decoding.value.reason) == ("too_calm", "too_wild")
+    assert not list((tmp_path / "a").iterdir())
+
+
+def test_remarks_and_an_estimate_reach_the_result(
+    packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path
+) -> None:
+    packed("Remarking")
+    card = tmp_path / "codecs" / "packed.toml"
+    card.write_text('rate_kind = "estimate"\n' + card.read_text())
+    results = bench.run([str(card)], inputs=[sequence.path], out=tmp_path / "out", metrics=["psnr_y"], trust=True)
+    cell = results.cells[0]
+    assert cell.encode is not None and cell.encode.notes == {"level": cell.rate.value}
+    assert cell.bitstream is not None and cell.bitstream.bytes != 1001
+    assert (cell.bits, cell.rate_bytes) == (8001, 1001)
+    assert cell.bpp == 8001 / (9 * 67 * 45)
+    assert cell.kbps == 8001 * 25 / 9 / 1000
+    assert set(results.to_pandas()["bytes"]) == {1001}
+
+
+def test_an_estimate_is_refused_where_the_card_promises_bitstreams(
+    packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path
+) -> None:
+    with pytest.raises(EncodeError, match='rate_kind = "bitstream"') as refused:
+        encoded(packed("Remarking"), sequence, tmp_path)
+    assert refused.value.reason == "rate_kind"
 
 
 def test_no_frame_at_all_is_an_error(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:

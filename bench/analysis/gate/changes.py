@@ -142,10 +142,10 @@ def _log_ratio(new: float, old: float) -> float:
 
 
 def _byte_change(pair: CellPair) -> Change:
-    new, old = pair.candidate[0].bitstream, pair.baseline[0].bitstream
-    if new is None or old is None or min(new.bytes, old.bytes) <= 0:
+    new, old = pair.candidate[0].rate_bytes, pair.baseline[0].rate_bytes
+    if not new or not old:
         return Change(None, "a bitstream has no bytes; run that side again")
-    return Change(_log_ratio(new.bytes, old.bytes), exact=pair.identical)
+    return Change(_log_ratio(new, old), exact=pair.identical)
 
 
 def _bpp(cell: CellResult) -> float:
