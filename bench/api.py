@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.engine import run as engine
+from bench.engine.backends import open_pool
 from bench.engine.store import Store, check_writable
-from bench.engine.workers import warm_workers
 from bench.errors import UsageError
 from bench.results import ResultSet, load
 
@@ -36,8 +36,10 @@ def run(
     tolerance: float | None = None,
     start: int = 0,
     frames: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     backend: str = "loky",
+    scheduler: str | None = None,
+    copy_inputs: bool = False,
     timing: bool = False,
     time_limit: float | None = None,
     paths: Paths = (),
@@ -49,9 +51,11 @@ def run(
     The settings are those of ``vcbench run``: ``size``, ``pix_fmt`` and ``fps`` describe raw inputs, ``rates`` are
     values of the rate parameter, ``time_limit`` is in seconds. ``match_rate``, ``target_bpp`` and ``rates="auto"``
     search rate points to within ``tolerance``, a share (`bench.engine.match`); ``ResultSet.at_rate`` shows the pairs.
-    With ``jobs`` over 1 the calling script must be importable (guard it by ``if __name__ == "__main__"``). Result files
-    that were damaged are set aside and named in ``problems``. Raises UsageError and its kin before any work where
-    something cannot be run; a cell that fails is a result with status "failed".
+    ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.backends.open_pool`); but for ``jobs`` 1
+    in processes of this machine, the calling script must be importable (guard it by ``if __name__ == "__main__"``).
+    ``copy_inputs`` copies the clips into ``out`` for workers that lack them. Result files that were damaged are set
+    aside and named in ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell
+    that fails is a result with status "failed".
     """
     from bench.engine.match import match, matching_of, plan_match
 
@@ -74,13 +78,13 @@ def run(
         trust=trust,
     )
     check_writable(Path(out))
-    with warm_workers(1 if timing else jobs, backend):
+    with open_pool(backend, jobs, scheduler=scheduler, timing=timing) as pool:
         prepared = None if matching is None else plan_match(options, matching)
         planned = engine.plan(options) if prepared is None else prepared.planned
         store = Store.create(Path(out))
         how: dict[str, Any] = {
-            "jobs": jobs,
-            "backend": backend,
+            "pool": pool,
+            "copy_inputs": copy_inputs,
             "timing": timing,
             "time_limit": time_limit,
             "command": ["bench.run"],

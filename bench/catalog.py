@@ -97,6 +97,13 @@ class Weights(Model):
     url: str | None = None
 
 
+class Needs(Model):
+    """What a machine must have to run the codec; it decides where and beside what a cell runs, and no result."""
+
+    gpu: bool = False
+    memory_gb: float = Field(default=0, ge=0, description="peak of the codec's programs in 10^9 bytes, if it is large")
+
+
 class Configuration(Model):
     """What one named configuration of a card changes; in ``settings``, tables are changed key by key."""
 
@@ -140,6 +147,7 @@ class Card(Model):
     rates: Rates
     input: Input = Input()
     weights: tuple[Weights, ...] = ()
+    needs: Needs = Needs()
     settings: dict[str, Any] = Field(default={}, description="the adapter's own table")
     configurations: dict[Name, Configuration] = {}
 

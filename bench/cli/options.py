@@ -128,6 +128,22 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time such as "40 s", "12 min" or "3 h 20 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def pace(rate: float | None, left_s: float | None) -> str:
+    """Speed of a run and its estimated time left: "14.2 cells a minute, about 12 min left"; empty if not known."""
+    if rate is None or left_s is None:
+        return ""
+    told = f"{rate:.1f} cells a minute" if rate >= 1 else f"{60 * rate:.1f} cells an hour"
+    return f"{told}, about {duration(left_s)} left"
+
+
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table: drawn on a terminal, as aligned plain lines elsewhere. ``right`` columns are right-aligned."""
     rows = [list(row) for row in rows]

@@ -20,15 +20,17 @@ from bench.cli.options import (
     PerCent,
     as_json,
     counted,
+    pace,
     print_json,
     print_table,
     search_path,
 )
 
 if TYPE_CHECKING:
-    from bench.engine.match import Match
+    from bench.engine.backends import Pool
+    from bench.engine.match import Match, Matching
     from bench.engine.plan import Plan
-    from bench.engine.run import Progress
+    from bench.engine.run import Progress, RunOptions
     from bench.engine.store import Store
     from bench.results import CellResult
 
@@ -71,14 +73,25 @@ if TYPE_CHECKING:
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder; default results/DATASET or results/input.")
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Cells side by side; default one for each CPU.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Cells side by side; default one for each CPU, or all of a cluster.",
+)
 @click.option(
     "--backend",
-    type=click.Choice(["loky", "threading"]),
+    type=click.Choice(["loky", "threading", "dask", "ray"]),
     default="loky",
-    help="How cells run side by side.",
+    help="Where cells run: processes or threads of this machine, a Dask or a Ray cluster.",
     show_default=True,
 )
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A running Dask scheduler (tcp://host:port, or its file) or Ray cluster (host:port); default our own, here.",
+)
+@click.option("--copy-inputs", is_flag=True, help="Copy the clips into the result folder, for workers that lack them.")
 @click.option(
     "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds one encode or decode may take."
 )
@@ -101,27 +114,22 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
       vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265
     """
-    from bench.engine.workers import warm_workers
-    from bench.process import cpu_count
+    from bench.engine.backends import open_pool
 
     _check_combination(options)
-    jobs = 1 if options["timing"] else options["jobs"] or cpu_count()
-    with warm_workers(1 if options["dry_run"] else jobs, options["backend"]):
-        return _plan_and_run(options, jobs)
+    if options["dry_run"]:
+        return _dry_run(options)
+    with open_pool(
+        options["backend"], options["jobs"], scheduler=options["scheduler"], timing=options["timing"]
+    ) as pool:
+        return _plan_and_run(options, pool)
 
 
-def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
-    from bench.engine.match import match, matching_of, plan_match
-    from bench.engine.run import RunOptions, plan, run
-    from bench.engine.store import Store, check_writable
-    from bench.errors import UsageError
+def _settings(options: dict[str, Any]) -> RunOptions:
+    from bench.engine.run import RunOptions
 
     input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
-    out: Path = options["out"] or Path("results") / ("-".join(options["datasets"]) or "input")
-    matching = matching_of(
-        options["codecs"], options["rates"], options["match_rate"], options["target_bpp"] or (), options["tolerance"]
-    )
-    settings = RunOptions(
+    return RunOptions(
         codecs=options["codecs"],
         datasets=options["datasets"],
         inputs=tuple(dict.fromkeys(options["inputs"])),
@@ -134,11 +142,36 @@ def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
         paths=options["paths"],
         trust=options["trust"],
     )
-    if options["dry_run"]:
-        if matching is not None:
-            raise UsageError("--dry-run cannot show the cells of a search: each depends on the encodes before it")
-        planned = plan(settings)
-        return _show_plan(planned, out, timing=options["timing"], json_output=options["json_output"])
+
+
+def _matching(options: dict[str, Any]) -> Matching | None:
+    from bench.engine.match import matching_of
+
+    return matching_of(
+        options["codecs"], options["rates"], options["match_rate"], options["target_bpp"] or (), options["tolerance"]
+    )
+
+
+def _folder(options: dict[str, Any]) -> Path:
+    return options["out"] or Path("results") / ("-".join(options["datasets"]) or "input")
+
+
+def _dry_run(options: dict[str, Any]) -> int:
+    from bench.engine.run import plan
+    from bench.errors import UsageError
+
+    if _matching(options) is not None:
+        raise UsageError("--dry-run cannot show the cells of a search: each depends on the encodes before it")
+    planned = plan(_settings(options))
+    return _show_plan(planned, _folder(options), timing=options["timing"], json_output=options["json_output"])
+
+
+def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
+    from bench.engine.match import match, plan_match
+    from bench.engine.run import plan, run
+    from bench.engine.store import Store, check_writable
+
+    out, settings, matching = _folder(options), _settings(options), _matching(options)
     check_writable(out)
     prepared = None if matching is None else plan_match(settings, matching)
     planned = plan(settings) if prepared is None else prepared.planned
@@ -151,8 +184,8 @@ def _plan_and_run(options: dict[str, Any], jobs: int) -> int:
     matches: list[Match] = []
     with _reporter() as reporter:
         how: dict[str, Any] = {
-            "jobs": jobs,
-            "backend": options["backend"],
+            "pool": pool,
+            "copy_inputs": options["copy_inputs"],
             "time_limit": options["time_limit"],
             "timing": options["timing"],
             "command": ["vcbench", *sys.argv[1:]],
@@ -331,6 +364,15 @@ def _describe(result: CellResult) -> str:
     return f"{what}: {result.bpp:.4f} bpp, " + ", ".join(dict.fromkeys(values[:2]))
 
 
+def _pace(progress: Progress) -> str:
+    """Cells failed and running, rate and time left; empty when all are finished."""
+    if progress.done == progress.total:
+        return ""
+    parts = [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.running} running", pace(progress.rate, progress.left_s)]
+    return ", ".join(part for part in parts if part)
+
+
 def _reporter() -> PlainReporter | BarReporter:
     return BarReporter() if sys.stderr.isatty() else PlainReporter()
 
@@ -343,7 +385,9 @@ class PlainReporter(AbstractContextManager["PlainReporter"]):
             already = f", {progress.done} measured already" if progress.done else ""
             click.echo(f"{counted(progress.total, 'cell')}{already}", err=True)
         else:
-            click.echo(f"[{progress.done}/{progress.total}] {_describe(progress.result)}", err=True)
+            told = _pace(progress)
+            line = f"[{progress.done}/{progress.total}] {_describe(progress.result)}"
+            click.echo(f"{line} ({told})" if told else line, err=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -352,25 +396,25 @@ class PlainReporter(AbstractContextManager["PlainReporter"]):
 
 
 class BarReporter(AbstractContextManager["BarReporter"]):
-    """A bar with the time left, for a terminal; failures stay above it."""
+    """A bar with the pace and the time left, for a terminal; failures stay above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]}"),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task("cells", total=None)
+        self._task = self._bar.add_task("cells", total=None, pace="")
 
     def __call__(self, progress: Progress) -> None:
         from rich.markup import escape
 
-        self._bar.update(self._task, completed=progress.done, total=progress.total)
+        self._bar.update(self._task, completed=progress.done, total=progress.total, pace=_pace(progress))
         if progress.result is not None and progress.result.status != "ok":
             self._bar.console.print(escape(_describe(progress.result)))
 

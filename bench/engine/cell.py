@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -99,6 +99,19 @@ def run_cells(task: Task) -> list[CellResult]:
 
     cv2.setNumThreads(task.cpus)  # with more, workers get into each other's way: flow costs half as much again
     store = Store(task.root)
+    # another driver of the same store, or this one before its worker was lost, may have come here first
+    known = [store.read(cell.name) for cell in task.cells]
+    finished = [
+        result
+        for result in known
+        if result is not None and is_done(result, task.metrics, task.timing, task.unavailable)
+    ]
+    names = {result.name for result in finished}
+    task = replace(task, cells=tuple(cell for cell in task.cells if cell.name not in names))
+    return finished + _run_cells(task, store)
+
+
+def _run_cells(task: Task, store: Store) -> list[CellResult]:
     try:
         with ExitStack() as stack:
             works = [

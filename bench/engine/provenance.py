@@ -17,15 +17,22 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "scipy", "pyarrow", "t
 
 
 def collect(command: list[str] | None = None) -> dict[str, Any]:
-    """Versions, machine, command line and git revision."""
+    """The run (command line, time, revision of the folder it was given in) and the machine it is given on."""
+    return {
+        **machine(),
+        "working_revision": git_revision(Path.cwd()),
+        "command": command if command is not None else sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """This machine: versions, processor, memory, GPU."""
     import psutil
 
     return {
         "vcbench": __version__,
         "vcbench_revision": git_revision(Path(__file__).parent),
-        "working_revision": git_revision(Path.cwd()),
-        "command": command if command is not None else sys.argv,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_model(),
@@ -61,6 +68,12 @@ def gpu_model() -> str | None:
         text = path.read_text(encoding="utf-8", errors="replace")
         names += [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Model")]
     return ", ".join(names) or None
+
+
+def gpu_count() -> int:
+    """NVIDIA GPUs of this machine, by the kernel driver's files."""
+    listed = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return listed or len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def git_revision(folder: Path) -> str | None:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.catalog import Catalog
+from bench.engine.backends import Pool, open_pool
 from bench.engine.cell import Task, Timing, is_done
 from bench.engine.executor import execute
 from bench.engine.plan import Plan, codec_entries, make_plan
 from bench.engine.provenance import collect
+from bench.engine.schedule import History
 from bench.engine.store import Store
+from bench.engine.watch import Progress, Watch, announced
 from bench.errors import UsageError
 from bench.manifests import load_manifest, open_entry
-from bench.process import cpu_count
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.results import CellResult
 from bench.video.sequence import Sequence as Clip
@@ -38,15 +40,6 @@ class RunOptions:
     start: int = 0
     paths: tuple[Path, ...] = ()
     trust: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State of a run after a cell: how many of how many are finished, and that cell's result (None at the start)."""
-
-    done: int
-    total: int
-    result: CellResult | None = None
 
 
 def resolve_metrics(names: Iterable[str]) -> tuple[str, ...]:
@@ -113,33 +106,55 @@ def run(
     *,
     jobs: int = 1,
     backend: str = "loky",
+    pool: Pool | None = None,
     time_limit: float | None = None,
     timing: bool = False,
     command: list[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    copy_inputs: bool = False,
 ) -> list[CellResult]:
     """Run the unfinished cells of a plan and return the results of all its cells.
 
-    ``timing`` runs one cell at a time with nothing beside it, decoding once more for the clock alone.
+    ``pool`` are workers that are there already, in place of ``jobs`` and ``backend``. ``timing`` runs one cell at a
+    time with nothing beside it, decoding once more for the clock alone. ``copy_inputs`` copies the clips into the
+    store, for workers that do not see their paths.
     """
+    if pool is None:
+        with open_pool(backend, jobs, timing=timing) as opened:
+            return run(
+                planned, store, pool=opened, time_limit=time_limit, timing=timing, command=command, progress=progress
+            )
     mode: Timing = "alone" if timing else "shared"
     todo = unfinished(planned, store, mode)
-    jobs = 1 if timing else max(1, jobs)
-    # filters may use every CPU: they cost the same on several threads, and the last cells have CPUs to spare
-    threads = cpu_count()
-    provenance = {**collect(command), "jobs": jobs, "backend": backend if jobs > 1 else "none"}
-    unavailable, cpus = frozenset(planned.unavailable), max(1, threads // jobs)
-    tasks = [
-        Task(cells, planned.metrics, store.root, provenance, mode, threads, time_limit, unavailable, cpus)
-        for cells in planned.groups(todo, jobs)
-    ]
     done = len(planned.cells) - len(todo)
     report = progress or (lambda _: None)
-    report(Progress(done, len(planned.cells)))
-    with closing(execute(tasks, store, jobs=jobs, backend=backend)) as results:
+    if not todo:
+        report(Progress(done, done))
+        return _stored(planned, store)
+    pool.start()
+    if copy_inputs:
+        for clip in dict.fromkeys(cell.sequence for cell in todo):
+            store.keep_source(clip.path, clip.source.digest())
+    facts = {"jobs": pool.at_once, "backend": pool.name}
+    threads, cpus = pool.threads()
+    shared = Task(
+        (), planned.metrics, store.root, {**collect(command), **facts}, mode, threads, time_limit,
+        frozenset(planned.unavailable), cpus,
+    )  # fmt: skip
+    history = History(store)
+    work = [history.job(replace(shared, cells=cells)) for cells in planned.groups(todo, pool.slots)]
+    with announced(store, work, len(planned.cells), facts) as costs, closing(execute(work, store, pool)) as results:
+        watch = Watch(store, costs, done, len(planned.cells))
+        report(watch.begin())
         for result in results:
-            done += 1
-            report(Progress(done, len(planned.cells), result))
+            report(watch.after(result))
+    return _stored(planned, store)
+
+
+def _stored(planned: Plan, store: Store) -> list[CellResult]:
+    # what another machine wrote just now is seen on a network file system once the folder is listed again
+    for _ in (store.root / "cells").iterdir():
+        break
     return [found for cell in planned.cells if (found := store.read(cell.name)) is not None]
 
 

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.digests import hash_file, write_atomically
+from bench.engine.presence import LOST_AFTER_S, beating, lives, signature, silence
 from bench.errors import StoreError
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
@@ -73,6 +75,34 @@ class Store:
 
     def bitstream_path(self, record: BitstreamRecord) -> Path:
         return self.root / "bitstreams" / record.file
+
+    def source_path(self, sha256: str, suffix: str) -> Path:
+        """Where a copy of a clip lies, for workers that do not see its own path."""
+        return self.root / "sources" / f"{sha256}{suffix}"
+
+    def keep_source(self, path: Path, sha256: str) -> Path:
+        """Copy a clip, a file or a folder of pictures, into the store; nothing is done for one that is there."""
+        target = self.source_path(sha256, path.suffix)
+        if target.exists():
+            return target
+        target.parent.mkdir(exist_ok=True)
+        temporary = target.with_name(f".{sha256[:16]}.{secrets.token_hex(8)}")
+        try:
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, temporary)
+            temporary.rename(target)
+        except OSError as error:
+            if not target.exists():  # a second driver's copy may have come first
+                full = is_disk_full(error)
+                raise StoreError(
+                    f"{path}: cannot be copied into {target.parent}: {error.strerror}"
+                    + ("; free some room and give the same command again" if full else "")
+                ) from None
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+        return target
 
     def read(self, name: str) -> CellResult | None:
         """Result of a cell, or None if it has none. A damaged file is set aside, never taken for missing silently.
@@ -189,32 +219,38 @@ class Store:
         """A folder for one attempt at a cell, removed at its end; its marker tells which process works on the cell."""
         folder = Path(tempfile.mkdtemp(prefix=f"{name}.{os.getpid()}.", dir=self.root / "work"))
         try:
-            (folder / "marker.json").write_text(json.dumps({"cell": name, "pid": os.getpid()}), encoding="utf-8")
-            yield folder
+            marker = folder / "marker.json"
+            content = {"cell": name, "since": time.time(), **signature()}
+            marker.write_text(json.dumps(content), encoding="utf-8")
+            with beating(marker):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def working(self) -> list[dict[str, Any]]:
+        """Markers of the cells that living processes work on, on any machine: cell, host, pid, since."""
+        return [content for path, content in self._markers() if lives(content, path)]
 
     def abandoned(self) -> list[str]:
         """Names of cells whose worker is gone; their working folders are removed."""
         names = []
-        for marker in (self.root / "work").glob("*/marker.json"):
-            try:
-                content = json.loads(marker.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            if not _is_alive(int(content["pid"])):
+        for path, content in self._markers():
+            if not lives(content, path):
                 names.append(str(content["cell"]))
-                shutil.rmtree(marker.parent, ignore_errors=True)
+                shutil.rmtree(path.parent, ignore_errors=True)
+        for folder in (self.root / "work").iterdir():
+            # its worker was killed before it could leave a marker
+            if folder.is_dir() and not (folder / "marker.json").exists() and silence(folder) > LOST_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)
         return names
 
-
-def _is_alive(pid: int) -> bool:
-    import psutil
-
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    def _markers(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        for path in (self.root / "work").glob("*/marker.json"):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                yield path, {**content, "cell": str(content["cell"]), "pid": int(content["pid"])}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # it has ended just now, or is just being written
 
 
 def is_disk_full(error: OSError) -> bool:

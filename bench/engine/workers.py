@@ -1,43 +1,61 @@
-"""Start worker processes early; imports nothing heavy, so that they come up while the rest is still being imported."""
+"""Worker processes of this machine; imports nothing heavy, so that they come up while the rest is still being imported.
+
+They are joblib's loky: a process that is killed is noticed, and the next submission gets a new set of them.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 _USED_BY_CELLS = ("bench.engine.cell", "cv2", "pyarrow.parquet", "bench.metrics.filters", "bench.metrics.fidelity")
 
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
 
-@contextmanager
-def warm_workers(jobs: int, backend: str) -> Iterator[None]:
-    """Have loky's worker processes start and import what a cell needs, in the background, while the plan is made.
-
-    joblib gives the same processes to the run that follows with as many jobs. They end with the block.
-    """
-    thread = threading.Thread(target=_warm_up, args=(jobs,), daemon=True)
-    if jobs > 1 and backend == "loky":
-        thread.start()
-    try:
-        yield
-    finally:
-        if thread.ident is not None:
-            thread.join()
-            end_workers()
+_IDLE_S = 300
 
 
-def end_workers() -> None:
-    """End the worker processes, which would otherwise wait for more and keep the environment they were started in."""
+def worker_processes(jobs: int) -> Any:
+    """Loky's executor with so many processes: the one there is, or a new one where there is none or it is broken."""
     from joblib.externals.loky import get_reusable_executor
 
-    get_reusable_executor().shutdown(wait=False)
+    return get_reusable_executor(max_workers=jobs, timeout=_IDLE_S, env=_environment(jobs))
 
 
-def _warm_up(jobs: int) -> None:
-    from joblib import Parallel, delayed
+def end_workers(*, kill: bool = False) -> None:
+    """End the worker processes, which would otherwise wait for more and keep the environment they were started in.
 
-    Parallel(n_jobs=jobs, backend="loky", batch_size=1)(delayed(_import_for_cells)() for _ in range(jobs))
+    ``kill`` ends them in the middle of what they do, with all they have started.
+    """
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=kill, kill_workers=kill)
+
+
+def warm_up(jobs: int) -> threading.Thread:
+    """Have worker processes start and import what a cell needs in the background, while the plan is made."""
+
+    def start() -> None:
+        executor = worker_processes(jobs)
+        for _ in range(jobs):
+            executor.submit(_import_for_cells)
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    return thread
+
+
+def _environment(jobs: int) -> dict[str, str]:
+    """Each process takes its share of the CPUs for libraries with threads of their own, unless the user says more."""
+    from bench.process import cpu_count
+
+    share = str(max(1, cpu_count() // jobs))
+    return {name: os.environ.get(name, share) for name in _THREADS}
 
 
 def _import_for_cells() -> None:

@@ -44,6 +44,7 @@ def test_every_command_prints_strict_json_and_nothing_else(vcbench, measured: Pa
     candidate = measured.parent / "candidate"
     shutil.copytree(measured, candidate)
     calls = {
+        "status": [measured],
         "run": ["--codecs", "x264,x265", "--input", *clips, "--metrics", "psnr_y,ssim", "--out", measured],
         "report": [measured, "--out", measured.parent / "report"],
         "compare": [measured, "--anchor", "x265", "--test", "x264"],

@@ -225,7 +225,9 @@ def test_damaged_per_frame_values_are_set_aside(store: Store) -> None:
 
 def test_a_working_folder_is_marked_and_removed(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.working_folder("c_1_s_0") as folder:
-        assert json.loads((folder / "marker.json").read_text()) == {"cell": "c_1_s_0", "pid": os.getpid()}
+        marker = json.loads((folder / "marker.json").read_text())
+        assert (marker["cell"], marker["pid"]) == ("c_1_s_0", os.getpid())
+        assert [working["cell"] for working in store.working()] == ["c_1_s_0"]
         assert folder.parent == store.root / "work"
         raise ZeroDivisionError
     assert list((store.root / "work").iterdir()) == []

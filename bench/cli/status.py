@@ -1,0 +1,63 @@
+"""vcbench status: how far the runs of a result folder are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli.options import as_json, counted, duration, existing, pace, print_json
+
+if TYPE_CHECKING:
+    from bench.engine.watch import FolderState, RunState
+
+
+@click.command("status", short_help="How far the runs of a result folder are.")
+@click.argument("folder", type=existing(folder=True))
+@as_json
+def command(folder: Path, json_output: bool) -> int:
+    """Tell cells done, failed and running, rate and time left, from the result folder alone.
+
+    It works from another terminal or machine that sees the folder, whatever the run's backend. A run whose driver was
+    killed is named with what it has left. Nothing is written but a probe of the file system's clock.
+
+    \b
+    Examples:
+      vcbench status results/mine
+      watch vcbench status /mnt/shared/results/mine
+    """
+    from bench.engine.watch import state
+
+    found = state(folder)
+    if json_output:
+        print_json({"folder": str(folder), **found.to_dict()})
+    else:
+        _show(folder, found)
+    return 0
+
+
+def _show(folder: Path, found: FolderState) -> None:
+    parts = [f"{count} {status}" for status, count in sorted(found.cells.items(), key=_order)]
+    click.echo(f"{folder}: {counted(sum(found.cells.values()), 'cell')}" + (f": {', '.join(parts)}" if parts else ""))
+    for run in found.runs:
+        click.echo(_told(run))
+    if not any(run.alive for run in found.runs):
+        click.echo("no run is going on")
+    if found.working:
+        click.echo(f"{counted(len(found.working), 'cell')} running:")
+    for cell in found.working:
+        click.echo(f"  {cell.cell}, for {duration(cell.seconds)} on {cell.host} (process {cell.pid})")
+
+
+def _order(item: tuple[str, int]) -> int:
+    known = ("ok", "failed", "skipped")
+    return known.index(item[0]) if item[0] in known else len(known)
+
+
+def _told(run: RunState) -> str:
+    who = f"run on {run.host} (process {run.pid}, {run.backend}, {counted(run.jobs, 'job')})"
+    failed = f", {run.failed} failed" if run.failed else ""
+    if not run.alive:
+        return f"{who}: {run.done} of {run.total} done{failed}; {run.reason}"
+    return f"{who}: {run.done} of {run.total} done{failed}; {pace(run.rate, run.left_s) or run.reason}"
