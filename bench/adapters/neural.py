@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
+from bench.adapters.card_weights import locate
+from bench.adapters.libraries import require, versions
 from bench.catalog import Card
-from bench.digests import file_digest
-from bench.errors import BitstreamError, CardError, DecodeError, EncodeError, UnavailableError
+from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
 from bench.metrics.network import DEVICE
 from bench.neural.coding import CODINGS
 from bench.video.frame import Frame
@@ -55,17 +55,12 @@ class NeuralCodec(Codec):
             raise CardError(f"card {card.name}: weights: the adapter neural takes one file, not {len(card.weights)}")
 
     def check(self) -> None:
-        missing = [name for name in LIBRARIES if _version(name) is None]
-        if missing:
-            raise UnavailableError(
-                f"{', '.join(missing)} not installed: pip install {' '.join(missing)}"
-                + (" (it has wheels up to Python 3.12)" if "compressai" in missing else "")
-            )
+        require(LIBRARIES)
         self._weights()
 
     def tool(self) -> dict[str, str]:
         device = _named_device()
-        return {name: _version(name) or "none" for name in LIBRARIES} | ({"device": device} if device else {})
+        return versions(LIBRARIES) | ({"device": device} if device else {})
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.neural.container import StreamHeader
@@ -109,19 +104,7 @@ class NeuralCodec(Codec):
     def _weights(self) -> Path:
         """The verified weight file; UnavailableError saying what to do."""
         (wanted,) = self.card.weights
-        if self.folder is None:
-            raise UnavailableError(f"card {self.card.name}: is in no folder, below which {wanted.file} could lie")
-        path = self.folder / wanted.file
-        if not path.is_file():
-            where = f"get it from {wanted.url}" if wanted.url else "make one with vcbench train"
-            raise UnavailableError(f"{path}: no such weight file; {where}, and put it there")
-        found = file_digest(path)
-        if found != wanted.sha256:
-            raise UnavailableError(
-                f"{path}: SHA-256 is {found}, card {self.card.name} wants {wanted.sha256}; "
-                "put the right file there, or name the new one's digest in a card of your own"
-            )
-        return path
+        return locate(self.card, self.folder, wanted, otherwise="make one with vcbench train, and put it there")
 
     def _device(self) -> str:
         if _named_device() is None:
@@ -134,11 +117,3 @@ class NeuralCodec(Codec):
 def _named_device() -> str | None:
     named = os.environ.get(DEVICE, "")
     return None if named in {"", "auto", "cpu"} else named
-
-
-def _version(library: str) -> str | None:
-    """Version of an installed library, which is not imported."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None

@@ -1,0 +1,29 @@
+"""Weight files that a card names: below the card's folder, and the very files that the card means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.catalog import Card, Weights
+from bench.digests import file_digest
+from bench.errors import UnavailableError
+
+
+def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) -> Path:
+    """The verified file of a card's weights; UnavailableError saying what to do.
+
+    ``otherwise``: how to come by a file for which the card names no address, such as "put it there".
+    """
+    if folder is None:
+        raise UnavailableError(f"card {card.name}: is in no folder, below which {wanted.file} could lie")
+    path = folder / wanted.file
+    if not path.is_file():
+        remedy = f"get it from {wanted.url}, and put it there" if wanted.url else otherwise
+        raise UnavailableError(f"{path}: no such weight file; {remedy}")
+    found = file_digest(path)
+    if found != wanted.sha256:
+        raise UnavailableError(
+            f"{path}: SHA-256 is {found}, card {card.name} wants {wanted.sha256}; "
+            "put the right file there, or name the new one's digest in a card of your own"
+        )
+    return path
