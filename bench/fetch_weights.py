@@ -1,15 +1,17 @@
-"""Downloads of weights: by name or for the metrics that need them, verified before they are seen."""
+"""Downloads of weights: by name, or for the metrics and codecs that need them; verified before they are seen."""
 
 from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench import weights
+from bench.catalog import Catalog
 from bench.digests import file_digest, hash_file
 from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError, VcbenchError
 from bench.fetch import Progress, Transfer, retrieve, staging_folder
@@ -32,15 +34,19 @@ def fetch_weights(
     progress: Progress | None = None,
     attempts: int = 4,
     pause: Callable[[float], object] = time.sleep,
+    catalog: Catalog | None = None,
 ) -> list[FetchedWeights]:
-    """Bring weights onto this machine, by their names or by those of the metrics that need them.
+    """Bring weights onto this machine, by their names or by those of the metrics or codecs that need them.
 
     ``folder`` is where they go and the only place they are looked for; by default they go to the cache and are taken
     from wherever they are. ``progress``, ``attempts`` and ``pause`` are those of ``fetch_dataset``. Raises
     UnavailableError with the instructions where a file is offered by nobody, before anything is downloaded;
     FetchError, with what to do by hand, where a download fails or is not what it should be. The metrics of pyiqa bring
-    their own, into that package's caches.
+    their own, into that package's caches. ``catalog`` finds the codecs; by default they are those of the usual folders.
     """
+    known = catalog or Catalog()
+    by_codec = {name: files for name in names if (files := _of_codec(name, known)) is not None}
+    names = [name for name in names if name not in by_codec]
     by_pyiqa = {name: model for name in names if (model := _pyiqa_model(name)) is not None}
     if by_pyiqa and folder is not None:
         raise UsageError(f"{', '.join(by_pyiqa)}: pyiqa keeps its files in caches of its own; leave the folder out")
@@ -54,7 +60,59 @@ def fetch_weights(
         else FetchedWeights(entry.name, _download(entry, target, transfer), entry.sha256, "downloaded")
         for entry in entries
     ]
+    where = weights.folders() if folder is None else [folder]
+    of_codecs = dict.fromkeys(file for files in by_codec.values() for file in files)
+    fetched += [_fetch_published(file, where, target, transfer) for file in of_codecs]
     return fetched + [file for name, model in by_pyiqa.items() for file in _from_pyiqa(name, model)]
+
+
+def _of_codec(name: str, catalog: Catalog) -> list[weights.Published] | None:
+    """Files for the rate points of the codec of that name, or the file of that name; None where it is neither."""
+    codecs = catalog.files("codecs")
+    base, _, _ = name.partition("@")
+    if base not in codecs and not base.endswith(".toml"):
+        if not weights.is_torch_hub_name(name):
+            return None
+        every = (file for codec in _configured(catalog, codecs) for file in _published_for(catalog, codec).values())
+        return next(([file] for file in every if file.file == name), None)
+    files = _published_for(catalog, name)
+    if not files:
+        raise UsageError(f"{name}: needs no weights of those that vcbench fetches")
+    return [files[value] for value in catalog.card(name).rates.values]
+
+
+def _configured(catalog: Catalog, codecs: Iterable[str]) -> Iterator[str]:
+    """Names of codecs in all their configurations; a card that cannot be read is nobody's here."""
+    for name in codecs:
+        with suppress(VcbenchError):
+            yield from (name, *(f"{name}@{configuration}" for configuration in catalog.card(name).configurations))
+
+
+def _published_for(catalog: Catalog, codec: str) -> Mapping[float, weights.Published]:
+    from bench.registry import build
+
+    card, folder = catalog.card(codec), catalog.find("codecs", codec.partition("@")[0]).parent
+    return build(card, folder=folder).published_weights()
+
+
+def _fetch_published(wanted: weights.Published, where: list[Path], target: Path, transfer: Transfer) -> FetchedWeights:
+    with suppress(UnavailableError):
+        found = wanted.locate(where)
+        return FetchedWeights(wanted.file, found, file_digest(found), "present")
+    final = target / wanted.file
+    try:
+        with staging_folder(target, "VCBENCH_CACHE") as staging:
+            ready = retrieve(wanted.url, staging, transfer, expected=None, limit=weights.LARGEST_PUBLISHED)
+            digest = hash_file(ready)
+            if not digest.startswith(wanted.digest_start):
+                ready.unlink()
+                raise FetchError(
+                    f"{wanted.url}: has SHA-256 {digest}; by its name it begins with {wanted.digest_start}"
+                )
+            ready.replace(final)
+    except FetchError as error:
+        raise FetchError(f"{error}\nBy hand: get {wanted.url} and put it into {_places(target)}") from None
+    return FetchedWeights(wanted.file, final, digest, "downloaded")
 
 
 def _pyiqa_model(name: str) -> str | None:
@@ -139,12 +197,16 @@ def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
 
 
 def _by_hand(entry: weights.Entry, folder: Path) -> str:
-    where = f"{folder}, or into a folder named in {weights.ENVIRONMENT}"
+    where = _places(folder)
     if entry.parts:
         return (
             f"run vcbench fetch weights {entry.name} --to . on a machine with a network; put {entry.file} into {where}"
         )
     return f"get {entry.url} (SHA-256 {entry.sha256}) and put it as {entry.file} into {where}"
+
+
+def _places(folder: Path) -> str:
+    return f"{folder}, or into a folder named in {weights.ENVIRONMENT}"
 
 
 def _assemble(entry: weights.Entry, staging: Path, transfer: Transfer) -> Path:

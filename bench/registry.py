@@ -27,6 +27,7 @@ BUILTIN = {
     "ffmpeg": "bench.adapters.ffmpeg:FFmpegCodec",
     "command": "bench.adapters.command:CommandCodec",
     "neural": "bench.adapters.neural:NeuralCodec",
+    "compressai": "bench.adapters.compressai:CompressaiCodec",
 }
 
 

@@ -8,13 +8,15 @@ is ever executed: tensors are read from zip, safetensors or npz archives and fro
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from bench.catalog import Digest, Model, Name, explain, read_toml
 from bench.digests import cache_folder, file_digest
@@ -66,6 +68,49 @@ class Entry(Model):
     def copies(self) -> tuple[Copy, ...]:
         """Every file that is as good, the one that can be fetched first."""
         return (Copy(file=self.file, sha256=self.sha256, bytes=self.bytes), *self.also)
+
+
+_TORCH_HUB_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*-([0-9a-f]{8,64})(\.[a-z]+)+$"
+
+TorchHubName = Annotated[str, StringConstraints(pattern=_TORCH_HUB_NAME)]
+"""A file's name as torch.hub wants it, such as net-1-c1ac1a47.pth.tar: the digits begin its SHA-256."""
+
+LARGEST_PUBLISHED = 1 << 31
+"""Bytes of a `Published` file at most, whose publisher does not tell them."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights whose publisher tells no more of its SHA-256 than the name does (a `TorchHubName`)."""
+
+    file: str
+    url: str
+
+    @property
+    def digest_start(self) -> str:
+        """Hexadecimal digits with which the SHA-256 begins."""
+        match = re.match(_TORCH_HUB_NAME, self.file)
+        assert match is not None
+        return match[1]
+
+    def locate(self, where: Iterable[Path], *, asked_as: str | None = None) -> Path:
+        """The file in one of some folders; UnavailableError if in none, naming what is wrong there and what to run.
+
+        ``asked_as``: what to fetch instead of this one file, such as the name of a codec.
+        """
+        problems = []
+        for file in (folder / self.file for folder in where):
+            if file.is_file():
+                if (found := file_digest(file)).startswith(self.digest_start):
+                    return file
+                problems.append(f"{file}: SHA-256 is {found}; by its name it begins with {self.digest_start}")
+        state = "; ".join(problems) or f"no weights {self.file} here"
+        raise UnavailableError(f"{state}; run: vcbench fetch weights {asked_as or self.file}")
+
+
+def is_torch_hub_name(name: str) -> bool:
+    """Whether a name is a `TorchHubName`."""
+    return re.match(_TORCH_HUB_NAME, name) is not None
 
 
 class _File(Model):

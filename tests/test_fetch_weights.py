@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from bench import weights
+from bench.catalog import Catalog
+from bench.digests import hash_file
 from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError
 from bench.fetch_weights import FetchedWeights, fetch_weights, select
 
@@ -194,3 +196,54 @@ def test_a_metric_without_weights_is_told_from_no_metric() -> None:
         select(["psnr_y"])
     with pytest.raises(UnknownNameError, match=r"did you mean .*lpips_alex"):
         select(["lpips_alx"])
+
+
+CODEC = """
+name = "images"
+title = "An image codec"
+adapter = "compressai"
+kind = "learned"
+licence = "BSD-3-Clause-Clear"
+gop = "all intra"
+extension = "vcb"
+rates = {{ parameter = "quality", values = [1, 3], minimum = 1, maximum = 3 }}
+[settings]
+model = "mbt2018"
+url = "{url}"
+files = {files}
+"""
+
+
+class TestOfCodecs:
+    """Files of which the name alone tells how their SHA-256 begins."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path, http_server: Any) -> list[str]:
+        contents = [f"tensors {number}".encode() for number in range(3)]
+        names = [f"net-{n}-{hashlib.sha256(data).hexdigest()[:8]}.pth.tar" for n, data in enumerate(contents)]
+        http_server.files |= {f"/{name}": data for name, data in zip(names, contents, strict=True)}
+        (tmp_path / "codecs").mkdir()
+        (tmp_path / "codecs" / "images.toml").write_text(CODEC.format(url=http_server.url, files=names))
+        return names
+
+    def test_a_codec_gets_the_files_of_its_rate_points(self, files: list[str], tmp_path: Path) -> None:
+        catalog = Catalog((tmp_path,))
+        fetched = fetch("images", catalog=catalog, folder=tmp_path / "to")
+        assert [(file.name, file.status) for file in fetched] == [(files[0], "downloaded"), (files[2], "downloaded")]
+        assert all(hash_file(file.path) == file.sha256 for file in fetched)
+        again = fetch("images", files[1], catalog=catalog, folder=tmp_path / "to")
+        assert [file.status for file in again] == ["present", "present", "downloaded"]
+        assert not [path for path in (tmp_path / "to").iterdir() if path.name not in files]
+
+    def test_another_file_is_never_seen(self, files: list[str], tmp_path: Path, http_server: Any) -> None:
+        http_server.files[f"/{files[0]}"] = b"others"
+        with pytest.raises(
+            FetchError, match=r"has SHA-256 [0-9a-f]{64}; by its name it begins with [0-9a-f]{8}\n"
+        ) as it:
+            fetch("images", catalog=Catalog((tmp_path,)), folder=tmp_path / "to")
+        assert f"By hand: get {http_server.url}/{files[0]} and put it into {tmp_path / 'to'}" in str(it.value)
+        assert not (tmp_path / "to" / files[0]).exists()
+
+    def test_a_codec_without_weights_is_told(self) -> None:
+        with pytest.raises(UsageError, match="x264: needs no weights of those that vcbench fetches"):
+            fetch("x264")

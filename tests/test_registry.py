@@ -10,6 +10,7 @@ import pytest
 from bench import registry
 from bench.adapters.base import Codec
 from bench.adapters.command import CommandCodec
+from bench.adapters.compressai import CompressaiCodec
 from bench.adapters.ffmpeg import FFmpegCodec
 from bench.adapters.neural import NeuralCodec
 from bench.catalog import Catalog
@@ -56,7 +57,8 @@ def test_our_adapters() -> None:
     assert registry.adapter_class("ffmpeg") is FFmpegCodec
     assert registry.adapter_class("command") is CommandCodec
     assert registry.adapter_class("neural") is NeuralCodec
-    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural"}
+    assert registry.adapter_class("compressai") is CompressaiCodec
+    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai"}
 
 
 @pytest.mark.parametrize("name", registry.BUILTIN_METRICS)

@@ -30,6 +30,7 @@ from bench.video import y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, read_raw_frames
+from bench.weights import Published
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ class BaseCodec:
 
     def tool(self) -> dict[str, str]:
         """Names and versions (or digests) of the programs and libraries that write the bits; part of a cell's key."""
+        return {}
+
+    def published_weights(self) -> Mapping[float, Published]:
+        """Weight files by rate value that ``vcbench fetch weights`` brings; none for most codecs."""
         return {}
 
     def transform(self, source: VideoFormat) -> CodingTransform:

@@ -29,20 +29,21 @@ def command(
 ) -> int:
     """Download datasets and weights, resumed and verified; say what to do by hand for those that cannot be.
 
-    NAMES are datasets; or the word weights and then weights, or metrics that need some. "weights" alone lists what
-    there is.
+    NAMES are datasets; or the word weights and then weights, or metrics or codecs that need some. "weights" alone lists
+    those of metrics.
 
     \b
     Examples:
       vcbench fetch xiph-cif --sequences foreman,akiyo
       VCBENCH_DATA=/data vcbench fetch uvg
       vcbench fetch weights lpips dists
+      vcbench fetch weights ssf2020
       vcbench fetch weights
     """
     if names[0] == "weights":
         if sequences is not None:
             raise UsageError("--sequences is for datasets; weights are named")
-        _weights(names[1:], root, json_output)
+        _weights(names[1:], root, paths, json_output)
     else:
         _datasets(names, sequences, root, paths, json_output)
     return 0
@@ -68,11 +69,12 @@ def _datasets(
     _print(rows, json_output, "{dataset}/{sequence}")
 
 
-def _weights(names: tuple[str, ...], root: Path | None, json_output: bool) -> None:
+def _weights(names: tuple[str, ...], root: Path | None, paths: tuple[Path, ...], json_output: bool) -> None:
+    from bench.catalog import Catalog
     from bench.fetch_weights import fetch_weights
 
     if names:
-        files = fetch_weights(names, folder=root, progress=_progress())
+        files = fetch_weights(names, folder=root, progress=_progress(), catalog=Catalog(paths))
         _print([_row(file, "name") for file in files], json_output, "{name}")
         return
     rows = weights_rows()
