@@ -27,6 +27,8 @@ BUILTIN = {
     "ffmpeg": "bench.adapters.ffmpeg:FFmpegCodec",
     "command": "bench.adapters.command:CommandCodec",
     "neural": "bench.adapters.neural:NeuralCodec",
+    "worker": "bench.adapters.worker:WorkerFileCodec",
+    "dcvc-fm": "bench.adapters.dcvc_fm:DcvcFmCodec",
     "compressai": "bench.adapters.compressai:CompressaiCodec",
 }
 

@@ -58,7 +58,7 @@ def test_our_adapters() -> None:
     assert registry.adapter_class("command") is CommandCodec
     assert registry.adapter_class("neural") is NeuralCodec
     assert registry.adapter_class("compressai") is CompressaiCodec
-    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai"}
+    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai", "worker", "dcvc-fm"}
 
 
 @pytest.mark.parametrize("name", registry.BUILTIN_METRICS)

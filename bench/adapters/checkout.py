@@ -1,0 +1,150 @@
+"""Codecs from a research repository: the user's checkout of it, its weights, and the interpreter it runs in.
+
+Each is named by the card or by an environment variable; what is missing is said together with how to get it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from bench import process
+from bench.adapters.base import Settings
+from bench.adapters.worker import SERVER, WorkerCodec, interpreter
+from bench.digests import files_digest
+from bench.errors import UnavailableError
+
+DEVICE = "VCBENCH_DEVICE"
+
+_VERSIONS = """
+import json, platform, sys
+from importlib.metadata import PackageNotFoundError, version
+found = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    try:
+        found[name] = version(name)
+    except PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+class CheckoutSettings(Settings):
+    """Where a research repository is; without these the adapter's environment variables say it."""
+
+    checkout: str | None = Field(default=None, description="folder of the checkout; takes --trust, as a program does")
+    interpreter: str | None = Field(default=None, description="Python of its environment; takes --trust likewise")
+
+
+class CheckoutCodec(WorkerCodec):
+    """Base of the adapters to research repositories; subclasses name theirs."""
+
+    settings_model = CheckoutSettings
+    settings: CheckoutSettings
+
+    variable: ClassVar[str]
+    """Environment variable that names the checkout; with _PYTHON behind it, the interpreter."""
+
+    repository: ClassVar[str]
+    """Where to clone it from, and which folder of it is meant."""
+
+    entry: ClassVar[str]
+    """A file by which the checkout is known to be the right one."""
+
+    sources: ClassVar[tuple[str, ...]]
+    """Patterns of the files whose digest stands for the code's version."""
+
+    packages: ClassVar[tuple[str, ...]]
+    """Distributions that the interpreter must have, and whose versions key a result."""
+
+    requirements: ClassVar[str]
+    """How the interpreter comes to have them."""
+
+    worker_file: ClassVar[str]
+    """Our file with the worker's three functions."""
+
+    @property
+    def checkout(self) -> Path:
+        """Folder of the checkout; UnavailableError saying what to do."""
+        named = self._named(self.settings.checkout, self.variable)
+        if named is None:
+            raise UnavailableError(f"set {self.variable} to a checkout: {self.repository}")
+        folder = Path(named).expanduser().absolute()
+        if not (folder / self.entry).is_file():
+            raise UnavailableError(
+                f"{self.variable}: {folder} holds no {self.entry}; name the right folder: {self.repository}"
+            )
+        return folder
+
+    @property
+    def interpreter(self) -> str:
+        """Python of the codec's environment; UnavailableError saying what to do."""
+        if self.settings.interpreter is not None:
+            self.require_trust(f"would run {self.settings.interpreter}")
+            return self.settings.interpreter
+        return interpreter(f"{self.variable}_PYTHON", self.requirements)
+
+    def command(self) -> tuple[str, ...]:
+        worker = SERVER.with_name(self.worker_file)
+        return (self.interpreter, str(SERVER), str(worker))
+
+    def check(self) -> None:
+        checkout = self.checkout
+        missing = [name for name in self.packages if name not in self._installed]
+        if missing:
+            raise UnavailableError(
+                f"{', '.join(missing)} not installed for {self.interpreter}: {self.requirements} ({checkout})"
+            )
+        self.model_files()
+
+    def tool(self) -> dict[str, str]:
+        files = sorted({path for pattern in self.sources for path in self.checkout.glob(pattern)})
+        return {
+            "code_sha256": files_digest(files),
+            **self._installed,
+            **super().tool(),
+            "device": os.environ.get(DEVICE) or "auto",
+        }
+
+    def worker_settings(self) -> dict[str, Any]:
+        files = {name: str(path) for name, path in self.model_files().items()}
+        return {"checkout": str(self.checkout), "device": os.environ.get(DEVICE) or "auto", "files": files}
+
+    @abstractmethod
+    def model_files(self) -> dict[str, Path]:
+        """Its weight files, which the checkout holds where its authors say, or variables name."""
+
+    def weights(self, variable: str | None, inner: str, get: str) -> Path:
+        """A weight file: named by a variable, or at its place in the checkout; UnavailableError saying what to do."""
+        named = os.environ.get(variable) if variable else None
+        path = Path(named).expanduser().absolute() if named else self.checkout / inner
+        if path.is_file():
+            return path
+        if named:
+            raise UnavailableError(f"{variable}={named} is not a file; correct it or unset it")
+        raise UnavailableError(f"{path}: no such file; {get}" + (f", or set {variable} to it" if variable else ""))
+
+    def _named(self, setting: str | None, variable: str) -> str | None:
+        if setting is not None:
+            self.require_trust(f"would run code below {setting}")
+            return setting
+        return os.environ.get(variable) or None
+
+    @cached_property
+    def _installed(self) -> dict[str, str]:
+        """Versions of Python and of the packages that the interpreter has; nothing is imported there."""
+        argv = [self.interpreter, "-c", _VERSIONS, *self.packages]
+        try:
+            out, err, status = process.run(argv)
+            found: dict[str, str] = json.loads(out)
+        except (OSError, process.ProcessError, ValueError) as error:
+            raise UnavailableError(f"{self.interpreter}: does not run as a Python interpreter: {error}") from None
+        if status:
+            raise UnavailableError(f"{self.interpreter}: does not run as a Python interpreter: {err}")
+        return found

@@ -1,0 +1,137 @@
+"""A worker: a program in an interpreter of its own that encodes and decodes as it is asked over a socket.
+
+Requests and replies are JSON, one a line; docs/worker-protocol.md has them. The socket is neither standard input nor
+output, so that nothing that research code prints can break the protocol.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PROTOCOL = 1
+CHANNEL = "VCBENCH_WORKER_FD"
+"""Environment variable with the number of the worker's end of the socket."""
+
+LONGEST_REPLY = 1 << 24
+"""Bytes."""
+
+GOODBYE_S = 30.0
+"""Seconds that a worker has to end after its last reply."""
+
+_REASONS = {"unavailable": "worker_unavailable", "memory": "oom", "failed": "worker_failed"}
+
+
+class WorkerError(Exception):
+    """A worker did not do what it was asked; ``reason`` is the short cause that is stored with a failed cell."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WorkerProcess:
+    """A running worker. Use as a context manager: leaving it ends the process.
+
+    What it prints goes to our standard error. Raises WorkerError if it cannot be started.
+    """
+
+    def __init__(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
+        self.argv = tuple(argv)
+        self._name = " ".join(argv)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    argv,
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, CHANNEL: str(theirs.fileno())},
+                )
+            except OSError as error:
+                ours.close()
+                raise WorkerError("not_started", f"{argv[0]}: cannot be started: {error}") from None
+        self._socket = ours
+        self._replies = ours.makefile("rb")
+
+    def hello(self, settings: dict[str, Any]) -> dict[str, str]:
+        """Names and versions of what the worker runs; WorkerError if it speaks another protocol."""
+        reply = self.ask("hello", {"protocol": PROTOCOL, "settings": settings})
+        if reply.get("protocol") != PROTOCOL:
+            raise WorkerError(
+                "protocol",
+                f"{self._name}: speaks version {reply.get('protocol')!r} of the protocol, this vcbench {PROTOCOL}",
+            )
+        return {str(name): str(version) for name, version in dict(reply.get("versions") or {}).items()}
+
+    def ask(self, request: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its reply. Raises WorkerError with the worker's reason, or with ours."""
+        try:
+            self._socket.sendall(json.dumps({"request": request, **fields}).encode() + b"\n")
+        except OSError:
+            raise self._lost(request) from None
+        return self._checked(self._read(request), request)
+
+    def _read(self, request: str) -> dict[str, Any]:
+        try:
+            line = self._replies.readline(LONGEST_REPLY)
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            if len(line) == LONGEST_REPLY:
+                raise self._unspeakable(request, f"more than {LONGEST_REPLY} bytes")
+            raise self._lost(request)
+        try:
+            reply = json.loads(line, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            shown = line[:80].decode("utf-8", "replace").strip()
+            raise self._unspeakable(request, f"what is no JSON ({error}): {shown}") from None
+        if not isinstance(reply, dict):
+            raise self._unspeakable(request, f"a JSON {type(reply).__name__} in place of an object")
+        return reply
+
+    def _checked(self, reply: dict[str, Any], request: str) -> dict[str, Any]:
+        if reply.get("ok") is True:
+            return reply
+        reason = _REASONS.get(str(reply.get("error")))
+        if reply.get("ok") is not False or reason is None:
+            raise self._unspeakable(request, f"neither ok nor an error of the protocol: {reply}")
+        raise WorkerError(reason, f"{self._name}: {request}: {reply.get('message')}")
+
+    def _unspeakable(self, request: str, what: str) -> WorkerError:
+        return WorkerError("protocol", f"{self._name}: replies to {request} with {what}")
+
+    def _lost(self, request: str) -> WorkerError:
+        """What became of a worker that hung up."""
+        try:
+            status = self._process.wait(GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            return WorkerError("worker_lost", f"{self._name}: hung up before it replied to {request}")
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        return WorkerError("worker_lost", f"{self._name}: {how} before it replied to {request}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._replies.close()
+        self._socket.close()
+        try:
+            self._process.wait(GOODBYE_S if error is None else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
