@@ -29,6 +29,8 @@ BUILTIN = {
     "neural": "bench.adapters.neural:NeuralCodec",
     "worker": "bench.adapters.worker:WorkerFileCodec",
     "dcvc-fm": "bench.adapters.dcvc_fm:DcvcFmCodec",
+    "s2vc-official": "bench.adapters.s2vc_official:S2vcOfficialCodec",
+    "actdiff-official": "bench.adapters.actdiff_official:ActDiffOfficialCodec",
     "compressai": "bench.adapters.compressai:CompressaiCodec",
 }
 

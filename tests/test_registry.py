@@ -58,7 +58,8 @@ def test_our_adapters() -> None:
     assert registry.adapter_class("command") is CommandCodec
     assert registry.adapter_class("neural") is NeuralCodec
     assert registry.adapter_class("compressai") is CompressaiCodec
-    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai", "worker", "dcvc-fm"}
+    research = {"worker", "dcvc-fm", "s2vc-official", "actdiff-official"}
+    assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai", *research}
 
 
 @pytest.mark.parametrize("name", registry.BUILTIN_METRICS)
