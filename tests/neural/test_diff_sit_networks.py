@@ -207,7 +207,7 @@ def test_a_folder_that_is_not_wan_is_refused(wan_folder: Path, tmp_path: Path, m
         paper.check(None)
     monkeypatch.setenv("VCBENCH_WAN21", str(wan_folder))
     paper.check(None)
-    assert sorted(paper.backbone_digests(None)) == [
+    assert sorted(paper.WAN.digests(None)) == [
         f"{part}/diffusion_pytorch_model.safetensors" for part in ("transformer", "vae")
     ]
     with pytest.raises(UnavailableError, match=r"vae/config\.json: is not there"):

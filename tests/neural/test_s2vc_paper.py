@@ -185,9 +185,9 @@ def test_a_folder_that_does_not_fit_is_named(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match=r"unet/config.json: is not there; name a folder saved by"):
         paper.check(tmp_path)
-    monkeypatch.delenv(paper.BACKBONE, raising=False)
+    monkeypatch.delenv(paper.STABLE_DIFFUSION.variable, raising=False)
     with pytest.raises(UnavailableError, match="by --backbone or VCBENCH_SD15"):
         paper.check(None)
-    monkeypatch.setenv(paper.BACKBONE, str(tmp_path))
+    monkeypatch.setenv(paper.STABLE_DIFFUSION.variable, str(tmp_path))
     with pytest.raises(UnavailableError, match=str(tmp_path)):
         paper.check(None)

@@ -56,7 +56,7 @@ def about(options: Options) -> dict[str, Any]:
         "substitutions": SUBSTITUTIONS,
     }
     if options.scale == "paper":
-        facts["backbone"] = paper.backbone_digests(options.backbone)
+        facts["backbone"] = paper.WAN.digests(options.backbone)
     return facts
 
 

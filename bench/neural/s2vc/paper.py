@@ -6,60 +6,39 @@ I and P frames. The widths of the codec are inferred, after the real-time codec 
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
-from bench.digests import file_digest
 from bench.errors import UnavailableError
-from bench.neural.backbones import add_lora, from_folder
+from bench.neural.backbones import add_lora
+from bench.neural.local_networks import LocalNetworks, described, require_same_latents
 from bench.neural.s2vc.model import S2vc, S2vcConfig
 from bench.neural.training import Stage
 
-BACKBONE = "VCBENCH_SD15"
-NETWORKS = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
+STABLE_DIFFUSION = LocalNetworks(
+    "S2VC",
+    "Stable Diffusion 1.5",
+    "saved by diffusers' save_pretrained",
+    "VCBENCH_SD15",
+    {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"},
+)
 LORA_RANK, LORA_ALPHA = 64, 8
 VAE_STRIDE = 8
 
 
-def folder(given: Path | None) -> Path:
-    """The folder with the user's networks, given or named by VCBENCH_SD15; UnavailableError where neither is."""
-    named = given or (Path(os.environ[BACKBONE]) if os.environ.get(BACKBONE) else None)
-    if named is None:
-        raise UnavailableError(
-            "the paper's scale is built on Stable Diffusion 1.5, which is not part of vcbench: name a folder saved by "
-            f"diffusers' save_pretrained, with unet/ and vae/ in it, by --backbone or {BACKBONE}"
-        )
-    return named
-
-
 def check(given: Path | None) -> None:
     """Raise UnavailableError, naming the folder, unless it holds both networks, of their classes and fitting sizes."""
-    where = folder(given)
-    for part, kind in NETWORKS.items():
-        found = _described(where, part).get("_class_name")
-        if found != kind:
-            raise UnavailableError(f"{where / part}: holds a {found}, S2VC takes a {kind}")
-        if not any((where / part).glob("*.safetensors")):
-            raise UnavailableError(f"{where / part}: has no *.safetensors; save the network with safe_serialization")
-    channels = {
-        part: _described(where, part).get(key) for part, key in (("unet", "in_channels"), ("vae", "latent_channels"))
-    }
-    if channels["unet"] != channels["vae"]:
-        raise UnavailableError(
-            f"{where}: the latents of vae/ have {channels['vae']} channels, unet/ takes {channels['unet']}; "
-            "name a folder whose networks belong together"
-        )
-    stride = 2 ** (len(_described(where, "vae").get("block_out_channels", ())) - 1)
+    where = STABLE_DIFFUSION.check(given)
+    taken = described(where, "unet").get("in_channels")
+    require_same_latents(where, described(where, "vae").get("latent_channels"), "unet", taken)
+    stride = 2 ** (len(described(where, "vae").get("block_out_channels", ())) - 1)
     if stride != VAE_STRIDE:
         raise UnavailableError(f"{where / 'vae'}: has stride {stride}, S2VC takes {VAE_STRIDE}")
 
 
 def config(given: Path | None) -> S2vcConfig:
     """The paper's sizes, with those that the user's networks decide."""
-    where = folder(given)
-    unet, vae = _described(where, "unet"), _described(where, "vae")
+    where = STABLE_DIFFUSION.folder(given)
+    unet, vae = described(where, "unet"), described(where, "vae")
     return S2vcConfig(
         width=256,
         deep=368,
@@ -74,8 +53,7 @@ def config(given: Path | None) -> S2vcConfig:
 def build(config: S2vcConfig, given: Path | None) -> S2vc:
     """The model around a user's networks: theirs are frozen, adapters and all new parts learn."""
     check(given)
-    where = folder(given)
-    networks = {part: from_folder(kind, where, part) for part, kind in NETWORKS.items()}
+    networks = STABLE_DIFFUSION.load(given)
     add_lora(networks["unet"], LORA_RANK, LORA_ALPHA)
     return S2vc(config, networks["vae"].requires_grad_(False), networks["unet"])
 
@@ -88,23 +66,3 @@ def stages() -> list[Stage]:
         Stage("cascade-4", 30000, 5e-5, 4, 256, 4),
         Stage("cascade-7", 10000, 1e-5, 2, 256, 7, {"flow": True}),
     ]
-
-
-def backbone_digests(given: Path | None) -> dict[str, str]:
-    """SHA-256 of the user's files of weights by name, so that a result tells what it was made with."""
-    where = folder(given)
-    files = sorted(file for part in NETWORKS for file in (where / part).glob("*.safetensors"))
-    return {str(file.relative_to(where)): file_digest(file) for file in files}
-
-
-def _described(where: Path, part: str) -> dict[str, Any]:
-    file = where / part / "config.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError:
-        raise UnavailableError(
-            f"{file}: is not there; name a folder saved by diffusers' save_pretrained, with {part}/ in it"
-        ) from None
-    except ValueError as error:
-        raise UnavailableError(f"{file}: is damaged ({error})") from None
-    return dict(found)

@@ -61,7 +61,7 @@ def about(options: Options) -> dict[str, Any]:
         "loss": {"lambda": LAMBDAS, "distillation": DISTILLATION, "flow": FLOW, "features": FEATURES},
     }
     if options.scale == "paper":
-        facts["backbone"] = paper.backbone_digests(options.backbone)
+        facts["backbone"] = paper.STABLE_DIFFUSION.digests(options.backbone)
     return facts
 
 
