@@ -27,6 +27,7 @@ Every message names the file, codec or cell it is about and says what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -141,3 +142,25 @@ class MismatchError(CellError):
 
 class MetricError(VcbenchError):
     """One metric has no value on one cell; the message is its reason."""
+
+
+_NO_MEMORY = re.compile(
+    r"out of memory|insufficient memory|can(not|'t) allocate( memory)?\b|bad_?alloc|MemoryError|OutOfMemory",
+    re.IGNORECASE,
+)
+_NO_ROOM = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, the machine's or the GPU's: each library has an exception of its own for it."""
+    return isinstance(error, MemoryError) or says_out_of_memory(f"{type(error).__name__}: {error}")
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether a program's last words are that it got no memory."""
+    return _NO_MEMORY.search(text) is not None
+
+
+def says_disk_full(text: str) -> bool:
+    """Whether a program's last words are that it could not write for want of room."""
+    return _NO_ROOM.search(text) is not None

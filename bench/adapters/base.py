@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -24,6 +25,8 @@ from bench.errors import (
     TimeLimitError,
     TruncatedError,
     UnavailableError,
+    says_disk_full,
+    says_out_of_memory,
 )
 from bench.process import Process, ProcessError, Usage
 from bench.video import y4m
@@ -309,6 +312,12 @@ def _cell_error(
 ) -> EncodeError | DecodeError | TimeLimitError:
     if error.timed_out:
         return TimeLimitError(str(error))
+    if says_disk_full(error.stderr):
+        return kind("disk_full", str(error))
+    if says_out_of_memory(error.stderr):
+        return kind("oom", str(error))
+    if error.returncode == -signal.SIGKILL:
+        return kind("exit_status", f"{error}\n  (the kernel ends programs so when memory runs out)")
     return kind("exit_status", str(error))
 
 

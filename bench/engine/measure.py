@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.engine.heap import keep_freed_memory
-from bench.errors import MetricError, MismatchError, UnavailableError
+from bench.errors import MetricError, MismatchError, UnavailableError, is_out_of_memory
 from bench.metrics.base import DeferredMetric, FilterMetric, FramePair, Measurement, Metric, Values, conclude
 from bench.metrics.filters import FilterPass
 from bench.video.formats import VideoFormat
@@ -58,6 +58,8 @@ class MetricPass:
     def _fail(self, metric: Metric, error: Exception, where: str = "") -> None:
         known = isinstance(error, MetricError | UnavailableError)
         reason = str(error) if known else f"{where}{type(error).__name__}: {error}"
+        if is_out_of_memory(error):
+            reason = f"memory ran out: {reason}; give fewer --jobs, or another VCBENCH_DEVICE to this metric alone"
         self._ended[metric.name] = Measurement(metric.name, _status(error), reason=reason)
 
     def finish(self) -> list[Measurement]:
