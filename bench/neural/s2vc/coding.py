@@ -11,7 +11,7 @@ from bench.neural.s2vc.codec import decode, encode
 from bench.neural.s2vc.model import S2vc, S2vcConfig
 from bench.neural.s2vc.transform import PatchAutoencoder
 
-_OF_TRAINING = ("vae.encoder.", "vae.to_latent.", "guide.projection.")
+_OF_TRAINING = ("vae.encoder.", "vae.to_latent.", "guide.projection.", "previewer.")
 _OF_THE_USER = ("vae.", "diffusion.unet.")
 
 
@@ -25,7 +25,7 @@ def build(config: Mapping[str, Any], scale: str) -> S2vc:
 
 
 def is_stored(tensor: str, scale: str) -> bool:
-    """Neither the autoencoder's encoder nor the distillation's projection; of a user's networks what was learned."""
+    """Neither the autoencoder's encoder nor what only losses look through; of a user's networks what was learned."""
     if scale == "paper" and tensor.startswith(_OF_THE_USER) and "lora_" not in tensor:
         return False
     return not tensor.startswith(_OF_TRAINING)

@@ -161,6 +161,7 @@ class S2vc(nn.Module):
         self.no_guidance = nn.Parameter(torch.zeros(1, 1, config.guidance))
         self.diffusion = GuidedUnet(unet)
         self.vae = vae
+        self.previewer = nn.Conv2d(config.width, 3 * 8**2, 1)
 
     def codec(self, state: State | None) -> FrameCodec:
         """The frame codec for a frame after ``state``: intra where there is none."""
@@ -175,12 +176,21 @@ class S2vc(nn.Module):
 
     def forward(self, picture: Tensor, state: State | None, rate: Tensor, *, diffuse: bool = True) -> Picture:
         """Training: a frame (B x 3 x H x W, -1 to 1, sides multiples of `STRIDE`) after a state, at rate indexes B."""
+        coded, features = self.code(picture, state, rate)
+        return self.render(coded, features, state, diffuse=diffuse)
+
+    def code(self, picture: Tensor, state: State | None, rate: Tensor) -> tuple[Coded, Tensor]:
+        """Training: what is coded of a frame, and the features that the decoder makes of it."""
         codec = self.codec(state)
         context = codec.context_of(self.reference(state), picture)
         y = codec.analyse(picture, context)
         before = state.symbols if state is not None else None
         coded = codec.coder(y, codec.context_down(context), before, rate)
-        return self.render(coded, codec.synthesise(coded.latent, context), state, diffuse=diffuse)
+        return coded, codec.synthesise(coded.latent, context)
+
+    def preview(self, features: Tensor) -> Tensor:
+        """The picture that one linear map makes of features; the codec learns by it where it learns alone."""
+        return functional.pixel_shuffle(self.previewer(features), 8)
 
     def advance(self, coded: Coded, features: Tensor, state: State | None) -> State:
         """The state after a frame, but for the U-Net's features."""

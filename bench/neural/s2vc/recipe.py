@@ -16,7 +16,17 @@ from bench.neural.perceptual_loss import DeepFeatures
 from bench.neural.recipes import Options, require, with_settings
 from bench.neural.s2vc import paper
 from bench.neural.s2vc.model import S2vc, S2vcConfig
-from bench.neural.s2vc.training import DISTILLATION, FEATURES, FLOW, LAMBDAS, S2vcTask, half_size, small_stages
+from bench.neural.s2vc.training import (
+    CODEC_DISTANCE,
+    DISTILLATION,
+    FEATURES,
+    FLOW,
+    INTRA_SHARE,
+    LAMBDAS,
+    S2vcTask,
+    half_size,
+    small_stages,
+)
 from bench.neural.s2vc.transform import PatchAutoencoder, start_as_transform
 from bench.neural.training import Stage
 
@@ -58,7 +68,14 @@ def about(options: Options) -> dict[str, Any]:
         "paper": "Single-step Diffusion-based Video Coding with Semantic-Temporal Guidance (arXiv 2512.07480)",
         "config": asdict(config(options)),
         "substitutions": SUBSTITUTIONS,
-        "loss": {"lambda": LAMBDAS, "distillation": DISTILLATION, "flow": FLOW, "features": FEATURES},
+        "loss": {
+            "lambda": LAMBDAS,
+            "intra share": INTRA_SHARE,
+            "distillation": DISTILLATION,
+            "flow": FLOW,
+            "features": FEATURES,
+            "L1 of the codec alone": CODEC_DISTANCE,
+        },
     }
     if options.scale == "paper":
         facts["backbone"] = paper.STABLE_DIFFUSION.digests(options.backbone)

@@ -77,6 +77,7 @@ def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) ->
     vae: Any = model.vae
     become(vae.to_latent, forward[:channels])
     become(vae.from_latent, backward[:, :channels])
+    become(model.previewer, backward)
     features = torch.einsum("oc,bchw->bohw", forward, patches)
     for adapter in model.adapters:
         become(adapter[-1], torch.eye(channels, config.width))
