@@ -14,8 +14,16 @@ from typing import Any, Literal, TypeVar
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
 from bench.engine.measure import DecodedVideo, measure_together
 from bench.engine.plan import Cell, CodecEntry
-from bench.engine.store import Store, is_disk_full
-from bench.errors import CellError, DecodeError, EncodeError, MediaError, StoreError, VcbenchError
+from bench.engine.store import Store, disk_full, is_disk_full
+from bench.errors import (
+    CellError,
+    DecodeError,
+    EncodeError,
+    MediaError,
+    StoreError,
+    VcbenchError,
+    is_out_of_memory,
+)
 from bench.metrics.base import Measurement
 from bench.process import Usage
 from bench.registry import metric_class
@@ -126,10 +134,7 @@ def _run_cells(task: Task, store: Store) -> list[CellResult]:
             return results
     except OSError as error:
         if is_disk_full(error):
-            raise StoreError(
-                f"{task.root}: the disk is full; free some room and give the same command again: "
-                "what is finished is kept"
-            ) from None
+            raise disk_full(task.root) from None
         raise
 
 
@@ -143,11 +148,16 @@ def failed_result(task: Task, cell: Cell, status: str, reason: str, message: str
 def _failure(task: Task, cell: Cell, error: Exception) -> CellResult:
     """What an exception means for its cell; raises it again where it means something for the run."""
     if isinstance(error, CellError):
+        if error.reason == "disk_full":
+            raise disk_full(task.root) from None
         return failed_result(task, cell, error.status, error.reason, str(error))
     if isinstance(error, MediaError):
         return failed_result(task, cell, "failed", "source", str(error))
     if isinstance(error, StoreError) or (isinstance(error, OSError) and is_disk_full(error)):
         raise error
+    if is_out_of_memory(error):
+        message = f"memory ran out ({type(error).__name__}: {error}); give fewer --jobs, or a smaller clip"
+        return failed_result(task, cell, "failed", "oom", message)
     if isinstance(error, VcbenchError):
         return failed_result(task, cell, "failed", "error", f"{type(error).__name__}: {error}")
     # a fault of ours or of a plug-in; the other cells must go on, and the trace must not be lost

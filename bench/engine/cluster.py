@@ -186,20 +186,26 @@ class RayPool(_ClusterPool):
             import ray
         except ImportError:
             raise UnavailableError('Ray is not installed here; pip install "vcbench[ray]"') from None
-        ours: dict[str, Any] = {"num_cpus": self._jobs or cpu_count(), "num_gpus": gpu_count()}
+        ours: dict[str, Any] = {
+            "num_cpus": self._jobs or cpu_count(),
+            "num_gpus": gpu_count(),
+            "include_dashboard": False,
+            "_system_config": {"agent_register_timeout_ms": 120_000},  # a busy machine is slow to start its agents
+        }
         try:
             ray.init(
                 address=self._scheduler or "local",
-                include_dashboard=None if self._scheduler else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **({} if self._scheduler else ours),
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = self._scheduler or "this machine"
-            raise UnavailableError(
-                f"--scheduler {where}: no Ray cluster answers ({error}); start one with: ray start --head"
-            ) from None
+        except Exception as error:  # Ray raises bare ones
+            what = (
+                f"--scheduler {self._scheduler}: no Ray cluster answers; start one with: ray start --head"
+                if self._scheduler
+                else "Ray did not start here; see /tmp/ray/session_latest/logs, or give --backend loky"
+            )
+            raise UnavailableError(f"{what} ({str(error).splitlines()[0]})") from None
         self._run = ray.remote(run_parcel)
 
     def _survey(self) -> tuple[int, list[Mapping[str, float]]]:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 from bench.engine.backends import Pool
 from bench.engine.cell import Task, failed_result, is_done
 from bench.engine.schedule import Job, longest_first, single
-from bench.engine.store import Store
+from bench.engine.store import Store, disk_full, is_disk_full
 from bench.results import CellResult
 
 MAX_ATTEMPTS = 3
@@ -86,7 +86,12 @@ def _alone(job: Job, store: Store, pool: Pool) -> CellResult:
 def _failed(task: Task, store: Store, reason: str, message: str, name: str) -> CellResult:
     cell = next(cell for cell in task.cells if cell.name == name)
     result = failed_result(task, cell, "failed", reason, message)
-    store.write(result)
+    try:
+        store.write(result)
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(store.root) from None
+        raise
     return result
 
 

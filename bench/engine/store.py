@@ -253,6 +253,13 @@ class Store:
                 continue  # it has ended just now, or is just being written
 
 
+def disk_full(root: Path) -> StoreError:
+    """What to tell when there is no room for results."""
+    return StoreError(
+        f"{root}: the disk is full; free some room and give the same command again: what is finished is kept"
+    )
+
+
 def is_disk_full(error: OSError) -> bool:
     """Whether a write failed for want of room."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -23,28 +23,47 @@ from bench.engine.store import Store, is_disk_full
 from bench.errors import StoreError
 from bench.results import CellResult
 
+_ENOUGH = 4
+
 
 class Pace:
-    """How fast the cells of a run are finished. ``costs`` are estimates of their seconds, to weigh them by."""
+    """How fast the cells of a run are finished. ``costs`` are estimates of their seconds, to weigh them by.
+
+    It counts from the first cell that is finished, as far as others follow: before that, workers start.
+    """
 
     def __init__(self, costs: Mapping[str, float]) -> None:
         self._costs = costs
-        self._all = sum(costs.values())
+        self._left = sum(costs.values())
+        self._first: tuple[float, float] | None = None
         self._finished = 0.0
         self._count = 0
 
-    def finish(self, name: str) -> None:
-        """A cell is finished."""
-        self._finished += self._costs.get(name, 0.0)
+    def finish(self, name: str, at_s: float) -> None:
+        """A cell is finished, so many seconds after the start."""
+        cost = self._costs.get(name, 0.0)
+        self._left = max(0.0, self._left - cost)
+        self._finished += cost
         self._count += 1
+        if self._first is None:
+            self._first = at_s, cost
 
-    def rate(self, elapsed_s: float) -> float | None:
-        """Cells a minute; None before the first."""
-        return 60 * self._count / elapsed_s if self._count and elapsed_s > 0 else None
+    def _since_first(self, now_s: float) -> tuple[float, float, int]:
+        """Seconds, cost and number of cells that the speed is taken from."""
+        if self._first is None or self._count < _ENOUGH:
+            return now_s, self._finished, self._count
+        at_s, cost = self._first
+        return now_s - at_s, self._finished - cost, self._count - 1
 
-    def left_s(self, elapsed_s: float) -> float | None:
+    def rate(self, now_s: float) -> float | None:
+        """Cells a minute, so many seconds after the start; None before the first."""
+        seconds, _, count = self._since_first(now_s)
+        return 60 * count / seconds if count and seconds > 0 else None
+
+    def left_s(self, now_s: float) -> float | None:
         """Estimate of the seconds that are left, by the share of the work that is done; None before the first cell."""
-        return elapsed_s * max(0.0, self._all - self._finished) / self._finished if self._finished > 0 else None
+        seconds, cost, _ = self._since_first(now_s)
+        return seconds * self._left / cost if cost > 0 else None
 
 
 @dataclass(frozen=True)
@@ -164,8 +183,8 @@ def _run_state(path: Path, content: Mapping[str, Any], found: Mapping[str, tuple
     finished = {name: found[name] for name in costs if name in found and found[name][1] >= content["started"]}
     alive = lives(content, path)
     pace = Pace(costs)
-    for name in finished:
-        pace.finish(name)
+    for name, (_, written) in sorted(finished.items(), key=lambda item: item[1][1]):
+        pace.finish(name, written - content["started"])
     elapsed = now - content["started"]
     rate, left = (pace.rate(elapsed), pace.left_s(elapsed)) if alive else (None, None)
     unknown = "no cell is finished yet" if alive else "it was ended early; the same command goes on from there"
@@ -225,12 +244,12 @@ class Watch:
         """The state after a cell."""
         self._done += 1
         self._failed += result.status == "failed"
-        self._pace.finish(result.name)
         now = time.monotonic()
+        elapsed = now - self._started
+        self._pace.finish(result.name, elapsed)
         if now - self._looked > self._LOOK_EVERY_S:  # seen in the store, which costs a file a worker
             self._running = len(self._store.working())
             self._looked = now
-        elapsed = now - self._started
         return Progress(
             self._done,
             self._total,

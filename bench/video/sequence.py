@@ -38,8 +38,15 @@ class Source(ABC):
     def read(self, start: int, count: int) -> Iterator[Frame]:
         """Frames start, start + 1 ... (``count`` of them), one at a time."""
 
+    _sha256: str | None = None
+
     def digest(self) -> str:
-        """SHA-256 (hex) of what is stored."""
+        """SHA-256 (hex) of what was stored when it was first asked for, which may be gone by now."""
+        if self._sha256 is None:
+            self._sha256 = self._digest()
+        return self._sha256
+
+    def _digest(self) -> str:
         return file_digest(self.path)
 
 
@@ -153,7 +160,7 @@ class PngSource(Source):
             planes = [picture] if picture.ndim == 2 else [picture[..., 1], picture[..., 2], picture[..., 0]]
             yield Frame.from_planes(self.format, planes)
 
-    def digest(self) -> str:
+    def _digest(self) -> str:
         return files_digest(self._files)
 
 
