@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from types import ModuleType
 from typing import Any
 
 _POINT_CLOUDS = "torch_geometric"
+
+# diffusers imports it where it is installed, and it tells every process that a kernel which no codec here uses is absent
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def imported(module: str) -> Any:
