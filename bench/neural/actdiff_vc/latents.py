@@ -1,0 +1,114 @@
+"""Latents of a segment: what its frames have beyond the warped keyframes, as components of blocks of 4 x 8 x 8.
+
+A small network does well to leave alone what is known: it generates the difference from the prediction, and a second
+network mends the pictures that prediction and difference give, frame by frame. Detail that no component carries stays
+what the keyframes show.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.neural.actdiff_vc.config import ActDiffConfig
+from bench.neural.actdiff_vc.render import MAPS, Conditions
+from bench.neural.block_transform import SIDE, TIME, BlockTransform, pad_video
+from bench.neural.blocks import stack, zeroed
+
+FOLD = 4
+
+
+class Refiner(nn.Module):
+    """Mends pictures (N x 3 x H x W, sides multiples of 4), given their prediction; starts as the identity."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        folded = 3 * FOLD**2
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(FOLD), nn.Conv2d(2 * folded, width, 3, padding=1), stack(width, blocks),
+            zeroed(nn.Conv2d(width, folded, 3, padding=1)), nn.PixelShuffle(FOLD),
+        )  # fmt: skip
+
+    def forward(self, pictures: Tensor, predicted: Tensor) -> Tensor:
+        mended: Tensor = pictures + self.layers(torch.cat([pictures, predicted], dim=1)).float()
+        return mended
+
+
+class ResidualLatents(nn.Module):
+    """From segments to latents of what their prediction lacks, and back.
+
+    Videos B x 3 x T x H x W of any length and size; latents B x C x T' x H' x W' of the padded ones (4 k + 1 frames,
+    sides multiples of 16), of about unit variance.
+    """
+
+    def __init__(self, config: ActDiffConfig) -> None:
+        super().__init__()
+        self.transform = BlockTransform(config.latent_channels)
+        self.refiner = Refiner(config.refiner_width, config.refiner_blocks)
+        self.register_buffer("spread", torch.ones(1, config.latent_channels, 1, 1, 1))
+        self.register_buffer("deviation", torch.ones(1, config.latent_channels, 1, 1, 1))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return int(self.transform.first.out_channels)
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of `condition`."""
+        return 2 * self.channels + MAPS
+
+    def encode(self, video: Tensor, conditions: Conditions) -> Tensor:
+        """Latents of a video, of what it has beyond its prediction."""
+        residual: Tensor = self.transform(_padded(video - conditions.predicted))
+        return residual / self.deviation
+
+    def condition(self, conditions: Conditions) -> Tensor:
+        """What the denoiser sees beside noisy latents, of their size: latents of the pictures, and maps."""
+        pictures = (
+            self.transform(_padded(video)) / self.spread for video in (conditions.predicted, conditions.difference)
+        )
+        return torch.cat([*pictures, _maps(conditions.maps)], dim=1)
+
+    def base(self, latents: Tensor, conditions: Conditions) -> Tensor:
+        """Prediction and difference together, not yet mended."""
+        predicted = conditions.predicted
+        frames, height, width = predicted.shape[2:]
+        residual = self.transform.back(latents * self.deviation)[:, :, :frames, :height, :width]
+        return predicted + residual
+
+    def refine(self, pictures: Tensor, predicted: Tensor) -> Tensor:
+        """Pictures N x 3 x H x W mended, not clamped."""
+        height, width = pictures.shape[-2:]
+        margin = (0, -width % FOLD, 0, -height % FOLD)
+        whole = (functional.pad(some, margin, mode="replicate") for some in (pictures, predicted))
+        mended: Tensor = self.refiner(*whole)
+        return mended[..., :height, :width]
+
+    def decode(self, latents: Tensor, conditions: Conditions) -> Tensor:
+        """The video of latents, not clamped; one frame at a time is mended."""
+        base = self.base(latents, conditions)
+        pairs = zip(base.unbind(2), conditions.predicted.unbind(2), strict=True)
+        return torch.stack([self.refine(picture, predicted) for picture, predicted in pairs], dim=2)
+
+    @torch.no_grad()
+    def observe(self, video: Tensor, conditions: Conditions, share: float) -> None:
+        """Let the normalisation follow the pictures and differences of this batch by a share."""
+        over = (0, 2, 3, 4)
+        pictures, residual = self.transform(_padded(video)), self.transform(_padded(video - conditions.predicted))
+        for buffer, found in ((self.spread, pictures), (self.deviation, residual)):
+            buffer.lerp_(found.square().mean(over, keepdim=True).sqrt().clamp_min(1e-3), share)
+
+
+def _padded(video: Tensor) -> Tensor:
+    return pad_video(video, (1 - video.shape[2]) % TIME)
+
+
+def _maps(maps: Tensor) -> Tensor:
+    """Maps of frames as maps of latents: padded as the video is, the mean of each group of frames."""
+    patches = SIDE // 8
+    rows, columns = (-side % patches for side in maps.shape[-2:])
+    whole = functional.pad(maps, (0, columns, 0, rows, 0, (1 - maps.shape[2]) % TIME), mode="replicate")
+    first, later = whole[:, :, :1], whole[:, :, 1:]
+    return torch.cat([first, later.unflatten(2, (-1, TIME)).mean(3)], dim=2)

@@ -1,0 +1,67 @@
+"""ActDiff-VC at any scale: a keyframe codec, and the generator of what lies between keyframes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.neural.actdiff_vc.config import ActDiffConfig
+from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate
+from bench.neural.actdiff_vc.latents import ResidualLatents
+from bench.neural.actdiff_vc.render import Conditions
+from bench.neural.picture_codec import PictureCodec
+
+
+class Latents(Protocol):
+    """Segments to latents and back, given their conditions; small, or a user's own autoencoder."""
+
+    def encode(self, video: Tensor, conditions: Conditions) -> Tensor:
+        """Latents of a video (B x 3 x T x H x W, -1 to 1, any size), of about unit variance."""
+
+    def condition(self, conditions: Conditions) -> Tensor:
+        """What the denoiser sees beside noisy latents, of their size."""
+
+    def decode(self, latents: Tensor, conditions: Conditions) -> Tensor:
+        """The video of latents, of the conditions' size, not clamped."""
+
+
+class Generator(nn.Module):
+    """Segments from their conditions by flow matching. ``denoiser`` gives a velocity, see `integrate`."""
+
+    def __init__(self, latents: nn.Module, denoiser: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.latents, self.denoiser, self.channels = latents, denoiser, channels
+
+    def forward(self, conditions: Conditions, *, steps: int, seed: int) -> Tensor:
+        """The video, in so many steps. Noise is drawn on the CPU: a seed gives the same on every device."""
+        moved = to_device(conditions, next(self.parameters()).device)
+        condition = self.latents.condition(moved)
+        size = (len(condition), self.channels, *condition.shape[2:])
+        noise = torch.randn(size, generator=torch.Generator().manual_seed(seed)).to(condition.device)
+        video: Tensor = self.latents.decode(integrate(self.denoiser, noise, condition, steps), moved)
+        return video
+
+
+class ActDiffVc(nn.Module):
+    """The whole codec. What is coded are keyframes, by ``intra`` or another codec, and trajectories."""
+
+    def __init__(self, config: ActDiffConfig, generator: Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.intra = PictureCodec(config, inter=False)
+        self.generator = generator
+
+
+def small(config: ActDiffConfig) -> ActDiffVc:
+    """A new, untrained codec at small scale."""
+    latents = ResidualLatents(config)
+    denoiser = ConcatDenoiser(config, latents.channels, latents.condition_channels)
+    return ActDiffVc(config, Generator(latents, denoiser, latents.channels))
+
+
+def to_device(conditions: Conditions, device: torch.device) -> Conditions:
+    """The conditions on a device."""
+    return Conditions(*(getattr(conditions, field.name).to(device) for field in fields(conditions)))
