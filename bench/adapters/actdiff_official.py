@@ -57,8 +57,7 @@ class ActDiffOfficialCodec(CheckoutCodec):
     requirements = "pixi install makes .pixi/envs/default/bin/python in the checkout"
     worker_file = "actdiff_official.py"
 
-    def check(self) -> None:
-        super().check()
+    def check_built(self) -> None:
         missing = [name for name in SUBMODULES if not any((self.checkout / "third_party" / name).glob("*"))]
         if missing:
             raise UnavailableError(f"{self.checkout}/third_party: {', '.join(missing)} missing: pixi run import there")

@@ -95,13 +95,24 @@ class CheckoutCodec(WorkerCodec):
         return (self.interpreter, str(SERVER), str(worker))
 
     def check(self) -> None:
-        checkout = self.checkout
+        """Raise UnavailableError with everything that is missing, and how to get it."""
+        problems: dict[str, None] = {}
+        for step in (self._check_packages, self.model_files, self.check_built):
+            try:
+                step()
+            except UnavailableError as error:
+                problems[str(error)] = None
+        if problems:
+            raise UnavailableError("; ".join(problems))
+
+    def check_built(self) -> None:
+        """Raise UnavailableError if something in the checkout is to be built or fetched first."""
+        _ = self.checkout
+
+    def _check_packages(self) -> None:
         missing = [name for name in self.packages if name not in self._installed]
         if missing:
-            raise UnavailableError(
-                f"{', '.join(missing)} not installed for {self.interpreter}: {self.requirements} ({checkout})"
-            )
-        self.model_files()
+            raise UnavailableError(f"{', '.join(missing)} not installed for {self.interpreter}: {self.requirements}")
 
     def tool(self) -> dict[str, str]:
         files = sorted({path for pattern in self.sources for path in self.checkout.glob(pattern)})

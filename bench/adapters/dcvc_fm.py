@@ -44,8 +44,7 @@ class DcvcFmCodec(CheckoutCodec):
     requirements = "an environment with the requirements.txt of DCVC-FM"
     worker_file = "dcvc_fm.py"
 
-    def check(self) -> None:
-        super().check()
+    def check_built(self) -> None:
         if not list((self.checkout / "src/models").glob("MLCodec_rans*")):
             raise UnavailableError(
                 f"{self.checkout}: its entropy coder is not built; do so there, for {self.interpreter}: "

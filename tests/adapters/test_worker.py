@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +27,9 @@ from bench.registry import build
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence, open_sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "worker-protocol.md"
 
 TinyClip = Callable[..., Path]
 Make = Callable[..., WorkerFileCodec]
@@ -319,3 +327,55 @@ def test_workers_run_in_older_interpreters_and_without_us(path: Path) -> None:
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not {name for name in modules if name.partition(".")[0] == "bench"}
+
+
+def test_the_pages_example_runs(tiny_clip: TinyClip, tmp_path: Path) -> None:
+    text = PAGE.read_text()
+    blocks = re.findall(r"^`(codecs/[\w.-]+)`:\n\n```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert {name for name, _ in blocks} == {"codecs/steps.py", "codecs/steps.toml"}
+    (tmp_path / "codecs").mkdir()
+    for name, content in blocks:
+        (tmp_path / name).write_text(content)
+    shutil.copy(tiny_clip(66, 46, 4), tmp_path / "clip.y4m")
+    (command,) = re.findall(r"^    vcbench (run .*)$", text, re.MULTILINE)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "STEPS_PYTHON": sys.executable}
+    argv = [sys.executable, "-m", "bench.cli", *command.split()]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    (cell,) = bench.load(tmp_path / "results" / "steps").cells
+    psnr = cell.measurements["psnr_y"].value
+    assert psnr is not None
+    # quantisation in steps of 4 has errors of 0, 1, 1 and 2: a mean square of 1.5
+    assert psnr == pytest.approx(10 * np.log10(255**2 / 1.5), abs=0.3)
+
+
+def test_the_page_shows_the_requests_as_they_are(
+    program: Callable[[str], WorkerFileCodec], sequence: Sequence, tmp_path: Path
+) -> None:
+    shown = [json.loads(line) for line in re.findall(r"^\{\"request\".*$", PAGE.read_text(), re.MULTILINE)]
+    codec = program(
+        "said = []\nfor line in channel:\n    request = json.loads(line)\n    said.append(request)\n"
+        f"    open({str(tmp_path / 'said')!r}, 'w').write(json.dumps(said))\n"
+        "    if request['request'] == 'encode':\n        open(request['bitstream'], 'wb').write(b'1')\n"
+        '    say(json.dumps({"ok": True, "protocol": 1, "frames": 3, "bits": 8}))\n'
+    )
+    bitstream = encoded(codec, sequence, tmp_path)
+    said = json.loads((tmp_path / "said").read_text())
+    with pytest.raises(DecodeError, match="says it decoded 3 frames and wrote 0"):
+        list(codec.decode(bitstream))
+    said += json.loads((tmp_path / "said").read_text())[1:]
+    assert [request["request"] for request in said] == [request["request"] for request in shown]
+    for real, printed in zip(said, shown, strict=True):
+        assert set(real) == set(printed)
+        assert set(real.get("video", ())) == set(printed.get("video", ()))
+
+
+def test_the_page_names_every_reason() -> None:
+    text = PAGE.read_text()
+    sources = [ROOT / "bench/adapters/worker.py", ROOT / "bench/adapters/worker_process.py"]
+    code = "".join(path.read_text() for path in sources)
+    reasons = set(re.findall(r"(?:Error|reason)\(\s*\"(\w+)\"", code)) | set(
+        re.findall(r": \"(worker_\w+|oom)\"", code)
+    )
+    assert {"protocol", "frame_count", "rate_differs", "oom", "worker_lost"} <= reasons
+    assert not {reason for reason in reasons - {"bit_depth", "no_rate"} if f"`{reason}`" not in text}
