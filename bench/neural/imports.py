@@ -15,7 +15,7 @@ from typing import Any
 
 _POINT_CLOUDS = "torch_geometric"
 
-# diffusers imports it where it is installed, and it tells every process that a kernel which no codec here uses is absent
+# diffusers imports it where it is installed, and it warns every process of a missing kernel that no codec here uses
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
