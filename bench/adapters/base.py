@@ -364,6 +364,8 @@ def placeholders(coded: VideoFormat, frames: int, rate: RatePoint) -> dict[str, 
         "bit_depth": coded.bit_depth,
         "chroma": "400" if coded.chroma == "gray" else coded.chroma,
         "range": "full" if coded.full_range else "limited",
+        "range_tv_pc": "pc" if coded.full_range else "tv",
+        "range_0_1": int(coded.full_range),
         "intra_period": 32 if coded.fps <= 31 else 64,
     }
 

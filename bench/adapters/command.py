@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from bench import process
+from bench import ffmpeg, process
 from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
 from bench.adapters.ffmpeg import check_version
 from bench.catalog import InnerPath
@@ -45,6 +45,9 @@ class Program(Located):
     version_arguments: tuple[str, ...] = ()
     version_pattern: str | None = Field(
         default=None, description="group 1 of it in what the program prints; a program that prints none is refused"
+    )
+    bundled: Literal["ffmpeg"] | None = Field(
+        default=None, description="what vcbench brings is the program, where env names none"
     )
 
 
@@ -135,6 +138,8 @@ class CommandCodec(ExternalCodec):
             if found is None:
                 raise UnavailableError(f"{located.env}={named} is not a file; correct it or unset it")
             return Path(found).resolve()
+        if isinstance(located, Program) and located.bundled is not None:
+            return Path(ffmpeg.executable()).resolve()
         root = os.environ.get(self.settings.root_env or "")
         for path in located.paths if root else ():
             if (Path(str(root)) / path).is_file():
