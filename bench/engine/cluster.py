@@ -20,9 +20,12 @@ from bench.results import CellResult
 ATTEMPTS = 3
 """How often a job is run whose worker is lost each time."""
 
-_WAIT_FOR_WORKERS_S = 60
+_LOG = logging.getLogger(__name__)
+
+_WAIT_FOR_WORKERS_S = 10
 _LOOK_EVERY_S = 10
 
+_SEEN_WAITING = 64
 _AHEAD = 2
 """Jobs under way for each that runs, so that a worker finds its next at once."""
 
@@ -63,8 +66,9 @@ class _ClusterPool(Pool):
         """Workers come and go: see which there are."""
         there, self._offers = self._survey()
         self._at_once = max(1, min(there, self._jobs or there))
-        # a job that waits at a worker could be at another that is free: with a limit, none waits
-        self.slots = self._at_once if self._at_once < there else _AHEAD * self._at_once
+        waiting = 0 if self._scheduler is None else _SEEN_WAITING  # to a cluster that grows with what waits
+        slots = max(_AHEAD * self._at_once, waiting)
+        self.slots = slots if self._scheduler is None else min(self._jobs or slots, slots)
         self._looked = time.monotonic()
 
     def take(self) -> tuple[Job, list[CellResult] | None]:
@@ -78,7 +82,7 @@ class _ClusterPool(Pool):
         return super().has_room(job, running) and not (running and alone)
 
     def refusal(self, job: Job) -> str | None:
-        if job.gpu and not any(offer.get("GPU") for offer in self._offers):
+        if job.gpu and self._offers and not any(offer.get("GPU") for offer in self._offers):
             return f"it needs a GPU and no worker of the {self.name} cluster offers one; {self._how_to_offer}"
         return None
 
@@ -124,16 +128,18 @@ class DaskPool(_ClusterPool):
             target = {"address": self._scheduler}
         try:
             self._client = Client(**target, timeout="15s", set_as_default=False)
-            self._client.wait_for_workers(1, timeout=_WAIT_FOR_WORKERS_S)
         except (OSError, ValueError) as error:
             where = self._scheduler or "this machine"
-            what = (
-                f"has had no worker for {_WAIT_FOR_WORKERS_S} s; start some with: dask worker {where}"
-                if self._client is not None
-                else f"does not answer as a Dask scheduler ({error}); start one with: dask scheduler"
-            )
             self.close()
-            raise UnavailableError(f"--scheduler {where}: {what}") from None
+            raise UnavailableError(
+                f"--scheduler {where}: no Dask scheduler answers ({error}); start one with: dask scheduler"
+            ) from None
+        try:
+            self._client.wait_for_workers(1, timeout=_WAIT_FOR_WORKERS_S)
+        except TimeoutError:  # a cluster may start workers only once there is work
+            _LOG.warning(
+                "the Dask scheduler %s has no worker yet; start some with: dask worker ADDRESS", self._scheduler
+            )
 
     def _survey(self) -> tuple[int, list[Mapping[str, float]]]:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()

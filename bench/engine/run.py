@@ -142,7 +142,7 @@ def run(
         frozenset(planned.unavailable), cpus,
     )  # fmt: skip
     history = History(store)
-    work = [history.job(replace(shared, cells=cells)) for cells in planned.groups(todo, pool.slots)]
+    work = [history.job(replace(shared, cells=cells)) for cells in planned.groups(todo, pool.at_once)]
     with announced(store, work, len(planned.cells), facts) as costs, closing(execute(work, store, pool)) as results:
         watch = Watch(store, costs, done, len(planned.cells))
         report(watch.begin())

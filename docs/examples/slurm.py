@@ -1,0 +1,27 @@
+"""Runs cells on a SLURM cluster: workers are SLURM jobs that come when there is work and go when there is none.
+
+Start it on the login node, in a folder that every node sees: python slurm.py
+"""
+
+from dask_jobqueue import SLURMCluster
+
+import bench
+
+OUT = "results/uvg"
+
+if __name__ == "__main__":
+    cluster = SLURMCluster(
+        queue="cpu",
+        cores=8,  # of one job: so many workers, a cell each
+        processes=8,
+        memory="32GB",
+        walltime="08:00:00",
+        # the card of a codec that needs a GPU says so; its cells go to workers that offer one:
+        # worker_extra_args=["--resources", "GPU=1"], job_extra_directives=["--gres=gpu:1"],
+        local_directory="$TMPDIR",
+    )
+    cluster.adapt(maximum_jobs=20)
+    results = bench.run(
+        ["x265", "vvenc"], datasets=["uvg"], out=OUT, backend="dask", scheduler=cluster.scheduler_address, jobs=None
+    )
+    print(f"{len(results.cells)} cells in {OUT}; watch a run with: vcbench status {OUT}")
