@@ -20,6 +20,10 @@ def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) 
     if not path.is_file():
         remedy = f"get it from {wanted.url}, and put it there" if wanted.url else otherwise
         raise UnavailableError(f"{path}: no such weight file; {remedy}")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UnavailableError(
+            f"{path}: is a link to {path.resolve()}, outside {folder.resolve()}; put the file itself there"
+        )
     found = file_digest(path)
     if found != wanted.sha256:
         raise UnavailableError(

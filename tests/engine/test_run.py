@@ -1,4 +1,4 @@
-"""The main job end to end with real encoders, and what happens when programs or workers fail."""
+"""The main job end to end with real encoders, and what happens when workers and drivers are killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -20,26 +19,18 @@ import bench
 from bench.engine.run import RunOptions, plan, run, unfinished
 from bench.engine.store import Store
 from bench.engine.workers import end_workers
-from bench.errors import StoreError, UsageError
+from bench.errors import UsageError
 from bench.results import CellResult
 
 SCRIPT = '''#!{python}
 """A lossless "codec" that can be told to misbehave: tool.py encode|decode MODE IN OUT."""
-import os, shutil, subprocess, sys, time
+import os, sys, time
 direction, mode, source, target = sys.argv[1:]
 if mode == direction + "-fails":
     print("this is why", file=sys.stderr)
     sys.exit(7)
 if mode == direction + "-hangs":
-    subprocess.Popen(["sleep", os.environ["NAP"]])
     time.sleep(600)
-if mode == direction + "-crashes":
-    os.kill(os.getpid(), 11)
-if mode == direction + "-writes-nothing":
-    sys.exit(0)
-if mode == direction + "-writes-empty":
-    open(target, "wb").close()
-    sys.exit(0)
 if mode == direction + "-kills-worker" and not os.path.exists(os.environ["ONCE"]):
     open(os.environ["ONCE"], "w").close()
     os.kill(os.getppid(), 9)
@@ -48,14 +39,6 @@ if mode == direction + "-always-kills-worker":
     os.kill(os.getppid(), 9)
     time.sleep(5)
 data = open(source, "rb").read()
-frame = 64 * 48 * 3 // 2
-if direction == "decode":
-    if mode == "loses-a-frame":
-        data = data[:-frame]
-    if mode == "adds-a-frame":
-        data += data[:frame]
-    if mode == "cuts-a-frame":
-        data = data[:-10]
 with open(target, "wb") as out:
     out.write(data)
 '''
@@ -109,7 +92,6 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("TEST_CODEC", str(tool))
     monkeypatch.setenv("ONCE", str(tmp_path / "once"))
-    monkeypatch.setenv("NAP", nap(tmp_path))
     end_workers()  # or those of an earlier test, which have its environment, would be used again
 
     def make(mode: str) -> str:
@@ -119,11 +101,6 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return f"test-{mode}"
 
     return make
-
-
-def nap(folder: Path) -> str:
-    """Seconds to sleep that no other process of this machine sleeps."""
-    return f"6{zlib.crc32(str(folder).encode()):010d}"
 
 
 def run_one(tmp_path: Path, clip: Path, *codecs: str, jobs: int = 1, **settings: object) -> list[CellResult]:
@@ -147,48 +124,13 @@ def test_a_good_codec_is_measured(tmp_path: Path, clip: Path, codec) -> None:
     assert result.decode.peak_rss_bytes > 1e6
 
 
-@pytest.mark.parametrize(
-    ("mode", "reason", "says"),
-    [
-        ("encode-fails", "exit_status", "exited with status 7; it said:\nthis is why"),
-        ("decode-fails", "exit_status", "exited with status 7"),
-        ("encode-crashes", "exit_status", "ended by signal SIGSEGV"),
-        ("encode-writes-nothing", "no_bitstream", "wrote no bitstream"),
-        ("encode-writes-empty", "no_bitstream", "wrote an empty bitstream"),
-        ("decode-writes-nothing", "no_output", "wrote no decoded.yuv"),
-        ("loses-a-frame", "frame_count", "returned 4 frames, the source has 5"),
-        ("adds-a-frame", "frame_count", "returned 6 frames, the source has 5"),
-        ("cuts-a-frame", "damaged_output", "ends inside frame 4"),
-    ],
-)
-def test_a_failing_codec_is_a_failed_cell_with_the_reason(
-    tmp_path: Path, clip: Path, codec, mode: str, reason: str, says: str
-) -> None:
-    bad, good = run_one(tmp_path, clip, codec(mode), codec("good"))
-    assert (bad.status, bad.reason) == ("failed", reason)
-    assert says in bad.message
-    assert bad.bpp is None
-    assert bad.measurements == {}
-    assert good.status == "ok"
-
-
-def test_a_time_limit_ends_the_whole_process_group(tmp_path: Path, clip: Path, codec) -> None:
-    started = time.perf_counter()
-    (result,) = run_one(tmp_path, clip, codec("encode-hangs"), time_limit=0.5)
-    assert (result.status, result.reason) == ("failed", "timeout")
-    assert "time limit of 0.5 s" in result.message
-    assert time.perf_counter() - started < 10
-    sleeping = subprocess.run(["pgrep", "-f", f"sleep {nap(tmp_path)}"], capture_output=True, text=True, check=False)
-    assert sleeping.stdout == ""
-
-
-def test_a_cell_whose_worker_was_killed_once_is_tried_again(tmp_path: Path, clip: Path, codec) -> None:
+def test_fault_02_worker_killed_once(tmp_path: Path, clip: Path, codec) -> None:
     bad, good = run_one(tmp_path, clip, codec("encode-kills-worker"), codec("good"), jobs=2)
     assert (tmp_path / "once").exists()
     assert (bad.status, good.status) == ("ok", "ok")
 
 
-def test_a_cell_that_always_loses_its_worker_fails_and_the_others_finish(tmp_path: Path, clip: Path, codec) -> None:
+def test_fault_02_worker_killed_again_and_again(tmp_path: Path, clip: Path, codec) -> None:
     bad, good = run_one(tmp_path, clip, codec("encode-always-kills-worker"), codec("good"), jobs=2)
     assert (bad.status, bad.reason) == ("failed", "worker_lost")
     assert good.status == "ok"
@@ -364,13 +306,6 @@ def test_a_sequence_a_codec_cannot_take_is_skipped_with_the_reason(tmp_path: Pat
     assert "svt-av1 takes chroma 420, the sequence is yuv444p" in summary["skipped"][0]["message"]
 
 
-def test_a_read_only_folder_is_refused_before_any_work(tmp_path: Path) -> None:
-    blocker = tmp_path / "file"
-    blocker.write_text("")
-    with pytest.raises(StoreError, match="results cannot be written here"):
-        Store.create(blocker / "out")
-
-
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -404,7 +339,7 @@ def comparable(folder: Path) -> list[dict]:
     ]
 
 
-def test_a_run_killed_with_sigkill_goes_on_and_ends_like_a_quiet_one(tmp_path: Path) -> None:
+def test_fault_01_kill_9_in_mid_run(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=30, size="176x144")
     out = tmp_path / "killed"
     arguments = [
@@ -451,7 +386,7 @@ def ended_within(seconds: float, command: str) -> bool:
     return True
 
 
-def test_ctrl_c_ends_the_encoders_and_exits_with_2(tmp_path: Path, clip: Path, codec) -> None:
+def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
     name = codec("encode-hangs")
     driver = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "run", "--codecs", name, "--input", str(clip), "--path", str(tmp_path),
@@ -470,7 +405,7 @@ def test_ctrl_c_ends_the_encoders_and_exits_with_2(tmp_path: Path, clip: Path, c
     assert ended_within(5, str(tmp_path / "tool.py"))
 
 
-def test_two_drivers_on_one_store_lose_nothing(tmp_path: Path) -> None:
+def test_fault_18_two_runs_on_one_store(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=9, size="96x80")
     arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y", "--jobs", "2", "--out"]
     drivers = [

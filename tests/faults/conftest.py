@@ -1,0 +1,216 @@
+"""A codec that misbehaves as told, the command line in this process and as a program, and disks that fill."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+from bench.cli import _run
+
+SCRIPT = '''#!{python}
+"""A lossless codec of y4m that does as told: tool.py encode|decode MODE IN OUT."""
+import os, subprocess, sys, time
+if sys.argv[1] == "-V":
+    sys.exit()
+direction, mode, source, target = sys.argv[1:]
+fault = mode.removeprefix(direction + "-") if mode.startswith(direction + "-") else None
+if fault == "fails":
+    print("this is why", file=sys.stderr)
+    sys.exit(7)
+if fault == "crashes":
+    os.kill(os.getpid(), 11)
+if fault == "hangs":
+    subprocess.Popen(["sleep", os.environ["NAP"]])
+    time.sleep(600)
+if fault == "writes-nothing":
+    sys.exit(0)
+data = b"" if fault == "writes-empty" else open(source, "rb").read()
+if fault == "stops-halfway" and os.path.exists(os.environ["SLOW"]):
+    with open(target, "wb") as out:
+        out.write(data[: len(data) // 2])
+    time.sleep(600)
+header, _, frames = data.partition(b"\\n")
+frames = frames.split(b"FRAME\\n")[1:]
+if mode == "loses-a-frame" and direction == "decode":
+    frames = frames[:-1]
+if mode == "adds-a-frame" and direction == "decode":
+    frames += frames[:1]
+if mode == "other-size" and direction == "decode":
+    header = header.replace(b"W64 H48", b"W96 H32")
+if mode == "other-format" and direction == "decode":
+    header, frames = b"YUV4MPEG2 W64 H48 F25:1 Cmono", [frame[: 64 * 48] for frame in frames]
+if mode == "eight-bit" and direction == "decode":
+    header, frames = header.replace(b"420p10", b"420jpeg"), [frame[::2] for frame in frames]
+if data:
+    data = header + b"\\n" + b"".join(b"FRAME\\n" + frame for frame in frames)
+if mode == "cuts-a-frame" and direction == "decode":
+    data = data[:-10]
+with open(target, "wb") as out:
+    out.write(data)
+'''
+
+CARD = """
+name = "{name}"
+title = "test codec, mode {mode}"
+adapter = "command"
+licence = "none"
+gop = "all intra"
+extension = "bin"
+rates = {{ parameter = "index", values = [0], minimum = 0, maximum = 9 }}
+input = {{ bit_depths = [8, 10] }}
+[settings]
+get = "It is part of the test."
+frames_in = "y4m"
+frames_out = "y4m"
+[settings.encoder]
+env = "TEST_CODEC"
+arguments = ["encode", "{mode}", "{{input}}", "{{bitstream}}"]
+version_arguments = ["-V"]
+[settings.decoder]
+env = "TEST_CODEC"
+arguments = ["decode", "{mode}", "{{bitstream}}", "{{output}}"]
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        def refuse(name: str) -> float:
+            raise ValueError(f"{name} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+@pytest.fixture
+def vcbench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Call the command line in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = _run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One clip, a folder of cards of the misbehaving codec, and a result folder."""
+
+    folder: Path
+    clip: Path
+    call: Callable[..., Outcome]
+    modes: list[str] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def card(self, mode: str) -> str:
+        """Name of a card whose codec has that mode."""
+        (self.folder / "codecs").mkdir(exist_ok=True)
+        path = self.folder / "codecs" / f"test-{mode}.toml"
+        path.write_text(CARD.format(name=path.stem, mode=mode))
+        return path.stem
+
+    def arguments(self, *modes: str, clip: Path | None = None, out: Path | None = None, jobs: int = 1) -> list[str]:
+        """A run of the codec in these modes, psnr_y alone."""
+        names = ",".join(self.card(mode) for mode in modes)
+        given = ["run", "--codecs", names, "--path", self.folder, "--trust", "--input", clip or self.clip,
+                 "--metrics", "psnr_y", "--jobs", jobs, "--out", out or self.out]  # fmt: skip
+        return [str(argument) for argument in given]
+
+    def run(self, *modes: str, **settings: Any) -> tuple[Outcome, dict[str, Any]]:
+        """The command's outcome, and the cells it left by mode."""
+        more = settings.pop("more", ())
+        outcome = self.call(*self.arguments(*modes, **settings), *more)
+        return outcome, self.cells(settings.get("out"))
+
+    def cells(self, out: Path | None = None) -> dict[str, Any]:
+        loaded = bench.load(out or self.out)
+        assert not loaded.problems
+        return {cell.codec.name.removeprefix("test-"): cell for cell in loaded.cells}
+
+
+@pytest.fixture
+def trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: Callable[..., Path], vcbench: Callable[..., Outcome]
+) -> Bench:
+    """The misbehaving codec, ready to be run on a clip of 64x48 and five frames."""
+    tool = tmp_path / "tool.py"
+    tool.write_text(SCRIPT.format(python=sys.executable))
+    tool.chmod(0o755)
+    monkeypatch.setenv("TEST_CODEC", str(tool))
+    monkeypatch.setenv("SLOW", str(tmp_path / "slow"))
+    monkeypatch.setenv("NAP", f"6{abs(hash(str(tmp_path))) % 10**9:010d}")
+    return Bench(tmp_path, tiny_clip(64, 48, frames=5), vcbench)
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Callable[..., Path]) -> Path:
+    """A result set of x264 at four rates on one clip, psnr_y. To be copied before it is changed."""
+    folder = tmp_path_factory.mktemp("sets") / "measured"
+    results = bench.run("x264", inputs=tiny_clip(64, 48, frames=3), metrics=["psnr_y"], out=folder)
+    assert len(results.cells) == 4 and {cell.status for cell in results.cells} == {"ok"}
+    return folder
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a file system in memory with options ("size=1m"); the same call again changes them."""
+    made: list[Path] = []
+
+    def mount(options: str, name: str = "disk") -> Path:
+        folder = tmp_path / name
+        again = folder in made
+        folder.mkdir(exist_ok=True)
+        options = f"remount,{options}" if again else options
+        argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
+        if done is None or done.returncode:
+            pytest.skip("a file system can be mounted by root alone" + (f": {done.stderr.strip()}" if done else ""))
+        if not again:
+            made.append(folder)
+        return folder
+
+    yield mount
+    for folder in made:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a distribution of one module: its code, and its entry points by group."""
+    installed: list[str] = []
+
+    def install(module: str, code: str, **groups: str) -> None:
+        site = tmp_path / "site"
+        info = site / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        lines = [f"[vcbench.{group}]\n{point}\n" for group, point in groups.items()]
+        (info / "entry_points.txt").write_text("".join(lines))
+        (site / f"{module}.py").write_text(code)
+        monkeypatch.syspath_prepend(site)
+        installed.append(module)
+
+    yield install
+    for module in installed:
+        sys.modules.pop(module, None)
