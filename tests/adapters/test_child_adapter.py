@@ -368,6 +368,16 @@ def test_examples_of_the_guide_run(guide: Path, tiny_clip: TinyClip, command: st
     assert np.isinf(quality).all() == ("gzip" in command)  # lossless
 
 
+def test_first_steps_of_the_guide_lead_from_a_card_to_a_report(guide: Path, tiny_clip: TinyClip) -> None:
+    steps = re.search(r"and go:\n\n((?:    vcbench .*\n)+)", GUIDE.read_text())
+    assert steps is not None
+    shutil.copy(tiny_clip(), guide / "clip.y4m")
+    said = [vcbench(guide, line.split()[1:]) for line in steps[1].splitlines()]
+    assert [done.returncode for done in said] == [0, 0, 0], [done.stderr for done in said]
+    assert said[0].stdout == "codecs/gzip.toml: ok\n"
+    assert (guide / "results" / "gzip" / "report" / "index.html").is_file()
+
+
 def test_example_of_the_guide_is_not_executed_without_trust(guide: Path, tiny_clip: TinyClip) -> None:
     (guide / "codecs" / "upper_bits.py").write_text("open('executed', 'w')")
     for arguments in (["ls", "codecs"], ["validate"], ["run", "--codecs", "upper-bits", "--input", str(tiny_clip())]):

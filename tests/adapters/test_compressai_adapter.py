@@ -314,6 +314,19 @@ def build_text(text: str, folder: Path) -> Any:
     return build(load_card(folder / "seeded.toml"), folder=folder)
 
 
+def test_the_guides_card_of_weights_of_ones_own_codes(make: Make, tiny_clip: TinyClip, tmp_path: Path) -> None:
+    guide = (CARDS.parent / "docs" / "add-a-codec.md").read_text().partition("## One of CompressAI's networks")[2]
+    shown = guide.partition("```toml\n")[2].partition("```")[0]
+    made = make("mbt2018-mean")  # writes the weight file
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights.pth").rename(tmp_path / "weights" / "mine-1.pth")
+    head = 'name = "seeded"\ntitle = "t"\nlicence = "l"\ngop = "g"\nextension = "vcb"\n'
+    codec = build_text(head + shown.replace('"..."', f'"{made.card.weights[0].sha256}"'), tmp_path)
+    codec.check()
+    source = open_sequence(tiny_clip(64, 64, 1))
+    assert len(list(codec.decode(stream_of(codec, source, tmp_path)))) == 1
+
+
 OURS = sorted(path.stem for path in CARDS.glob("*.toml") if 'adapter = "compressai"' in path.read_text())
 
 
