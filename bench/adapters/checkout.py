@@ -67,7 +67,7 @@ class CheckoutCodec(WorkerCodec):
     """How the interpreter comes to have them."""
 
     worker_file: ClassVar[str]
-    """Our file with the worker's three functions."""
+    """Name of the file with the worker's three functions, beside the one that serves it."""
 
     @property
     def checkout(self) -> Path:
@@ -90,9 +90,13 @@ class CheckoutCodec(WorkerCodec):
             return self.settings.interpreter
         return interpreter(f"{self.variable}_PYTHON", self.requirements)
 
+    @property
+    def worker(self) -> Path:
+        """Our file with the worker's three functions."""
+        return SERVER.with_name(self.worker_file)
+
     def command(self) -> tuple[str, ...]:
-        worker = SERVER.with_name(self.worker_file)
-        return (self.interpreter, str(SERVER), str(worker))
+        return (self.interpreter, str(SERVER), str(self.worker))
 
     def check(self) -> None:
         """Raise UnavailableError with everything that is missing, and how to get it."""
@@ -117,7 +121,7 @@ class CheckoutCodec(WorkerCodec):
     def tool(self) -> dict[str, str]:
         files = sorted({path for pattern in self.sources for path in self.checkout.glob(pattern)})
         return {
-            "code_sha256": files_digest(files),
+            "code_sha256": files_digest([*files, self.worker]),
             **self._installed,
             **super().tool(),
             "device": os.environ.get(DEVICE) or "auto",

@@ -147,7 +147,7 @@ class WorkerCodec(Codec):
             header = StreamHeader(self._name, self._model, transform.coded, source.frames, _index(rate))
             _wrap(header, payload, bitstream)
             notes = {
-                **dict(reply.get("notes") or {}),
+                **reply.get("notes", {}),
                 "worker": versions,
                 "worker_seconds": reply.get("seconds"),
                 "worker_bits": reply.get("bits"),

@@ -70,7 +70,7 @@ class WorkerProcess:
                 "protocol",
                 f"{self._name}: speaks version {reply.get('protocol')!r} of the protocol, this vcbench {PROTOCOL}",
             )
-        return {str(name): str(version) for name, version in dict(reply.get("versions") or {}).items()}
+        return {name: str(version) for name, version in reply.get("versions", {}).items()}
 
     def ask(self, request: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its reply. Raises WorkerError with the worker's reason, or with ours."""
@@ -96,6 +96,9 @@ class WorkerProcess:
             raise self._unspeakable(request, f"what is no JSON ({error}): {shown}") from None
         if not isinstance(reply, dict):
             raise self._unspeakable(request, f"a JSON {type(reply).__name__} in place of an object")
+        for table in ("versions", "notes"):
+            if not isinstance(reply.get(table, {}), dict):
+                raise self._unspeakable(request, f"{table} that are no object: {reply[table]!r}")
         return reply
 
     def _checked(self, reply: dict[str, Any], request: str) -> dict[str, Any]:

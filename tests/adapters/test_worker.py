@@ -217,6 +217,8 @@ NONSENSE = {
     "no object": ('say("[1]")', "protocol", "a JSON list in place of an object"),
     "unknown error": ('say(\'{"ok": false, "error": "sad"}\')', "protocol", "neither ok nor an error"),
     "ok is no truth value": ('say(\'{"ok": "true"}\')', "protocol", "neither ok nor an error"),
+    "notes in a list": ("say(HELLO); say('{\"ok\": true, \"notes\": [1]}')", "protocol", "notes that are no object"),
+    "versions in a text": ('say(\'{"ok": true, "protocol": 1, "versions": "1"}\')', "protocol", "versions that are no"),
     "half a line": ('channel.write("{"); channel.flush(); sys.exit(5)', "worker_lost", "ended with status 5"),
     "hangs up at once": ("channel.close(); sys.exit(0)", "worker_lost", "ended with status 0 before"),
     "hangs up later": ("channel.readline(); say(HELLO); channel.readline(); sys.exit(6)", "worker_lost", "to encode"),
