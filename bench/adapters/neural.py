@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
@@ -20,7 +20,7 @@ from bench.adapters.libraries import require, versions
 from bench.catalog import Card
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
 from bench.metrics.network import DEVICE
-from bench.neural.coding import CODINGS
+from bench.neural.coding import CODINGS, options_of
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence
 
@@ -41,6 +41,16 @@ class NeuralSettings(Settings):
 
     codec: Annotated[str, AfterValidator(_known)] = Field(description="which of vcbench's own codecs, such as s2vc")
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads; their number may change the bits")
+    options: dict[str, Any] = Field(default_factory=dict, description="choices of that codec; its page tells them")
+
+    @model_validator(mode="after")
+    def _options_are_the_codecs(self) -> Self:
+        self.chosen()
+        return self
+
+    def chosen(self) -> dict[str, Any]:
+        """Keywords for the codec's functions that the options make."""
+        return options_of(self.codec, self.options)
 
 
 class NeuralCodec(Codec):
@@ -74,7 +84,8 @@ class NeuralCodec(Codec):
             self.settings.codec, loaded.digest, transform.coded, source.frames, rate_index=int(rate.value)
         )
         with bitstream.open("wb") as file:
-            loaded.coding.encode(loaded.model, map(transform.forward, source.read()), header, file)
+            frames = map(transform.forward, source.read())
+            loaded.coding.encode(loaded.model, frames, header, file, **self.settings.chosen())
         return EncodeInfo()
 
     def decode(self, bitstream: Path) -> Iterator[Frame]:
@@ -82,7 +93,12 @@ class NeuralCodec(Codec):
         try:
             with bitstream.open("rb") as file:
                 yield from loaded.coding.decode(
-                    loaded.model, file, name=self.settings.codec, weights=loaded.digest, device=self._device()
+                    loaded.model,
+                    file,
+                    name=self.settings.codec,
+                    weights=loaded.digest,
+                    device=self._device(),
+                    **self.settings.chosen(),
                 )
         except BitstreamError as error:
             raise DecodeError("bitstream", f"{bitstream.name}: {error}") from None

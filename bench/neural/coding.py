@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from pydantic import ValidationError
+
+from bench.catalog import explain
 from bench.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -18,7 +21,13 @@ if TYPE_CHECKING:
     from bench.neural.container import StreamHeader
     from bench.video.frame import Frame
 
-CODINGS = {"diff-sit": "bench.neural.diff_sit.coding", "s2vc": "bench.neural.s2vc.coding"}
+CODINGS = {
+    "actdiff-vc": "bench.neural.actdiff_vc.coding",
+    "diff-sit": "bench.neural.diff_sit.coding",
+    "s2vc": "bench.neural.s2vc.coding",
+}
+OPTIONS = {"actdiff-vc": "bench.neural.actdiff_vc.options:ActDiffOptions"}
+"""What a card may choose of a codec beside its rate, as a model of its ``settings.options``; others have nothing."""
 
 
 class Coding(Protocol):
@@ -30,11 +39,20 @@ class Coding(Protocol):
     def is_stored(self, tensor: str, scale: str) -> bool:
         """Whether coding needs the tensor of that name from a weight file; training has some of its own."""
 
-    def encode(self, model: nn.Module, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO) -> list[int]:
-        """Write a stream; returns the bytes of its parts."""
+    def encode(
+        self, model: nn.Module, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO, **options: Any
+    ) -> list[int]:
+        """Write a stream; returns the bytes of its parts. ``options``: what `options_of` gave, as keyword."""
 
     def decode(
-        self, model: nn.Module, file: BinaryIO, *, name: str, weights: bytes, device: str | torch.device = "cpu"
+        self,
+        model: nn.Module,
+        file: BinaryIO,
+        *,
+        name: str,
+        weights: bytes,
+        device: str | torch.device = "cpu",
+        **options: Any,
     ) -> Iterator[Frame]:
         """Frames of a stream, in the source's format; BitstreamError naming the unit that is wrong.
 
@@ -48,3 +66,19 @@ def coding(codec: str) -> Coding:
     if codec not in CODINGS:
         raise UnknownNameError("codec of our own", codec, CODINGS)
     return cast(Coding, import_module(CODINGS[codec]))
+
+
+def options_of(codec: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card chooses of a codec, as keywords of its ``encode`` and ``decode``; none for a codec without choices.
+
+    Raises ValueError, naming each, for what is no option of it.
+    """
+    if codec not in OPTIONS:
+        if table:
+            raise ValueError(f"{codec} has no options, the card gives {', '.join(sorted(table))}")
+        return {}
+    module, _, name = OPTIONS[codec].partition(":")
+    try:
+        return {"options": getattr(import_module(module), name).model_validate(table)}
+    except ValidationError as error:
+        raise ValueError(f"options:\n  {explain(error)}") from None

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from bench.neural.clips import Pictures
     from bench.neural.training import Stage, Task
 
-RECIPES = {"diff-sit": "bench.neural.diff_sit.recipe", "s2vc": "bench.neural.s2vc.recipe"}
+RECIPES = {
+    "actdiff-vc": "bench.neural.actdiff_vc.recipe",
+    "diff-sit": "bench.neural.diff_sit.recipe",
+    "s2vc": "bench.neural.s2vc.recipe",
+}
 SCALES = ("small", "paper")
 
 

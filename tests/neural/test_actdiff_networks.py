@@ -9,7 +9,7 @@ pytest.importorskip("compressai")
 pytest.importorskip("diffusers")
 
 from bench.neural.actdiff_vc.config import ActDiffConfig  # noqa: E402
-from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, estimate, integrate, noisy  # noqa: E402
+from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, estimate, integrate, noisy, windowed  # noqa: E402
 from bench.neural.actdiff_vc.latents import ResidualLatents  # noqa: E402
 from bench.neural.actdiff_vc.model import Generator, small  # noqa: E402
 from bench.neural.actdiff_vc.render import MAPS, Conditions, render, warped  # noqa: E402
@@ -155,6 +155,23 @@ def test_the_flow_leads_from_noise_to_latents() -> None:
     time = torch.tensor([0.3, 0.9])
     at = noisy(latents, noise, time)
     assert torch.allclose(estimate(noise - latents, at, time), latents, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 8), (8, 30), (18, 14)])
+def test_windows_together_are_the_whole(height: int, width: int) -> None:
+    """Of a velocity that looks at each place alone, and at sizes of a window at most."""
+    latents, condition = torch.randn(1, 4, 2, height, width), torch.randn(1, 4, 2, height, width)
+    sizes = set()
+
+    def velocity(at: torch.Tensor, condition: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        sizes.add(at.shape[-2:])
+        return at * condition + time
+
+    time = torch.tensor([0.5])
+    assert torch.allclose(
+        windowed(velocity, 8)(latents, condition, time), velocity(latents, condition, time), atol=1e-5
+    )
+    assert max(max(size) for size in sizes - {latents.shape[-2:]} or sizes) <= 8
 
 
 def test_the_denoiser_sees_condition_and_time() -> None:

@@ -55,6 +55,43 @@ def run_wan(network: Any, latents: Tensor, time: Tensor, text: Tensor, **control
     return velocity
 
 
+def windowed(velocity: Velocity, side: int) -> Velocity:
+    """The velocity of large latents from that of overlapping windows of ``side`` places: attention's cost stays linear.
+
+    Where windows overlap their velocities are averaged, each counting less towards its edge (Bar-Tal et al. 2023).
+    """
+
+    def whole(latents: Tensor, condition: Tensor, time: Tensor) -> Tensor:
+        height, width = latents.shape[-2:]
+        if max(height, width) <= side:
+            return velocity(latents, condition, time)
+        sums, weights = torch.zeros_like(latents), torch.zeros_like(latents[:1, :1])
+        for rows in _windows(height, side):
+            for columns in _windows(width, side):
+                part = velocity(latents[..., rows, columns], condition[..., rows, columns], time)
+                share = _fading(part.shape[-2], part.device)[:, None] * _fading(part.shape[-1], part.device)
+                sums[..., rows, columns] += share * part
+                weights[..., rows, columns] += share
+        return sums / weights
+
+    return whole
+
+
+def _windows(length: int, side: int) -> list[slice]:
+    """Windows that cover a length, evenly spaced, a sixth of each or more shared; they begin at even places."""
+    if length <= side:
+        return [slice(0, length)]
+    step = side - side // 6
+    count = -(-(length - side) // step) + 1
+    starts = [2 * round((length - side) * number / (count - 1) / 2) for number in range(count)]
+    return [slice(start, start + side) for start in starts]
+
+
+def _fading(length: int, device: torch.device) -> Tensor:
+    places = torch.arange(1.0, length + 1, device=device)
+    return torch.minimum(places, length + 1 - places).clamp_max(max(1, length // 6))
+
+
 def noisy(latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
     """Latents on their way to noise, at times (B)."""
     at = time[:, None, None, None, None]

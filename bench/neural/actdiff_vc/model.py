@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.neural.actdiff_vc.config import ActDiffConfig
-from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate
+from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate, windowed
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.render import Conditions
 from bench.neural.picture_codec import PictureCodec
+
+WINDOW = 48
+"""Latents a side that the small generator sees at once: 384 pixels."""
 
 
 class Latents(Protocol):
@@ -29,11 +32,14 @@ class Latents(Protocol):
 
 
 class Generator(nn.Module):
-    """Segments from their conditions by flow matching. ``denoiser`` gives a velocity, see `integrate`."""
+    """Segments from their conditions by flow matching.
 
-    def __init__(self, latents: nn.Module, denoiser: nn.Module, channels: int) -> None:
+    ``denoiser`` gives a velocity, see `integrate`; it works in windows of ``window`` latents a side, an even number.
+    """
+
+    def __init__(self, latents: nn.Module, denoiser: nn.Module, channels: int, *, window: int) -> None:
         super().__init__()
-        self.latents, self.denoiser, self.channels = latents, denoiser, channels
+        self.latents, self.denoiser, self.channels, self.window = latents, denoiser, channels, window
 
     def forward(self, conditions: Conditions, *, steps: int, seed: int) -> Tensor:
         """The video, in so many steps. Noise is drawn on the CPU: a seed gives the same on every device."""
@@ -41,7 +47,8 @@ class Generator(nn.Module):
         condition = self.latents.condition(moved)
         size = (len(condition), self.channels, *condition.shape[2:])
         noise = torch.randn(size, generator=torch.Generator().manual_seed(seed)).to(condition.device)
-        video: Tensor = self.latents.decode(integrate(self.denoiser, noise, condition, steps), moved)
+        velocity = windowed(self.denoiser, self.window)
+        video: Tensor = self.latents.decode(integrate(velocity, noise, condition, steps), moved)
         return video
 
 
@@ -59,7 +66,7 @@ def small(config: ActDiffConfig) -> ActDiffVc:
     """A new, untrained codec at small scale."""
     latents = ResidualLatents(config)
     denoiser = ConcatDenoiser(config, latents.channels, latents.condition_channels)
-    return ActDiffVc(config, Generator(latents, denoiser, latents.channels))
+    return ActDiffVc(config, Generator(latents, denoiser, latents.channels, window=WINDOW))
 
 
 def to_device(conditions: Conditions, device: torch.device) -> Conditions:

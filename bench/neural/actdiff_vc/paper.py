@@ -33,6 +33,9 @@ WAN_VACE = LocalNetworks(
 SIZES = ActDiffConfig(width=128, deep=192, y_channels=128, hyper_channels=64)
 """Of the keyframe codec, inferred; those of the generator are its folder's."""
 
+WINDOW = 104
+"""Latents a side that Wan sees at once: the 832 pixels that it was made for."""
+
 LORA_RANK = LORA_ALPHA = 64
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
@@ -62,7 +65,8 @@ def build(config: ActDiffConfig, given: Path | None) -> ActDiffVc:
     networks = WAN_VACE.load(given)
     vae, transformer = (networks[part].requires_grad_(False) for part in ("vae", "transformer"))
     transformer.add_adapter(LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=list(LORA_TARGETS)))
-    return ActDiffVc(config, Generator(VaceLatents(vae), VaceDenoiser(transformer), vae.config.z_dim))
+    generator = Generator(VaceLatents(vae), VaceDenoiser(transformer), vae.config.z_dim, window=WINDOW)
+    return ActDiffVc(config, generator)
 
 
 class VaceLatents(nn.Module):

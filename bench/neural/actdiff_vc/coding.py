@@ -1,0 +1,25 @@
+"""ActDiff-VC for use: its networks from a configuration, and its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.neural.actdiff_vc import paper
+from bench.neural.actdiff_vc.codec import decode, encode
+from bench.neural.actdiff_vc.config import ActDiffConfig
+from bench.neural.actdiff_vc.model import ActDiffVc, small
+
+
+def build(config: Mapping[str, Any], scale: str) -> ActDiffVc:
+    """The networks, untrained; at the paper's scale around the user's own (see `bench.neural.actdiff_vc.paper`)."""
+    sizes = ActDiffConfig(**config)
+    return paper.build(sizes, None) if scale == "paper" else small(sizes)
+
+
+def is_stored(tensor: str, scale: str) -> bool:
+    """Everything, but of a user's networks only the adapters that were learned."""
+    return not (scale == "paper" and tensor.startswith(paper.OF_THE_USER) and "lora_" not in tensor)
+
+
+__all__ = ["build", "decode", "encode", "is_stored"]
