@@ -149,6 +149,7 @@ class WorkerCodec(Codec):
             notes = {
                 **reply.get("notes", {}),
                 "worker": versions,
+                "worker_command": list(self.command()),
                 "worker_seconds": reply.get("seconds"),
                 "worker_bits": reply.get("bits"),
                 "container_bytes": bitstream.stat().st_size - payload.stat().st_size,
