@@ -16,7 +16,8 @@ from bench.errors import UnknownNameError, UsageError
 from bench.neural.actdiff_vc.interpolation import GrowingInterpolation
 from bench.neural.actdiff_vc.sketch import Sketch
 from bench.neural.actdiff_vc.tracks import Mask, Points
-from bench.neural.actdiff_vc.trajectories import quantised
+from bench.neural.actdiff_vc.trajectories import Trajectories, quantised
+from bench.neural.actdiff_vc.trajectory_coding import bits as expected_bits
 from bench.neural.actdiff_vc.trajectory_coding import encode_trajectories
 
 Indices = npt.NDArray[np.int64]
@@ -45,14 +46,20 @@ def select(
     ``positions``: float32 points x frames x 2, pixels; ``visible``: bool points x frames; ``weights``: an edge sketch
     of the first frame, H x W, which "greedy" alone heeds; ``size``: the frame's height and width. The budget is
     ``tracks``, or else ``bits``: those of the coded trajectories, with positions of ``per_pixel`` units a pixel. It is
-    never exceeded. Greedy stops before where no motion is left that such positions could express. UnknownNameError for
-    a method that is not there, UsageError for a negative budget.
+    never exceeded. Greedy stops before where no motion is left that such positions could express; under a budget in
+    bits its weights are divided by the square root of what a track is expected to take (by all of it, they would
+    choose what is cheap because it hardly moves). UnknownNameError for a method that is not there, UsageError for a
+    negative budget.
     """
     if method not in METHODS:
         raise UnknownNameError("method of selection", method, METHODS)
     if min(tracks, bits or 0) < 0:
         raise UsageError(f"a budget of {tracks} tracks, {bits} bits: give numbers from 0 up")
-    order = METHODS[method](positions, visible, weights, size, 0.5 / per_pixel)
+    worth = np.ones(len(positions), np.float32) if weights is None else _at(weights, positions[:, 0])
+    if bits is not None:
+        rounded = Trajectories(np.rint(positions * per_pixel).astype(np.int32), visible, per_pixel)
+        worth = (worth / np.sqrt(expected_bits(rounded))).astype(np.float32)
+    order = METHODS[method](positions, visible, worth, size, 0.5 / per_pixel)
     if bits is None:
         return order.first(tracks)
 
@@ -64,12 +71,14 @@ def select(
 
 
 class Order(ABC):
-    """Choices of growing number. ``visible`` and ``positions`` as in `select`; ``least``: pixels that can be told."""
+    """Choices of growing number.
 
-    def __init__(
-        self, positions: Points, visible: Mask, weights: Sketch | None, size: tuple[int, int], least: float
-    ) -> None:
-        self.positions, self.visible, self.weights, self.size, self.least = positions, visible, weights, size, least
+    ``positions``, ``visible``, ``size`` as in `select`; ``worth``: float32 points; ``least``: pixels of motion that
+    positions can express.
+    """
+
+    def __init__(self, positions: Points, visible: Mask, worth: Weights, size: tuple[int, int], least: float) -> None:
+        self.positions, self.visible, self.worth, self.size, self.least = positions, visible, worth, size, least
 
     @abstractmethod
     def first(self, count: int) -> Indices:
@@ -77,20 +86,16 @@ class Order(ABC):
 
 
 class Greedy(Order):
-    """One after the other, the point with the largest residual motion times its weight.
+    """One after the other, the point with the largest residual motion times what it is worth.
 
     Residual: root mean square over the frames in which the point is visible, all frames counted, of the distance
     between its displacement and that interpolated from the chosen points visible there (`GrowingInterpolation`).
     """
 
-    def __init__(
-        self, positions: Points, visible: Mask, weights: Sketch | None, size: tuple[int, int], least: float
-    ) -> None:
-        super().__init__(positions, visible, weights, size, least)
+    def __init__(self, positions: Points, visible: Mask, worth: Weights, size: tuple[int, int], least: float) -> None:
+        super().__init__(positions, visible, worth, size, least)
         starts = positions[:, 0]
-        strength = np.ones(len(starts), np.float32) if weights is None else _at(weights, starts)
-        self._candidates = _strongest(starts, strength * visible.mean(axis=1), size)
-        self._strength = strength[self._candidates]
+        self._candidates = _strongest(starts, worth * visible.mean(axis=1), size)
         frames = positions.shape[1]
         moments = np.unique(np.linspace(min(1, frames - 1), frames - 1, MOMENTS).round().astype(int))
         self._seen = visible[self._candidates][:, moments]
@@ -105,7 +110,7 @@ class Greedy(Order):
     def first(self, count: int) -> Indices:
         while len(self._order) < count:
             residual = self._residual()
-            scores = residual * self._strength * (self._left & (residual > self.least))
+            scores = residual * self.worth[self._candidates] * (self._left & (residual > self.least))
             best = int(np.argmax(scores)) if len(scores) else 0
             if not len(scores) or scores[best] <= 0:
                 break

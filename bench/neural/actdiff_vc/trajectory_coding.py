@@ -67,8 +67,8 @@ def decode_trajectories(data: bytes, height: int, width: int) -> Trajectories:
 def bits(t: Trajectories) -> npt.NDArray[np.float64]:
     """About how many bits each track takes among some hundred others; float64 tracks.
 
-    Cheap, from second differences alone, with constants fitted to what the coder takes on real clips. A stream's size
-    is known from `encode_trajectories` alone.
+    ``t`` needs not be canonical. Cheap, from second differences alone, with constants fitted to what the coder takes
+    on real clips. A stream's size is known from `encode_trajectories` alone.
     """
     velocity = np.diff(t.positions, axis=1)
     steady = np.abs(np.diff(velocity, axis=1, prepend=velocity[:, :1])).astype(np.float64)
