@@ -151,7 +151,7 @@ def test_reference_encoders_where_a_build_is_named(
     sequence = open_sequence(tiny_clip(67, 45, 3, noise=3))
     streams = [encode(codec, sequence, rate, tmp_path / str(rate)) for rate in (22, 37)]
     fine, coarse = (decode(codec, stream, sequence) for stream in streams)
-    assert streams[0].stat().st_size > 2 * streams[1].stat().st_size
+    assert streams[0].stat().st_size > streams[1].stat().st_size
     assert all(psnr(sequence, fine, plane) > psnr(sequence, coarse, plane) + 3 for plane in range(3))
     assert psnr(sequence, fine, 0) > 36
 
