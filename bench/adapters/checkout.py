@@ -16,7 +16,7 @@ from pydantic import Field
 
 from bench import process
 from bench.adapters.base import Settings
-from bench.adapters.worker import SERVER, WorkerCodec, interpreter
+from bench.adapters.worker import SERVER, WorkerCodec, interpreter, whole_path
 from bench.digests import files_digest
 from bench.errors import UnavailableError
 
@@ -75,7 +75,7 @@ class CheckoutCodec(WorkerCodec):
         named = self._named(self.settings.checkout, self.variable)
         if named is None:
             raise UnavailableError(f"set {self.variable} to a checkout: {self.repository}")
-        folder = Path(named).expanduser().absolute()
+        folder = whole_path(self.variable, named)
         if not (folder / self.entry).is_file():
             raise UnavailableError(
                 f"{self.variable}: {folder} holds no {self.entry}; name the right folder: {self.repository}"
@@ -138,7 +138,7 @@ class CheckoutCodec(WorkerCodec):
     def weights(self, variable: str | None, inner: str, get: str) -> Path:
         """A weight file: named by a variable, or at its place in the checkout; UnavailableError saying what to do."""
         named = os.environ.get(variable) if variable else None
-        path = Path(named).expanduser().absolute() if named else self.checkout / inner
+        path = whole_path(str(variable), named) if named else self.checkout / inner
         if path.is_file():
             return path
         if named:

@@ -335,4 +335,12 @@ def interpreter(variable: str | None, get: str) -> str:
     if found is None:
         raise UnavailableError(f"{variable}={named} is not a program; correct it. {get}".rstrip())
     # not resolved: a virtual environment is known by the path of its interpreter's link
-    return str(Path(found).absolute())
+    return str(whole_path(variable, found))
+
+
+def whole_path(variable: str, named: str) -> Path:
+    """The path that a variable gives; UnavailableError for a relative one, since codecs run in folders of their own."""
+    path = Path(named).expanduser()
+    if not path.is_absolute():
+        raise UnavailableError(f"{variable}={named} is relative; give the whole path, such as {path.absolute()}")
+    return path

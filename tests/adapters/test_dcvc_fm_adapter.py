@@ -266,6 +266,28 @@ def test_what_is_missing_is_said(checkout: Path, monkeypatch: pytest.MonkeyPatch
     assert str(caught.value).count("to a checkout") == 1
 
 
+def test_relative_paths_are_refused(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be others for a decoder, which runs in a folder of its own."""
+    monkeypatch.chdir(checkout.parent)
+    Path("python").symlink_to(sys.executable)
+    for variable, named in {"": checkout.name, "_PYTHON": "./python", "_IMAGE": f"{checkout.name}/checkpoints"}.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(f"VCBENCH_DCVC_FM{variable}", named)
+            with pytest.raises(
+                UnavailableError, match=f"VCBENCH_DCVC_FM{variable}=.* is relative; give the whole path"
+            ):
+                codec().check()
+
+
+def test_a_strangers_card_names_no_code(checkout: Path, tmp_path: Path) -> None:
+    card = load_card(OURS / "dcvc-fm.toml")
+    for setting, what in ({"checkout": str(checkout)}, "code below"), ({"interpreter": sys.executable}, "would run"):
+        named = card.model_copy(update={"settings": {**card.settings, **setting}})
+        with pytest.raises(UnavailableError, match=f"{what}.*; give --trust"):
+            build(named, folder=tmp_path).check()
+        build(named, folder=tmp_path, trust=True).check()
+
+
 WEIGHTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
