@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bench.digests import write_atomically
 from bench.errors import TrainingError, UsageError
+from bench.neural.blocks import channels_together
 from bench.neural.clips import Pictures, RandomCrops
 from bench.neural.training_log import TrainingLog
 
@@ -95,14 +96,6 @@ def bf16_pays(device: torch.device) -> bool:
 def to_batch(pictures: Pictures, device: torch.device) -> Tensor:
     """Pictures B x T x H x W x 3 of 8 bit as B x T x 3 x H x W, -1 to 1."""
     return torch.from_numpy(np.array(pictures)).to(device).permute(0, 1, 4, 2, 3).float().div_(127.5).sub_(1)
-
-
-def channels_together(model: nn.Module) -> nn.Module:
-    """The model with the channels of its 2D convolutions side by side in memory: half the time on a CPU."""
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model
 
 
 class Training:

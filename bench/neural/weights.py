@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bench.digests import canonical_json, hash_file, write_atomically
 from bench.errors import UnavailableError, UnknownNameError
+from bench.neural.blocks import channels_together
 from bench.neural.coding import Coding, coding
 from bench.neural.container import DIGEST_BYTES
 from bench.neural.entropy import Tables
@@ -93,7 +94,8 @@ def load(path: Path) -> Loaded:
             f"{path}: does not fit this vcbench's {about.codec}: {reason}; "
             "use the weights that came with it, or the vcbench that wrote them"
         ) from None
-    return Loaded(about, model.eval().requires_grad_(False), bytes.fromhex(hash_file(path))[:DIGEST_BYTES])
+    model = channels_together(model.eval().requires_grad_(False))
+    return Loaded(about, model, bytes.fromhex(hash_file(path))[:DIGEST_BYTES])
 
 
 def read_about(path: Path) -> About:
