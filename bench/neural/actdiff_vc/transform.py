@@ -15,12 +15,13 @@ from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.model import ActDiffVc
 from bench.neural.actdiff_vc.motion import conditions_of
 from bench.neural.block_transform import TIME, start_block_transform
+from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures, RandomCrops
 from bench.neural.latent_coder import start_coder
 from bench.neural.picture_codec import start_picture_codecs
 from bench.neural.training import to_batch
 
-CUTS, SIZE = 48, 128
+CUTS, SIZE = 32, 128
 """Random cuts of 2 x 4 + 1 frames that the components are those of."""
 
 
@@ -34,7 +35,11 @@ def start_as_transform(model: ActDiffVc, clips: Sequence[Pictures], seed: int = 
     start_coder(model.intra.coder, torch.einsum("oc,bchw->bohw", directions, functional.pixel_unshuffle(pictures, 16)))
     latents = model.generator.latents
     if isinstance(latents, ResidualLatents):
-        conditions = conditions_of(batch, batch[:, 0], batch[:, -1], torch.Generator().manual_seed(seed))
+        draw = torch.Generator().manual_seed(seed)
+        rate = torch.randint(model.config.rates, (CUTS,), generator=draw)
+        # what keyframes lose is part of what is to be generated
+        first, last = (model.intra(TrainingChannel(rate), batch[:, at], batch[:, at] * 0, None)[0] for at in (0, -1))
+        conditions = conditions_of(batch, first, last, draw)
         video = batch.transpose(1, 2)
-        start_block_transform(latents.transform, video - conditions.predicted)
+        start_block_transform(latents.transform, (video - conditions.predicted)[:, :, : 1 + TIME])
         latents.observe(video, conditions, 1.0)
