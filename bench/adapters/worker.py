@@ -107,10 +107,6 @@ class WorkerCodec(Codec):
             )
         return transform
 
-    def working_folder(self) -> Path | None:
-        """Where the worker runs; None for where we do."""
-        return None
-
     def reported(self, reply: dict[str, Any], payload_bits: int) -> int | None:
         """The estimate of an encode, None where the worker's file is its rate; EncodeError for one that it is not."""
         bits = reply.get("bits")
@@ -132,7 +128,7 @@ class WorkerCodec(Codec):
         exchange = _Exchange(transform.coded, self.pixels(transform.coded))
         # beside the bitstream, where nothing stays behind if we are killed
         with tempfile.TemporaryDirectory(dir=bitstream.parent, prefix="worker-") as name:
-            folder = Path(name)
+            folder = Path(name).resolve()
             video, payload = folder / "video.raw", folder / f"payload.{self.card.extension}"
             with video.open("wb") as file:
                 for frame in map(transform.forward, source.read()):
@@ -168,7 +164,7 @@ class WorkerCodec(Codec):
 
     def decode(self, bitstream: Path) -> Iterator[Frame]:
         with tempfile.TemporaryDirectory(dir=bitstream.parent, prefix="worker-") as name:
-            folder = Path(name)
+            folder = Path(name).resolve()
             video, payload = folder / "video.raw", folder / f"payload.{self.card.extension}"
             try:
                 header = _unwrap(bitstream, payload, self._name, self._model)
@@ -197,7 +193,7 @@ class WorkerCodec(Codec):
         """Versions that a fresh worker names, and its reply to one request."""
         (folder / "scratch").mkdir()
         settings = self.worker_settings()
-        with WorkerProcess(self.command(), cwd=self.working_folder()) as worker:
+        with WorkerProcess(self.command()) as worker:
             versions = worker.hello(settings)
             return versions, worker.ask(request, {**fields, "settings": settings, "scratch": str(folder / "scratch")})
 

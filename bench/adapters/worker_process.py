@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,7 +41,7 @@ class WorkerProcess:
     What it prints goes to our standard error. Raises WorkerError if it cannot be started.
     """
 
-    def __init__(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
+    def __init__(self, argv: Sequence[str]) -> None:
         self.argv = tuple(argv)
         self._name = " ".join(argv)
         ours, theirs = socket.socketpair()
@@ -50,7 +49,6 @@ class WorkerProcess:
             try:
                 self._process = subprocess.Popen(
                     argv,
-                    cwd=cwd,
                     stdin=subprocess.DEVNULL,
                     stdout=2,
                     pass_fds=[theirs.fileno()],

@@ -161,6 +161,16 @@ def test_what_research_code_prints_breaks_nothing(make: Make, sequence: Sequence
     assert len(list(codec.decode(encoded(codec, sequence, tmp_path)))) == 3
 
 
+def test_paths_are_absolute_wherever_we_run(
+    make: Make, sequence: Sequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may change its folder; the engine's decoder is told a file of its own folder."""
+    codec = make("honest = decode\ndef decode(job):\n    os.chdir('/')\n    yield from honest(job)\n")
+    bitstream = encoded(codec, sequence, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(codec.decode(Path(bitstream.name)))) == 3
+
+
 LIES = {
     "more frames": ("frame_count", "encoded 4 frames of 3", 'return {"bits": size, "frames": 4}'),
     "fewer bits": ("rate_differs", r"reports \d+ bits, its file has \d+", 'return {"bits": size - 8}'),
