@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bench.neural.actdiff_vc.tracks import Grid, Mask, Picture, Points
 
 OCCUPIED = 0.1
-"""Weight from which on a pixel counts as covered: a picture enlarged threefold still has no holes."""
+"""Weight from which on a pixel counts as covered."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,11 @@ def splat(keyframe: Picture, grid: Grid, positions: Points, visible: Mask) -> Sp
     """The keyframe moved to where the grid's points are in another frame (points x 2 pixels; visible: points).
 
     Pixels between the points move with them, interpolated bilinearly, as far as the nearest point is visible. Each
-    weighs on the four pixels around its new place, and where several meet they are averaged.
+    weighs on the four pixels around its new place, and where several meet they are averaged. Gaps of a pixel or two, as
+    an enlargement tears them, are closed from around.
     """
+    import cv2
+
     shown = grid.nearest(visible)
     places = grid.at_pixels(positions - grid.points())[shown] + _pixels_of(shown)
     colours = keyframe[shown].astype(np.float64)
@@ -41,10 +44,13 @@ def splat(keyframe: Picture, grid: Grid, positions: Points, visible: Mask) -> Sp
         weight += np.bincount(index, share, size)
         for channel in range(3):
             sums[channel] += np.bincount(index, share * colours[:, channel], size)
-    covered = weight > OCCUPIED
-    picture = np.where(covered, sums / np.maximum(weight, OCCUPIED), 0)
-    rounded = np.rint(picture).astype(np.uint8).T.reshape(*shown.shape, 3)
-    return Splat(rounded, covered.reshape(shown.shape))
+    layers = np.concatenate([sums, weight[None]]).T.reshape(*shown.shape, 4)
+    covered = layers[..., 3] > OCCUPIED
+    closed = cv2.morphologyEx(covered.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(bool)
+    around = cv2.boxFilter(layers, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    filled = np.where(covered[..., None], layers, around)
+    picture = np.where(closed[..., None], filled[..., :3] / np.maximum(filled[..., 3:], OCCUPIED), 0)
+    return Splat(np.rint(picture).clip(0, 255).astype(np.uint8), closed)
 
 
 def _pixels_of(mask: Mask) -> Points:

@@ -24,8 +24,9 @@ Mask = npt.NDArray[np.bool_]
 GRID_POINTS = 30_000
 """At most as many points are followed, whatever the size of a frame: every second pixel each way of 352x288."""
 
-ALIKE = 4.0
-"""Mean difference of luma, in 8-bit levels, over `PATCH`: up to it a place looks like the one that it came from."""
+ALIKE, UNLIKE = 4.0, 24.0
+"""Mean difference of luma, in 8-bit levels, over `PATCH`: up to the first a place looks like the one that it came from,
+beyond the second it is another, however well the flows agree."""
 PATCH = 5
 
 
@@ -96,8 +97,9 @@ class Tracker(ABC):
 class Dis(Tracker):
     """Optical flow by DIS from frame to frame, on luma.
 
-    A point is lost for good where flow and opposite flow differ (Sundaram et al. 2010, `occlusion_mask`) and what
-    is there looks different too: on a flat ground flows differ by chance, and it matters to nobody.
+    A point is lost for good where flow and opposite flow differ (Sundaram et al. 2010, `occlusion_mask`) and what is
+    there looks different too: on a flat ground flows differ by chance, and it matters to nobody. It is lost also where
+    what is there looks like another thing altogether, as after a cut.
     """
 
     name = "dis"
@@ -149,7 +151,8 @@ def sampled(values: Points, at: Points) -> Points:
 
 def _moved(positions: Points, visible: Mask, before: Picture, after: Picture) -> tuple[Points, Mask]:
     forth, back = _flow(before, after), _flow(after, before)
-    lost = occlusion_mask(forth, back, motion_boundaries=False) & _differs(before, warp(after, forth))
+    difference = _difference(before, warp(after, forth))
+    lost = (occlusion_mask(forth, back, motion_boundaries=False) & (difference > ALIKE)) | (difference > UNLIKE)
     height, width = before.shape
     x, y = (np.clip(np.rint(positions[:, axis]).astype(int), 0, side - 1) for axis, side in ((0, width), (1, height)))
     moved = positions + sampled(forth, positions[None])[0]
@@ -157,12 +160,11 @@ def _moved(positions: Points, visible: Mask, before: Picture, after: Picture) ->
     return moved, visible & inside & ~lost[y, x]
 
 
-def _differs(first: Picture, second: Points) -> Mask:
+def _difference(first: Picture, second: Points) -> Points:
     import cv2
 
-    difference = np.abs(first.astype(np.float32) - second)
-    differs: Mask = cv2.blur(difference, (PATCH, PATCH)) > ALIKE
-    return differs
+    mean: Points = cv2.blur(np.abs(first.astype(np.float32) - second), (PATCH, PATCH))
+    return mean
 
 
 def _flow(first: Picture, second: Picture) -> Flow:
