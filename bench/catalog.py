@@ -204,7 +204,7 @@ def read_toml(path: Path, error: Callable[[str], VcbenchError]) -> dict[str, Any
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror or problem}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise error(f"{path}: is not TOML: {problem}") from None
 
 

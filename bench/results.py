@@ -15,11 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bench.catalog import explain
 from bench.errors import StoreError, UsageError
 from bench.published import PublishedSet, is_published, read_published
+from bench.video.formats import MAX_SIDE, parse_fps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,20 @@ def _number(value: float) -> float:
     return value
 
 
+def _rate(value: str) -> str:
+    try:
+        parse_fps(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 Number = Annotated[float, AfterValidator(_number)]
+# Bounds that no video reaches: beyond them a damaged file's numbers leave what floats can hold.
+Count = Annotated[int, Field(ge=1, lt=1 << 62)]
+Whole = Annotated[int, Field(ge=0, lt=1 << 62)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+RateValue = Annotated[int | float, Field(gt=-1e300, lt=1e300)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
 
 
@@ -61,7 +75,7 @@ class CodecRecord(Model):
 
 class RateRecord(Model):
     parameter: str
-    value: int | float
+    value: RateValue
 
 
 class SequenceRecord(Model):
@@ -71,11 +85,11 @@ class SequenceRecord(Model):
     dataset: str
     file: str
     sha256: str
-    start: int
-    frames: int
-    width: int
-    height: int
-    fps: str
+    start: Whole
+    frames: Count
+    width: Side
+    height: Side
+    fps: Annotated[str, AfterValidator(_rate)]
     pix_fmt: str
     matrix: str
     full_range: bool
@@ -85,7 +99,7 @@ class SequenceRecord(Model):
 
 class BitstreamRecord(Model):
     file: FileName
-    bytes: int
+    bytes: Whole
     sha256: str
 
 

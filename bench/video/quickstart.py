@@ -275,7 +275,7 @@ def _disparity() -> Ints:
     grown by two pixels, so that pixels whose colour mixes foreground and background move with the foreground instead
     of staying behind as specks.
     """
-    with np.load(_file("motorcycle_disp.npz")) as archive:
+    with np.load(_file("motorcycle_disp.npz"), allow_pickle=False) as archive:
         stored = archive["arr_0"]
     _check_pixels("motorcycle_disp.npz", stored)
     bits = stored.view(np.int32)
