@@ -69,7 +69,7 @@ def _take(running: dict[int, Job], pool: Pool) -> Generator[CellResult, None, li
 
 def _alone(job: Job, store: Store, pool: Pool) -> CellResult:
     """Result of a job's only cell, whose worker was lost, run with nothing beside it."""
-    for _ in range(1 if pool.tries_again else MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         finished = _finished(job.task, store)
         if finished is not None:
             return finished
