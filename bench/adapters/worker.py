@@ -39,7 +39,7 @@ SERVER = Path(__file__).with_name("workers") / "vcbench_worker.py"
 """What serves a Python file with a worker's three functions."""
 
 _STREAM = 1
-_UNIT_BYTES = 1 << 24
+_UNIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)

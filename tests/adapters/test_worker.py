@@ -23,6 +23,7 @@ from bench.adapters.base import RatePoint
 from bench.adapters.worker import SERVER, WorkerFileCodec
 from bench.catalog import load_card
 from bench.errors import CardError, DecodeError, EncodeError, SkippedError, UnavailableError
+from bench.neural.container import StreamReader
 from bench.registry import build
 from bench.video import colour
 from bench.video.formats import VideoFormat
@@ -169,6 +170,17 @@ def test_paths_are_absolute_wherever_we_run(
     bitstream = encoded(codec, sequence, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert len(list(codec.decode(Path(bitstream.name)))) == 3
+
+
+def test_large_bitstreams_are_held_a_part_at_a_time(make: Make, sequence: Sequence, tmp_path: Path) -> None:
+    codec = make(
+        "def encode(job):\n    list(job.read_frames())\n    job.bitstream.write_bytes(bytes(range(256)) * (5 << 11))\n"
+        "    return {'bits': 8 * job.bitstream.stat().st_size}\n"
+    )
+    with encoded(codec, sequence, tmp_path).open("rb") as file:
+        parts = [unit.payload for unit in StreamReader(file).units()]
+    assert b"".join(parts) == bytes(range(256)) * (5 << 11)
+    assert max(map(len, parts)) <= 1 << 20
 
 
 LIES = {
