@@ -76,8 +76,12 @@ def gaussian_tables() -> Tables:
 
 
 def scale_of_index(index: Tensor) -> Tensor:
-    """Standard deviation of a (fractional) index, differentiable; the training's view of the tables."""
-    return SMALLEST_SCALE * torch.exp(index.clamp(0, SCALES - 1) * LOG_STEP)
+    """Standard deviation of a (fractional) index, differentiable; the training's view of the tables.
+
+    An index below all tables still learns to rise: else a scale that once was too small would stay so.
+    """
+    risen: Tensor = imported("compressai.ops").LowerBound(0.0).to(index.device)(index)
+    return SMALLEST_SCALE * torch.exp(risen.clamp_max(SCALES - 1) * LOG_STEP)
 
 
 def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ def test_each_stage_reaches_what_it_should(features: DeepFeatures) -> None:
         assert any(name.startswith(part) for name in inter), part
 
 
-def test_where_the_codec_learns_alone_an_intra_frames_rate_counts_an_eighth(features: DeepFeatures) -> None:
+def test_where_the_codec_learns_alone_an_intra_frames_rate_counts_a_quarter(features: DeepFeatures) -> None:
     model = tiny()
     task = S2vcTask(model, features, [])
     stage = Stage("codec", 1, 1e-3, 1, 64, 3, {"codec": True})
@@ -158,7 +158,7 @@ def test_where_the_codec_learns_alone_an_intra_frames_rate_counts_an_eighth(feat
     loss, figures = task.loss(batch(3), stage, 0)
     torch.manual_seed(5)
     weight = float(lambdas(CONFIG.rates)[torch.randint(CONFIG.rates, (1,))])
-    rate = weight * (float(figures["bpp_i"]) / 8 + 2 * float(figures["bpp_p"])) / 3
+    rate = weight * (float(figures["bpp_i"]) / 4 + 2 * float(figures["bpp_p"])) / 3
     assert float(figures["rate"]) == pytest.approx(rate, rel=1e-5)
     assert float(loss.detach()) == pytest.approx(rate + float(figures["l1"]), rel=1e-5)
 

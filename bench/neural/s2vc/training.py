@@ -26,7 +26,7 @@ LAMBDAS = (24.0, 1.0)
 The paper's 5.2 to 0.2 belong to its distances, LPIPS above all; with ours they would give several times its rates.
 """
 
-INTRA_SHARE = 1 / 8
+INTRA_SHARE = 1 / 4
 """What of that weight an intra frame's rate has: more frames live on its quality than training sees."""
 
 CODEC_DISTANCE = 3.0
@@ -57,7 +57,7 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         Stage("autoencoder", 200, 5e-4, 8, 128, 1),
         Stage("intra", 1500, 4e-4, 8, 128, 1, {"latent": 0.1}),
         Stage("inter", 3000, 3e-4, 4, 128, 2),
-        Stage("codec", 2400, 3e-4, 6, 128, 6, {"codec": True}),
+        Stage("codec", 3000, 3e-4, 6, 128, 6, {"codec": True}),
         Stage("cascade-4", 800, 2e-4, 2, 128, 4),
         Stage("cascade-6", 300, 1e-4, 2, 128, 6, {"flow": True}),
     ]
