@@ -228,11 +228,11 @@ def load_card(path: Path) -> Card:
 
 def is_ours(folder: Path) -> bool:
     """Whether a folder of cards is one that comes with vcbench; what any other card runs needs the user's trust."""
-    return folder.resolve() in {path.resolve() for path in _brought("codecs")}
+    return folder.resolve() in {path.resolve() for path in brought("codecs")}
 
 
-def _brought(kind: Kind) -> tuple[Path, Path]:
-    """Folders of what vcbench brings: in a wheel, and in a checkout."""
+def brought(kind: Kind) -> tuple[Path, Path]:
+    """Folders of what vcbench brings, of which one is there: that of a wheel, and that of a checkout."""
     package = Path(__file__).parent
     return package / "_data" / kind, package.parent / kind
 
@@ -251,7 +251,7 @@ class Catalog:
                 raise UsageError(f"{root}: no such folder; --path and {ENVIRONMENT} name folders that hold {kind}/")
             yield root / kind if (root / kind).is_dir() else root
         yield Path.cwd() / kind
-        yield from _brought(kind)
+        yield from brought(kind)
 
     def files(self, kind: Kind) -> dict[str, Path]:
         """Path of each card or manifest by name."""

@@ -15,7 +15,7 @@ import pytest
 from bench import ffmpeg
 from bench.adapters.base import RatePoint, copy_alone
 from bench.adapters.command import CommandCodec
-from bench.catalog import Catalog, load_card
+from bench.catalog import Catalog, brought, load_card
 from bench.errors import UnavailableError
 from bench.registry import build
 from bench.video.frame import Frame
@@ -23,7 +23,7 @@ from bench.video.sequence import Sequence, open_sequence
 
 TinyClip = Callable[..., Path]
 
-OURS = Path(__file__).resolve().parents[2] / "codecs"
+OURS = next(folder for folder in brought("codecs") if folder.is_dir())
 PROGRAMS = {
     "x265-cli": "x265", "svtav1encapp": "SvtAv1EncApp", "vvencapp": "vvencapp", "uvg266": "uvg266",
     "kvazaar": "kvazaar",

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from bench.adapters.base import RatePoint
-from bench.catalog import Card, is_ours, load_card
+from bench.catalog import Card, brought, is_ours, load_card
 from bench.cli import _run
 from bench.errors import UnavailableError
 from bench.registry import build
 from bench.video.formats import VideoFormat
 from bench.video.sequence import open_sequence
 
-OURS = Path(__file__).resolve().parents[2] / "codecs"
+OURS = next(folder for folder in brought("codecs") if folder.is_dir())
 
 STRANGER = """
 name = "{name}"
