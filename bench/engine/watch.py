@@ -129,11 +129,10 @@ def announced(store: Store, jobs: Iterable[Job], total: int, facts: Mapping[str,
     except OSError as error:
         remedy = "free some room" if is_disk_full(error) else "choose another --out"
         raise StoreError(f"{store.root}: results cannot be written here ({error.strerror}); {remedy}") from None
-    try:
-        with beating(path):
-            yield costs
-    finally:
-        path.unlink(missing_ok=True)
+    with beating(path):
+        yield costs
+    # of a run that is ended early the word stays, and tells what is left
+    path.unlink(missing_ok=True)
 
 
 def state(folder: Path) -> FolderState:
