@@ -10,6 +10,7 @@ from bench.engine import run as engine
 from bench.engine.backends import open_pool
 from bench.engine.store import Store, check_writable
 from bench.errors import UsageError
+from bench.paths import local_path
 from bench.results import ResultSet, load
 
 if TYPE_CHECKING:
@@ -77,11 +78,12 @@ def run(
         paths=_paths(paths),
         trust=trust,
     )
-    check_writable(Path(out))
+    folder = local_path(out)
+    check_writable(folder)
     with open_pool(backend, jobs, scheduler=scheduler, timing=timing) as pool:
         prepared = None if matching is None else plan_match(options, matching)
         planned = engine.plan(options) if prepared is None else prepared.planned
-        store = Store.create(Path(out))
+        store = Store.create(folder)
         how: dict[str, Any] = {
             "pool": pool,
             "copy_inputs": copy_inputs,
@@ -93,7 +95,7 @@ def run(
         if prepared is not None:
             planned, _ = match(prepared, store, **how)
         engine.run(planned, store, **how)
-    results = load(out)
+    results = load(folder)
     results.problems += store.problems
     return results
 
@@ -134,4 +136,4 @@ def _names(given: Names) -> tuple[str, ...]:
 
 
 def _paths(given: Paths) -> tuple[Path, ...]:
-    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))
+    return (local_path(given),) if isinstance(given, str | Path) else tuple(map(local_path, given))

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 from bench.catalog import Digest, Model, Name, explain, read_toml
 from bench.digests import cache_folder, canonical_json, file_digest, write_atomically
 from bench.errors import ManifestError, MediaError, UnavailableError, UnknownNameError, UsageError
+from bench.paths import local_path
 from bench.video.formats import MAX_SIDE, VideoFormat, parse_fps
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def load_manifest(path: Path) -> Manifest:
 def data_root() -> Path:
     """Folder that downloads go to, one folder a dataset below it: VCBENCH_DATA, or ``data`` in the cache folder."""
     named = os.environ.get(ENVIRONMENT)
-    return Path(named) if named else cache_folder() / "data"
+    return local_path(named) if named else cache_folder() / "data"
 
 
 def folders(manifest: Manifest) -> tuple[Path, ...]:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from bench.catalog import explain
 from bench.errors import StoreError, UsageError
+from bench.paths import local_path
 from bench.published import PublishedSet, is_published, read_published
 from bench.video.formats import MAX_SIDE, parse_fps
 
@@ -389,7 +390,7 @@ def load(*folders: str | Path) -> ResultSet:
     A cell that several of the folders have is taken from the first that measured it. Raises StoreError for a folder
     without results.
     """
-    paths = tuple(Path(folder) for folder in folders)
+    paths = tuple(map(local_path, folders))
     cells: dict[tuple[str, str], CellResult] = {}
     problems: list[str] = []
     published: list[PublishedSet] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, LocalPath, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     from bench.analysis.gate.judge import GateResult
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     type=click.Choice(["pass", "fail"]),
     help="What becomes of a change that may be chance; default pass.",
 )
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with defaults.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML here.")
-@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write a summary here.")
+@click.option("--config", type=LocalPath(exists=True, dir_okay=False), help="TOML file with defaults.")
+@click.option("--junit", type=LocalPath(dir_okay=False), help="Write JUnit XML here.")
+@click.option("--markdown", type=LocalPath(dir_okay=False), help="Write a summary here.")
 @as_json
 def command(**options: Any) -> int:
     """Pass or fail a candidate against a baseline; exit code 1 if it fails.

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, print_json, print_table
+from bench.cli.options import CommaList, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     from bench.metrics.base import Measurement
 
 
 @click.command("measure", short_help="Score video files against their source.")
-@click.argument("reference", type=click.Path(exists=True, path_type=Path))
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("reference", type=existing())
+@click.argument("files", nargs=-1, required=True, type=existing())
 @click.option(
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
 )

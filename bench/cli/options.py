@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import click
 
+from bench.paths import local_path
+
 
 # generic in newer releases of click only, so that the type argument cannot be given
 class CommaList(click.ParamType):  # type: ignore[type-arg]
@@ -85,9 +87,20 @@ class ManyFilesCommand(click.Command):
         return super().parse_args(ctx, spread)
 
 
-def existing(*, folder: bool = False) -> click.Path:
+class LocalPath(click.Path):
+    """A path of this machine; an address is refused, which a Path would take for a folder of that name."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_path(value)
+        return super().convert(value, param, ctx)
+
+
+def existing(*, folder: bool = False) -> LocalPath:
     """A path that exists."""
-    return click.Path(exists=True, file_okay=not folder, path_type=Path)
+    return LocalPath(exists=True, file_okay=not folder)
 
 
 def search_path(function: Callable[..., Any]) -> Callable[..., Any]:

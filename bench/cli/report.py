@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import CommaList, as_json, existing, print_json, search_path
+from bench.cli.options import CommaList, LocalPath, as_json, existing, print_json, search_path
 
 
 @click.command("report", short_help="Write a site, tables and figures.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help="Folder of the report; default report/ in the first."
-)
+@click.option("--out", "-o", type=LocalPath(), help="Folder of the report; default report/ in the first.")
 @click.option("--anchor", help="Codec of the tables, and the first one of the site; default x265 if there.")
 @click.option("--metrics", type=CommaList(), help="Only these metrics.")
 @click.option("--title", help="Title of the site.")

@@ -14,12 +14,14 @@ import click
 
 from bench.cli.options import (
     CommaList,
+    LocalPath,
     ManyFilesCommand,
     NumberList,
     NumbersOr,
     PerCent,
     as_json,
     counted,
+    existing,
     pace,
     print_json,
     print_table,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     "inputs",
     multiple=True,
     metavar="FILE...",
-    type=click.Path(exists=True, path_type=Path),
+    type=existing(),
     help="Clips: y4m, raw yuv, folders of PNG pictures, anything FFmpeg reads; takes every word up to the next option.",
 )
 @click.option("--size", help="Size of raw yuv input, such as 352x288.")
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Result folder; default results/DATASET or results/input.")
+@click.option("--out", type=LocalPath(), help="Result folder; default results/DATASET or results/input.")
 @click.option(
     "--jobs",
     "-j",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, counted, existing, print_json
+from bench.cli.options import CommaList, LocalPath, as_json, counted, existing, print_json
 from bench.errors import TrainingError, UnknownNameError, UsageError
 from bench.neural.recipes import RECIPES, SCALES, Options, Recipe, recipe
 
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @click.command("train", short_help="Train our own codecs.")
 @click.argument("codec", type=click.Choice(sorted(RECIPES)))
 @click.option("--clips", type=existing(folder=True), required=True, help="Folder with videos to train on.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; goes on with what is there."
-)
+@click.option("--out", type=LocalPath(), required=True, help="Folder of the run; goes on with what is there.")
 @click.option("--scale", type=click.Choice(SCALES), default="small", show_default=True, help="Size of the codec.")
 @click.option("--backbone", type=existing(folder=True), help="Folder with diffusers networks, for --scale paper.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes; the same command goes on.")

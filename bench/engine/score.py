@@ -10,6 +10,7 @@ from typing import Any
 from bench.engine.measure import check_format, measure
 from bench.errors import MismatchError
 from bench.metrics.base import Measurement
+from bench.paths import local_path
 from bench.process import cpu_count
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.video.frame import CodingTransform
@@ -31,7 +32,7 @@ def score(
     names = [metrics] if isinstance(metrics, str) else metrics
     kinds = [metric_class(name) for name in names]
     settings = dict(input_format or {})
-    source, other = (open_sequence(Path(path), **settings) for path in (reference, distorted))
+    source, other = (open_sequence(local_path(path), **settings) for path in (reference, distorted))
     try:
         check_format(other.format, source.format)
         with tempfile.TemporaryDirectory() as folder:

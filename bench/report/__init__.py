@@ -39,10 +39,17 @@ def build_report(
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
     report, StoreError when `out` cannot be written.
     """
+    from bench.paths import local_path
     from bench.report.build import build
     from bench.report.pictures import PictureOptions
 
     options = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     return build(
-        results, Path(out), anchor=anchor, metrics=metrics, title=title, mix_published=mix_published, pictures=options
+        results,
+        local_path(out),
+        anchor=anchor,
+        metrics=metrics,
+        title=title,
+        mix_published=mix_published,
+        pictures=options,
     )
