@@ -16,10 +16,10 @@ def local_path(given: str | Path) -> Path:
     if not _ADDRESS.match(str(given)):
         return Path(given)
     scheme, _, rest = str(given).partition(":")
-    shown = f"{scheme}://{rest.lstrip('/')}"
+    rest = rest.lstrip("/")
     if scheme.lower() == "file":
-        raise UsageError(f"{shown} is an address; give the path itself, /{rest.lstrip('/')}")
+        raise UsageError(f"{scheme}:///{rest} is an address; give the path itself, /{rest}")
     raise UsageError(
-        f"{shown} is an address, and vcbench reads and writes files: download what is to be read, and let results go "
+        f"{scheme}://{rest} is an address, and vcbench reads and writes files: download what is to be read, and let results go "
         "to a folder of a file system, whose renames replace a file at once as no object store's do (docs/scale-out.md)"
     )
