@@ -32,9 +32,7 @@ def test_a_path_is_itself(given: str) -> None:
 
 @pytest.mark.parametrize("address", ["file:///data/clip.y4m", Path("file:///data/clip.y4m")])
 def test_of_a_file_address_the_path_is_told(address: str | Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"^file:///data/clip\.y4m is an address; give the path itself, /data/clip\.y4m$"
-    ):
+    with pytest.raises(UsageError, match=r"^file:///data/clip\.y4m is .* the path itself, /data/clip\.y4m$"):
         local_path(address)
 
 
