@@ -25,7 +25,7 @@ from bench.video.frame import Frame
 from bench.video.sequence import Sequence
 
 if TYPE_CHECKING:
-    from bench.adapters.compressai_stream import FrameCoder
+    from bench.neural.zoo import FrameCoder
 
 LIBRARIES = ("torch", "compressai")
 
@@ -129,8 +129,8 @@ class CompressaiCodec(Codec):
         """The network of a rate point, and the digest by which its streams name it."""
         import torch
 
-        from bench.adapters.compressai_stream import build
         from bench.neural.container import DIGEST_BYTES
+        from bench.neural.zoo import build
 
         torch.set_num_threads(self.settings.threads)
         path = self._weights(quality)

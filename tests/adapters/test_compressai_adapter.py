@@ -220,9 +220,9 @@ def test_processes_of_their_own_agree(make: Make, tiny_clip: TinyClip, tmp_path:
 def test_a_decoder_that_chooses_other_tables_is_found_out(
     make: Make, network: Callable[[str], Any], tiny_clip: TinyClip, tmp_path: Path
 ) -> None:
-    from bench.adapters.compressai_stream import build as build_coder
     from bench.adapters.compressai_stream import decode
     from bench.neural.container import StreamReader
+    from bench.neural.zoo import build as build_coder
 
     stream = stream_of(make("bmshj2018-hyperprior"), open_sequence(tiny_clip(64, 64, 2)), tmp_path)
     state = {name: value.clone() for name, value in network("bmshj2018-hyperprior").state_dict().items()}
