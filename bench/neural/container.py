@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO, get_args
@@ -111,6 +112,14 @@ class Unit:
     def name(self) -> str:
         """For messages."""
         return f"unit {self.number} (type {self.kind})"
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """While it lasts, a BitstreamError tells that it is this unit's."""
+        try:
+            yield
+        except BitstreamError as error:
+            raise BitstreamError(f"{self.name}: {error}") from None
 
 
 class StreamWriter:

@@ -1,9 +1,10 @@
 """Entropy coding whose decoder cannot lose step: tables are integers, and so is all that chooses among them.
 
-A symbol is coded by compressai's range coder under one of a set of integer CDFs. The index of the CDF comes from
-integers that the decoder has too (hyper symbols, symbols of the frame before), by a small network evaluated in exact
-arithmetic (`ExactNet`): on any machine, with any number of threads, encoder and decoder choose the same table. Only
-means, which shift a symbol and never choose a table, may come from floating-point networks.
+A symbol is coded by compressai's range coder under one of a set of integer CDFs, and decoded by a loop of our own that
+a forged stream cannot lead astray (`bench.neural.range_kernel`). The index of the CDF comes from integers that the
+decoder has too (hyper symbols, symbols of the frame before), by a small network evaluated in exact arithmetic
+(`ExactNet`): on any machine, with any number of threads, encoder and decoder choose the same table. Only means, which
+shift a symbol and never choose a table, may come from floating-point networks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.errors import BitstreamError
 from bench.neural.imports import imported
 
 Integers = npt.NDArray[np.int32]
@@ -41,6 +44,21 @@ class Tables:
     cdfs: tuple[tuple[int, ...], ...]
     sizes: tuple[int, ...]
     offsets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """ValueError for tables that a coder would follow out of its memory."""
+        if not len(self.cdfs) == len(self.sizes) == len(self.offsets):
+            raise ValueError("tables, their sizes and their offsets differ in number")
+        for number, (cdf, size) in enumerate(zip(self.cdfs, self.sizes, strict=True)):
+            row = cdf[:size]
+            rises = all(low < high for low, high in pairwise(row))
+            if not (2 < size <= len(cdf) and rises and row[0] == 0 and row[-1] == 1 << _PRECISION):
+                raise ValueError(f"table {number} of {size} entries does not rise from 0 to {1 << _PRECISION}")
+
+    @cached_property
+    def arrays(self) -> tuple[Integers, Integers, Integers]:
+        """CDFs, sizes and offsets, for compiled loops."""
+        return np.array(self.cdfs, np.int32), np.array(self.sizes, np.int32), np.array(self.offsets, np.int32)
 
     @classmethod
     def from_probabilities(cls, rows: Sequence[npt.NDArray[np.float64]], offsets: Sequence[int]) -> Tables:
@@ -110,16 +128,39 @@ class SymbolEncoder:
 
 
 class SymbolDecoder:
-    """Gives back the symbols of an encoder's bytes, in the order they were added."""
+    """Gives back the symbols of an encoder's bytes, in the order they were added.
+
+    Of bytes that no encoder wrote, it gives symbols or raises BitstreamError, and reads nothing else.
+    """
 
     def __init__(self, data: bytes) -> None:
-        self._decoder = imported("compressai.ans").RansDecoder()
-        self._decoder.set_stream(data)
+        from bench.neural import range_kernel
+
+        self._kernel = range_kernel
+        whole = data if len(data) % 4 == 0 else b""
+        self._words = np.frombuffer(whole, "<u4").astype(np.uint32)
+        state = range_kernel.begin(self._words)
+        if state is None:
+            raise BitstreamError(f"{len(data)} bytes of coded symbols start as no encoder's do")
+        self._state = state
 
     def take(self, indexes: Integers, tables: Tables) -> Integers:
         """Symbols for the indexes, in their shape."""
-        found = self._decoder.decode_stream(indexes.ravel().tolist(), tables.cdfs, tables.sizes, tables.offsets)
-        return np.array(found, np.int32).reshape(indexes.shape)
+        chosen = np.array(indexes, np.int32).ravel()
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(tables.sizes):
+            raise ValueError(f"indexes from {chosen.min()} to {chosen.max()} of {len(tables.sizes)} tables")
+        symbols = np.empty_like(chosen)
+        wrong = self._kernel.decode(self._words, self._state, chosen, *tables.arrays, symbols)
+        if wrong == self._kernel.ENDED:
+            raise BitstreamError(f"damaged ({4 * len(self._words)} bytes of coded symbols end before the symbols do)")
+        if wrong:
+            raise BitstreamError("damaged (a coded symbol beyond 32 bits)")
+        return symbols.reshape(indexes.shape)
+
+    def end(self) -> None:
+        """Check that the symbols taken are all there were; BitstreamError where the bytes are not theirs."""
+        if not self._kernel.has_ended(self._words, self._state):
+            raise BitstreamError("damaged (coded symbols do not end as an encoder ends them)")
 
 
 class FactorizedPrior(nn.Module):

@@ -208,6 +208,7 @@ class LatentCoder(nn.Module):
             return torch.from_numpy(symbols).to(mean.device)
 
         coded = self._in_passes(hyper, context, before, rate, code)
+        decoder.end()
         return replace(coded, bits=torch.tensor([8.0 * len(data)]))
 
     def _in_passes(

@@ -156,12 +156,14 @@ def _decode_group(
     unit = _next(units, kinds, "a backbone frame")
     height, width = (-(-side // STRIDE) * STRIDE for side in (header.format.height, header.format.width))
     channel = DecoderChannel(header.rate_index, _payloads(unit))
-    backbone = stem.backbone(channel, None, None if unit.kind == INTRA_UNIT else state, (1, height, width))
+    with unit.blamed():
+        backbone = stem.backbone(channel, None, None if unit.kind == INTRA_UNIT else state, (1, height, width))
     if frames == 1:
         return [backbone.picture], [backbone.kind], backbone.state
     unit = _next(units, {MOTION_UNIT}, "motion")
     channel = DecoderChannel(header.rate_index, [unit.payload])
-    warped, _, after = stem.sides(channel, [None] * (frames - 1), backbone)
+    with unit.blamed():
+        warped, _, after = stem.sides(channel, [None] * (frames - 1), backbone)
     return in_order(backbone.picture, warped), in_order(backbone.kind, [MOTION] * len(warped)), after
 
 

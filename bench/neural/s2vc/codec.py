@@ -101,5 +101,6 @@ def _decode_unit(model: S2vc, unit: Unit, state: State | None, header: StreamHea
     like = torch.empty(1, 3, height, width, device="meta")
     context = codec.context_of(model.reference(state), like)
     before = state.symbols if state is not None else None
-    coded = codec.coder.decode(unit.payload, codec.context_down(context), before, header.rate_index)
+    with unit.blamed():
+        coded = codec.coder.decode(unit.payload, codec.context_down(context), before, header.rate_index)
     return coded, codec.synthesise(coded.latent, context)
