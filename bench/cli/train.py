@@ -120,7 +120,7 @@ def _prepare(
     start = weights_of(origin) if origin is not None else None
     paths = find_clips(clips)
     _tell(f"{counted(len(paths), 'video')}: decoding those not decoded before")
-    size, frames = max(stage.size for stage in stages), max(stage.frames for stage in stages)
+    size, frames = max(stage.size for stage in stages), max(stage.length for stage in stages)
     train, held_out = training_clips(clips, size=size, frames=frames)
     _tell(
         f"{counted(len(train), 'clip')} to train on, {len(held_out)} held out, "

@@ -74,7 +74,7 @@ def model_card(weights: Path, run: Mapping[str, Any], facts: CardFacts) -> str:
                         f"{stage['learning_rate']:g}",
                         str(stage["batch"]),
                         f"{stage['size']}x{stage['size']}",
-                        str(stage["frames"]),
+                        f"{stage['lead']} + {stage['frames']}" if stage.get("lead") else str(stage["frames"]),
                     )
                     for stage in stages
                 ],

@@ -40,6 +40,7 @@ Figures = Mapping[str, Tensor | float]
 class Stage:
     """A stretch of training: so many steps on batches of ``frames`` pictures of ``size`` x ``size``.
 
+    ``lead``: pictures before these, of which the task may make the state that they are coded from, without gradients.
     ``options`` are the task's own (weights of loss terms, what is frozen). The learning rate falls to a tenth over the
     stage by half a cosine.
     """
@@ -51,6 +52,12 @@ class Stage:
     size: int
     frames: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    lead: int = 0
+
+    @property
+    def length(self) -> int:
+        """Pictures of an item of a batch."""
+        return self.lead + self.frames
 
 
 def scaled(stages: Sequence[Stage], factor: float) -> list[Stage]:
@@ -202,7 +209,7 @@ class Training:
         optimizer = torch.optim.AdamW(learning, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
-        crops = RandomCrops(self.clips, stage.size, stage.frames, self.seed + self.stage_index)
+        crops = RandomCrops(self.clips, stage.size, stage.length, self.seed + self.stage_index)
         sums: dict[str, Tensor | float] = {}
         counted = 0
         started = saved = time.monotonic()

@@ -7,7 +7,7 @@ stand in; the model card says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from bench.neural.pictures import psnr
 from bench.neural.s2vc.model import STRIDE, Picture, S2vc, State, resample_tokens, teacher_grid
 from bench.neural.training import Figures, Stage, scaled, to_batch
 
-LAMBDAS = (24.0, 1.0)
+LAMBDAS = (24.0, 0.5)
 """Weight of the rate (bits a pixel) at the lowest and the highest rate index; between them evenly in logarithm.
 
 The paper's 5.2 to 0.2 belong to its distances, LPIPS above all; with ours they would give several times its rates.
@@ -28,6 +28,9 @@ The paper's 5.2 to 0.2 belong to its distances, LPIPS above all; with ours they 
 
 INTRA_SHARE = 1 / 4
 """What of that weight an intra frame's rate has: more frames live on its quality than training sees."""
+
+LED_IN = 3 / 4
+"""Share of the steps of a stage with a lead that begin amid a sequence, as most frames of a stream are."""
 
 CODEC_DISTANCE = 3.0
 """Weight of L1 where the codec learns alone and no other distance stands beside it."""
@@ -58,8 +61,9 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         Stage("intra", 1500, 4e-4, 8, 128, 1, {"latent": 0.1}),
         Stage("inter", 3000, 3e-4, 4, 128, 2),
         Stage("codec", 3000, 3e-4, 6, 128, 6, {"codec": True}),
-        Stage("cascade-4", 800, 2e-4, 2, 128, 4),
-        Stage("cascade-6", 300, 1e-4, 2, 128, 6, {"flow": True}),
+        Stage("codec-long", 1500, 2e-4, 4, 128, 6, {"codec": True}, lead=12),
+        Stage("cascade-4", 800, 2e-4, 2, 128, 4, lead=12),
+        Stage("cascade-6", 300, 1e-4, 2, 128, 6, {"flow": True}, lead=12),
     ]
     return scaled(stages, scale)
 
@@ -101,11 +105,12 @@ class S2vcTask:
             return self._autoencoder_loss(batch[:, 0])
         rate = torch.randint(self._s2vc.config.rates, (len(batch),), device=batch.device)
         weight = lambdas(self._s2vc.config.rates).to(batch.device)[rate]
+        state, batch = self._led_in(batch, rate, stage)
         if stage.options.get("codec"):
-            return self._codec_loss(batch, rate, weight)
-        state: State | None = None
+            return self._codec_loss(batch, rate, weight, state)
         sums: dict[str, Tensor] = {}
-        bpps, pictures = [], []
+        bpps: dict[str, list[Tensor]] = {"bpp_i": [], "bpp_p": []}
+        pictures = []
         frames = batch.shape[1]
         for target in batch.unbind(1):
             decoded = self._s2vc(target, state, rate)
@@ -113,32 +118,47 @@ class S2vcTask:
             dear = weight * INTRA_SHARE if state is None else weight
             for name, term in {**self._terms(target, decoded, stage), "rate": (dear * bpp).mean()}.items():
                 sums[name] = sums.get(name, 0) + term / frames
+            bpps["bpp_i" if state is None else "bpp_p"].append(bpp.detach().mean())
             state = decoded.state
-            bpps.append(bpp.detach().mean())
             pictures.append(decoded.picture)
         if stage.options.get("flow") and self._flow is not None and frames > 1:
             sums["flow"] = FLOW * (frames - 1) / frames * self._flow_distance(batch, torch.stack(pictures, 1))
-        figures = {name: term.detach() for name, term in sums.items()} | {"bpp_i": bpps[0]}
-        if frames > 1:
-            figures["bpp_p"] = torch.stack(bpps[1:]).mean()
+        figures = {name: term.detach() for name, term in sums.items()} | _means(bpps)
         return torch.stack(list(sums.values())).sum(), figures
 
-    def _codec_loss(self, batch: Tensor, rate: Tensor, weight: Tensor) -> tuple[Tensor, Figures]:
-        """Rate and distance of the conditional codec alone, at a sixth of the cost of a whole frame."""
+    @torch.no_grad()
+    def _led_in(self, batch: Tensor, rate: Tensor, stage: Stage) -> tuple[State | None, Tensor]:
+        """The state after a random number of frames, up to the stage's lead, coded without gradients; and what follows.
+
+        Errors pile up over a stream's frames. Gradients through so many would cost too much; this is what a codec that
+        must mend them needs to have seen.
+        """
+        lead = batch.shape[1] - stage.frames
+        first = int(torch.randint(1, lead + 1, ())) if lead > 0 and float(torch.rand(())) < LED_IN else 0
         state: State | None = None
-        distances, costs, bpps = [], [], []
+        for number in range(first):
+            coded, features = self._s2vc.code(batch[:, number], state, rate)
+            if number == first - 1 and not stage.options.get("codec"):
+                state = self._s2vc.render(coded, features, state).state
+            else:
+                state = self._s2vc.advance(coded, features, state)
+        # older torch would use what was cast to bfloat16 here again, and nothing would learn by it
+        torch.clear_autocast_cache()
+        return state, batch[:, first : first + stage.frames]
+
+    def _codec_loss(self, batch: Tensor, rate: Tensor, weight: Tensor, state: State | None) -> tuple[Tensor, Figures]:
+        """Rate and distance of the conditional codec alone, at a sixth of the cost of a whole frame."""
+        distances, costs = [], []
+        bpps: dict[str, list[Tensor]] = {"bpp_i": [], "bpp_p": []}
         for target in batch.unbind(1):
             coded, features = self._s2vc.code(target, state, rate)
             bpp = coded.bits / (target.shape[-1] * target.shape[-2])
             distances.append((self._s2vc.preview(features) - target).abs().mean())
             costs.append(((weight * INTRA_SHARE if state is None else weight) * bpp).mean())
-            bpps.append(bpp.detach().mean())
+            bpps["bpp_i" if state is None else "bpp_p"].append(bpp.detach().mean())
             state = self._s2vc.advance(coded, features, state)
         distance, cost = CODEC_DISTANCE * torch.stack(distances).mean(), torch.stack(costs).mean()
-        figures = {"l1": distance.detach(), "rate": cost.detach(), "bpp_i": bpps[0]}
-        if len(bpps) > 1:
-            figures["bpp_p"] = torch.stack(bpps[1:]).mean()
-        return distance + cost, figures
+        return distance + cost, {"l1": distance.detach(), "rate": cost.detach()} | _means(bpps)
 
     def _flow_distance(self, targets: Tensor, pictures: Tensor) -> Tensor:
         """Mean difference of the motion of decoded and source sequences (B x T x 3 x H x W), all pairs at once."""
@@ -212,3 +232,8 @@ class S2vcTask:
             pictures.append(decoded.picture)
             bits += float(decoded.coded.bits.sum())
         return torch.cat(pictures), bits
+
+
+def _means(bpps: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Bits a pixel of intra and inter frames, where there were any."""
+    return {name: torch.stack(list(found)).mean() for name, found in bpps.items() if found}
