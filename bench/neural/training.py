@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -211,7 +212,7 @@ class Training:
             optimizer.load_state_dict(self._optimizer_state)
         crops = RandomCrops(self.clips, stage.size, stage.length, self.seed + self.stage_index)
         sums: dict[str, Tensor | float] = {}
-        counted = 0
+        counted: Counter[str] = Counter()
         started = saved = time.monotonic()
         while self.step < stage.steps:
             if ending():
@@ -221,15 +222,15 @@ class Training:
             figures = self._step(stage, crops, optimizer, learning)
             self.step += 1
             if figures is not None:
-                counted += 1
+                counted.update(figures.keys())
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
             if self.step % LOG_EVERY == 0 or self.step == stage.steps:
                 now = time.monotonic()
                 self.seconds, started = self.seconds + now - started, now
-                means = {name: float(value) / counted for name, value in sums.items()}
+                means = {name: float(value) / counted[name] for name, value in sums.items()}
                 self._record(stage, means | ({"skipped": self.skipped} if self.skipped else {}), progress)
-                sums, counted = {}, 0
+                sums, counted = {}, Counter()
                 if now - saved > SAVE_EVERY_S:
                     self._optimizer_state = optimizer.state_dict()
                     self.save()

@@ -163,6 +163,55 @@ def test_where_the_codec_learns_alone_an_intra_frames_rate_counts_a_quarter(feat
     assert float(loss.detach()) == pytest.approx(rate + float(figures["l1"]), rel=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"codec": True}, {}])
+def test_after_a_lead_frames_are_those_of_a_stream_that_went_on(
+    features: DeepFeatures, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    model = tiny()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    task = S2vcTask(model, features, [])
+    stage = Stage("led", 1, 1e-3, 1, 64, 2, options, lead=3)
+    seen: list[Any] = []
+    code = model.code
+
+    def watched(picture: Any, state: Any, rate: Any) -> Any:
+        found = code(picture, state, rate)
+        seen.append((picture, found[1], torch.is_grad_enabled(), rate))
+        return found
+
+    monkeypatch.setattr(model, "code", watched)
+    leads = set()
+    for step in range(12):
+        seen.clear()
+        torch.manual_seed(step)
+        loss, figures = task.loss(batch(5), stage, 0)
+        loss.backward()
+        lead = [graded for *_, graded, _ in seen].count(False)
+        leads.add(lead)
+        assert [graded for *_, graded, _ in seen] == [False] * lead + [True, True]
+        assert ("bpp_i" in figures) == (lead == 0)
+        state = None
+        with torch.no_grad():
+            for picture, features_then, _, rate in seen:
+                coded, expected = code(picture, state, rate)
+                assert torch.allclose(features_then.detach(), expected, atol=1e-5)
+                state = model.advance(coded, expected, state)
+    assert leads == {0, 1, 2, 3}
+
+
+def test_weights_used_in_a_lead_learn_in_bfloat16_too(features: DeepFeatures) -> None:
+    model = tiny()
+    task = S2vcTask(model, features, [])
+    torch.manual_seed(1)  # a lead of frames
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, figures = task.loss(batch(5), Stage("led", 1, 1e-3, 1, 64, 2, {"codec": True}, lead=3), 0)
+    loss.backward()
+    assert "bpp_i" not in figures
+    assert all(parameter.grad is not None for parameter in model.inter.join_synthesis.parameters())
+
+
 @pytest.mark.parametrize(
     ("switch", "part"), [("semantic_guidance", "guide."), ("temporal_guidance", "diffusion.guides.")]
 )

@@ -230,6 +230,28 @@ def test_without_cascade_as_many_pictures_are_seen() -> None:
     assert [(stage.batch, stage.frames) for stage in flat] == [(8, 1), (6, 2)]
 
 
+def test_a_lead_is_loaded_before_the_frames_and_stays_without_a_cascade(tmp_path: Path) -> None:
+    stage = Stage("led", 2, 1e-2, 3, 16, 1, lead=2)
+    assert without_cascade([Stage("led", 2, 1e-2, 3, 16, 4, lead=2)]) == [Stage("led", 2, 1e-2, 6, 16, 2, lead=2)]
+
+    class Looking(Tiny):
+        def loss(self, batch: Any, stage: Stage, step: int) -> tuple[Any, dict[str, Any]]:
+            assert batch.shape[:2] == (3, 3)
+            return super().loss(batch, stage, step)
+
+    trained(tmp_path, Looking(), stages=[stage])
+
+
+def test_a_figure_of_some_steps_is_their_mean(tmp_path: Path) -> None:
+    class Sometimes(Tiny):
+        def loss(self, batch: Any, stage: Stage, step: int) -> tuple[Any, dict[str, Any]]:
+            loss, figures = super().loss(batch, stage, step)
+            return loss, figures | ({"rare": float(step)} if step % 2 else {})
+
+    trained(tmp_path, Sometimes(), stages=[Stage("only", 6, 1e-2, 1, 16, 1)])
+    assert float(TrainingLog(tmp_path / "log.csv").rows()[0]["rare"]) == (1 + 3 + 5) / 3
+
+
 def test_curves_are_drawn_with_every_figure_and_stage(tmp_path: Path) -> None:
     from bench.neural.curves import curves, draw
 
