@@ -87,7 +87,8 @@ def _decode_unit(coder: FrameCoder, unit: Unit, fmt: VideoFormat, reference: Ten
     elif reference is None or not count:
         raise BitstreamError(f"{unit.name}: no such unit can stand here")
     strings = unpack_strings(PayloadReader(unit.payload, unit.name), count)
-    return coder.decode(strings, coder.latent_size(fmt.height, fmt.width), reference)
+    with unit.blamed():
+        return coder.decode(strings, coder.latent_size(fmt.height, fmt.width), reference)
 
 
 def _choices_of_tables(model: Any) -> Any:

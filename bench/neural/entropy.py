@@ -49,10 +49,10 @@ class Tables:
         """ValueError for tables that a coder would follow out of its memory."""
         if not len(self.cdfs) == len(self.sizes) == len(self.offsets):
             raise ValueError("tables, their sizes and their offsets differ in number")
-        for number, (cdf, size) in enumerate(zip(self.cdfs, self.sizes, strict=True)):
-            row = cdf[:size]
-            rises = all(low < high for low, high in pairwise(row))
-            if not (2 < size <= len(cdf) and rises and row[0] == 0 and row[-1] == 1 << _PRECISION):
+        for number, (cdf, size) in enumerate(zip(self.arrays[0], self.sizes, strict=True)):
+            row = cdf[: max(size, 0)]
+            whole = 2 < size <= len(cdf) and row[0] == 0 and row[-1] == 1 << _PRECISION
+            if not whole or (row[1:] <= row[:-1]).any():
                 raise ValueError(f"table {number} of {size} entries does not rise from 0 to {1 << _PRECISION}")
 
     @cached_property

@@ -7,16 +7,20 @@ of one picture, each but the last after its length.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from bench.errors import BitstreamError
 from bench.neural.container import PayloadReader, varint
+from bench.neural.entropy import SymbolDecoder, Tables
 from bench.neural.imports import imported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 VIDEO_MODEL = "ssf2020"
 
@@ -106,16 +110,68 @@ class ScaleSpaceFlowCoder(FrameCoder):
         return picture
 
 
+class CheckedDecoder:
+    """Stands for compressai's ``RansDecoder``, with its calls and its symbols; stays within the bytes it is given.
+
+    Raises BitstreamError for bytes that no encoder wrote. ``tables``: those that it is going to be given, made once.
+    """
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        self._tables = tables
+
+    def decode_with_indexes(self, encoded: bytes, indexes: list[int], *tables: list[Any]) -> list[int]:
+        """All symbols of some bytes; ``tables`` are CDFs, their sizes and offsets."""
+        self.set_stream(encoded)
+        symbols = self.decode_stream(indexes, *tables)
+        with _told():
+            self._decoder.end()
+        return symbols
+
+    def set_stream(self, encoded: bytes) -> None:
+        """Take the bytes that `decode_stream` gives the symbols of."""
+        with _told():
+            self._decoder = SymbolDecoder(encoded)
+
+    def decode_stream(self, indexes: list[int], *tables: list[Any]) -> list[int]:
+        """The next symbols."""
+        if self._tables is None:  # an autoregressive model gives the same lists for each place of its latent
+            self._tables = _tables(*tables)
+        with _told():
+            symbols: list[int] = self._decoder.take(np.array(indexes, np.int32), self._tables).tolist()
+        return symbols
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """These models choose tables in floating point: bytes that decode badly may be right."""
+    try:
+        yield
+    except BitstreamError as error:
+        raise BitstreamError(
+            f"{error}; or other tables were chosen than by the encoder: the arithmetic of the two machines differs"
+        ) from None
+
+
+def _tables(cdfs: list[list[int]], sizes: list[int], offsets: list[int]) -> Tables:
+    return Tables(tuple(map(tuple, cdfs)), tuple(sizes), tuple(offsets))
+
+
 def build(model: str, tensors: Mapping[str, Tensor]) -> FrameCoder:
     """The coder of a model of CompressAI's zoo from its state dict, on the CPU, ready to code.
 
-    Raises KeyError, RuntimeError or ValueError for tensors that are not that model's. Tables of probabilities are made
-    where the state dict holds none, as that of a training does.
+    Raises KeyError, RuntimeError or ValueError for tensors that are not that model's, and for tables of probabilities
+    that a coder would follow out of its memory. Tables are made where the state dict holds none, as that of a training
+    does. The model decodes by `CheckedDecoder`.
     """
+    imported("compressai.models.google").RansDecoder = CheckedDecoder
     zoo = imported("compressai.zoo.video" if model == VIDEO_MODEL else "compressai.zoo.image")
     renamed = imported("compressai.zoo.pretrained").load_pretrained(dict(tensors))
     network = zoo.model_architectures[model].from_state_dict(renamed).eval().requires_grad_(False)
     network.update()
+    kind = imported("compressai.entropy_models").EntropyModel
+    for part in (part for part in network.modules() if isinstance(part, kind)):
+        tables = _tables(part.quantized_cdf.tolist(), part.cdf_length.tolist(), part.offset.tolist())
+        part.entropy_coder._decoder = CheckedDecoder(tables)
     return ScaleSpaceFlowCoder(network) if model == VIDEO_MODEL else ImageCoder(network)
 
 

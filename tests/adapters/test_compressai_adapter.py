@@ -251,6 +251,46 @@ def test_damage_is_told_with_the_unit(make: Make, tiny_clip: TinyClip, tmp_path:
             list(codec.decode(stream))
 
 
+@pytest.mark.parametrize("model", ["bmshj2018-factorized", "mbt2018-mean", "mbt2018"])
+@pytest.mark.parametrize(
+    "forge",
+    [lambda part: b"", lambda part: part[:-4], lambda part: part[:-1], lambda part: part[:8] + b"\xff" * len(part)],
+    ids=["empty", "cut by a word", "cut by a byte", "escapes without end"],
+)
+def test_forged_strings_are_refused_with_the_unit(
+    make: Make, tiny_clip: TinyClip, tmp_path: Path, model: str, forge: Callable[[bytes], bytes]
+) -> None:
+    """Whatever string of a frame it is, and though each checksum is right."""
+    from bench.neural.container import PayloadReader, StreamReader, StreamWriter
+    from bench.neural.zoo import pack_strings, unpack_strings
+
+    codec = make(model)
+    stream = stream_of(codec, open_sequence(tiny_clip(64, 64, 2)), tmp_path)
+    ((kind, first), *rest) = units(stream)
+    count = 1 if model == "bmshj2018-factorized" else 2
+    strings = unpack_strings(PayloadReader(first, "unit 1"), count)
+    header = StreamReader(io.BytesIO(stream.read_bytes())).header
+    for forged in range(count):
+        parts = [forge(part) if number == forged else part for number, part in enumerate(strings)]
+        with stream.open("wb") as file:
+            writer = StreamWriter(file, header)
+            for unit in [(kind, pack_strings(parts)), *rest]:
+                writer.write(*unit)
+            writer.close()
+        with pytest.raises(DecodeError, match=r"stream\.vcb: unit 1 .*coded symbol"):
+            list(codec.decode(stream))
+
+
+def test_tables_of_forged_weights_are_refused(make: Make, network: Callable[[str], Any], tmp_path: Path) -> None:
+    import torch
+
+    state = {name: value.clone() for name, value in network("bmshj2018-hyperprior").state_dict().items()}
+    state["gaussian_conditional._cdf_length"] += 1
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(UnavailableError, match=r"weights\.pth.*table 0 of"):
+        make("bmshj2018-hyperprior").coder(1)
+
+
 def test_streams_of_other_weights_models_and_rates_are_refused(make: Make, tiny_clip: TinyClip, tmp_path: Path) -> None:
     codec, source = make("bmshj2018-factorized", count=2), open_sequence(tiny_clip(64, 64, 1))
     stream = stream_of(codec, source, tmp_path)

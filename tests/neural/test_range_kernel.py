@@ -150,7 +150,7 @@ def test_an_escape_of_more_digits_than_a_symbol_has_is_refused() -> None:
     ("cdfs", "sizes", "offsets", "what"),
     [
         (((0, 9, 65536),), (4,), (0,), "table 0 of 4 entries"),
-        (((0, 9, 65536), (0, 9, 9, 65536)), (3, 4), (0, 0), "table 1 of 4 entries"),
+        (((0, 9, 65536, 0), (0, 9, 9, 65536)), (3, 4), (0, 0), "table 1 of 4 entries"),
         (((1, 9, 65536),), (3,), (0,), "table 0 of 3"),
         (((0, 9, 65535),), (3,), (0,), "table 0 of 3"),
         (((0, 65536),), (2,), (0,), "table 0 of 2"),
