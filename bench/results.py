@@ -190,7 +190,7 @@ class CellResult(Model):
         return float(self.bits * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
 
     def rows(self) -> Iterable[dict[str, Any]]:
-        """One row a metric for the table; a failed or skipped cell gives one row without a metric."""
+        """One row a metric for the table; a cell that failed, was skipped or has no metric gives one row without."""
         shared = {
             "codec": self.codec.name,
             "rate": self.rate.value,
@@ -211,8 +211,13 @@ class CellResult(Model):
             "source": f"{self.sequence.sha256[:12]}+{self.sequence.start}",
             "cell": self.name,
         }
-        if self.status != "ok":
-            outcome = {"metric": None, "value": None, "status": self.status, "reason": f"{self.reason}: {self.message}"}
+        if self.status != "ok" or not self.measurements:
+            status, reason = (
+                (self.status, f"{self.reason}: {self.message}")
+                if self.status != "ok"
+                else ("undefined", "no metric was measured; vcbench run --metrics adds some")
+            )
+            outcome = {"metric": None, "value": None, "status": status, "reason": reason}
             yield {**shared, **outcome, "pooling": None, "value_capped": None}
             return
         for name, measured in self.measurements.items():
