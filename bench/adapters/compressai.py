@@ -83,7 +83,7 @@ class CompressaiCodec(Codec):
     def check(self) -> None:
         require(LIBRARIES)
         for rate in self.card.rates.values:
-            self._weights(int(rate), asked_as=self.card.name)
+            self.weight_file(int(rate), asked_as=self.card.name)
 
     def tool(self) -> dict[str, str]:
         return versions(LIBRARIES)
@@ -101,7 +101,8 @@ class CompressaiCodec(Codec):
 
         transform = self.transform(source.format)
         quality = int(rate.value)
-        coder, digest = self._coder(quality)
+        self._set_threads()
+        coder, digest = self.coder(quality)
         header = StreamHeader(self.settings.model, digest, transform.coded, source.frames, rate_index=quality)
         frames = map(transform.forward, source.read())
         with bitstream.open("wb") as file:
@@ -112,6 +113,7 @@ class CompressaiCodec(Codec):
         from bench.adapters.compressai_stream import decode
         from bench.neural.container import StreamReader
 
+        self._set_threads()
         try:
             with bitstream.open("rb") as file:
                 reader = StreamReader(file)
@@ -119,21 +121,23 @@ class CompressaiCodec(Codec):
                 if quality < rates.minimum:
                     raise BitstreamError(f"header: rate index {quality}, the card's begin at {rates.minimum}")
                 reader.header.expect(self.settings.model, reader.header.weights, int(rates.maximum) + 1)
-                coder, digest = self._coder(quality)
+                coder, digest = self.coder(quality)
                 reader.header.expect(self.settings.model, digest, int(rates.maximum) + 1)
                 yield from decode(coder, reader)
         except BitstreamError as error:
             raise DecodeError("bitstream", f"{bitstream.name}: {error}") from None
 
-    def _coder(self, quality: int) -> tuple[FrameCoder, bytes]:
-        """The network of a rate point, and the digest by which its streams name it."""
-        import torch
+    @property
+    def model(self) -> str:
+        """Name in CompressAI's zoo."""
+        return self.settings.model
 
+    def coder(self, quality: int) -> tuple[FrameCoder, bytes]:
+        """The network of a rate point, and the digest by which its streams name it."""
         from bench.neural.container import DIGEST_BYTES
         from bench.neural.zoo import build
 
-        torch.set_num_threads(self.settings.threads)
-        path = self._weights(quality)
+        path = self.weight_file(quality)
         try:
             coder = build(self.settings.model, weights.read_tensors(path))
         except (KeyError, RuntimeError, ValueError) as error:
@@ -143,7 +147,7 @@ class CompressaiCodec(Codec):
             ) from None
         return coder, bytes.fromhex(file_digest(path))[:DIGEST_BYTES]
 
-    def _weights(self, quality: int, *, asked_as: str | None = None) -> Path:
+    def weight_file(self, quality: int, *, asked_as: str | None = None) -> Path:
         """The verified weight file of a rate point; UnavailableError saying what to do.
 
         ``asked_as``: what is to be fetched where it is missing, if not the one file.
@@ -152,3 +156,8 @@ class CompressaiCodec(Codec):
             return self.published_weights()[quality].locate(weights.folders(), asked_as=asked_as)
         wanted = self.card.weights[quality - int(self.card.rates.minimum)]
         return locate(self.card, self.folder, wanted, otherwise="put it there")
+
+    def _set_threads(self) -> None:
+        import torch
+
+        torch.set_num_threads(self.settings.threads)

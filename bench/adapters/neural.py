@@ -16,13 +16,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
+from bench.adapters.compressai import CompressaiCodec
 from bench.adapters.libraries import require, versions
-from bench.catalog import Card
+from bench.catalog import Card, brought, load_card
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
 from bench.metrics.network import DEVICE
-from bench.neural.coding import CODINGS, options_of
+from bench.neural.coding import CODINGS, CodecOptions, options_of
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence
+from bench.weights import Published
 
 if TYPE_CHECKING:
     from bench.neural.weights import Loaded
@@ -63,14 +65,38 @@ class NeuralCodec(Codec):
         super().__init__(card)
         if len(card.weights) != 1:
             raise CardError(f"card {card.name}: weights: the adapter neural takes one file, not {len(card.weights)}")
+        self._options: CodecOptions = self.settings.chosen().get("options", CodecOptions())
+        try:
+            self._options.check_rates(int(card.rates.maximum) + 1)
+        except ValueError as error:
+            raise CardError(f"card {card.name}: settings.options.{error}") from None
 
     def check(self) -> None:
         require(LIBRARIES)
         self._weights()
+        self._options.check_programs()
+        named, images = self._options.image_card(), self._images()
+        if named is not None and images is not None:
+            for rate in self.card.rates.values:
+                images.weight_file(named.qualities[int(rate)], asked_as=self.card.name)
 
     def tool(self) -> dict[str, str]:
         device = _named_device()
-        return versions(LIBRARIES) | ({"device": device} if device else {})
+        images = self._images()
+        return (
+            versions(LIBRARIES)
+            | self._options.programs()
+            | ({images.card.name: images.card.digest()} if images else {})
+            | ({"device": device} if device else {})
+        )
+
+    def published_weights(self) -> dict[float, Published]:
+        """Those of the card that codes pictures for this one, by the rate index that takes them."""
+        named, images = self._options.image_card(), self._images()
+        if named is None or images is None:
+            return {}
+        files = images.published_weights()
+        return {rate: files[quality] for rate, quality in enumerate(named.qualities) if quality in files}
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.neural.container import StreamHeader
@@ -85,7 +111,7 @@ class NeuralCodec(Codec):
         )
         with bitstream.open("wb") as file:
             frames = map(transform.forward, source.read())
-            loaded.coding.encode(loaded.model, frames, header, file, **self.settings.chosen())
+            loaded.coding.encode(loaded.model, frames, header, file, **self._chosen())
         return EncodeInfo()
 
     def decode(self, bitstream: Path) -> Iterator[Frame]:
@@ -98,7 +124,7 @@ class NeuralCodec(Codec):
                     name=self.settings.codec,
                     weights=loaded.digest,
                     device=self._device(),
-                    **self.settings.chosen(),
+                    **self._chosen(),
                 )
         except BitstreamError as error:
             raise DecodeError("bitstream", f"{bitstream.name}: {error}") from None
@@ -121,6 +147,39 @@ class NeuralCodec(Codec):
         """The verified weight file; UnavailableError saying what to do."""
         (wanted,) = self.card.weights
         return locate(self.card, self.folder, wanted, otherwise="make one with vcbench train, and put it there")
+
+    def _chosen(self) -> dict[str, Any]:
+        """Keywords of the codec's functions."""
+        images = self._images()
+        return self.settings.chosen() | ({"images": images} if images else {})
+
+    def _images(self) -> CompressaiCodec | None:
+        """What codes single pictures for this codec: of a card beside this one, or of vcbench's; CardError for none."""
+        named = self._options.image_card()
+        if named is None:
+            return None
+        base, _, configuration = named.name.partition("@")
+        places = [folder / f"{base}.toml" for folder in (*([self.folder] if self.folder else []), *brought("codecs"))]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise CardError(
+                f"card {self.card.name}: settings.options: names the card {base}, and neither is {base}.toml beside it "
+                "nor has vcbench one; put it there"
+            )
+        card = load_card(path).configured(configuration or None)
+        if card.adapter != "compressai":
+            raise CardError(
+                f"card {self.card.name}: settings.options: names {path}, whose adapter is {card.adapter}; name a "
+                "card of the adapter compressai"
+            )
+        images = CompressaiCodec(card)
+        images.folder = path.parent
+        try:
+            for quality in named.qualities:
+                card.rates.check(quality)
+        except ValueError as error:
+            raise CardError(f"card {self.card.name}: settings.options.qualities: {error} of {card.name}") from None
+        return images
 
     def _device(self) -> str:
         if _named_device() is None:

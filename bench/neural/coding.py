@@ -6,12 +6,13 @@ Such a module offers what `Coding` says. This one imports no network, so that wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from pydantic import ValidationError
 
-from bench.catalog import explain
+from bench.catalog import Model, explain
 from bench.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -27,7 +28,34 @@ CODINGS = {
     "s2vc": "bench.neural.s2vc.coding",
 }
 OPTIONS = {"actdiff-vc": "bench.neural.actdiff_vc.options:ActDiffOptions"}
-"""What a card may choose of a codec beside its rate, as a model of its ``settings.options``; others have nothing."""
+"""What a card may choose of a codec beside its rate, as a `CodecOptions` of its ``settings.options``; others have
+nothing."""
+
+
+@dataclass(frozen=True)
+class ImageCard:
+    """A card of one of CompressAI's image models, ``name`` or ``name@configuration``, and its quality by rate index."""
+
+    name: str
+    qualities: tuple[int, ...]
+
+
+class CodecOptions(Model):
+    """Base of ``settings.options``: what a codec takes beside the weights of its own."""
+
+    def image_card(self) -> ImageCard | None:
+        """What codes single pictures, handed to ``encode`` and ``decode`` as ``images``; None where nothing does."""
+        return None
+
+    def check_rates(self, rates: int) -> None:
+        """Raise ValueError, naming the option, unless it says what it must for so many rate indexes."""
+
+    def check_programs(self) -> None:
+        """Raise UnavailableError where a program is not here."""
+
+    def programs(self) -> dict[str, str]:
+        """Programs that write bits, with their versions and digests."""
+        return {}
 
 
 class Coding(Protocol):
@@ -42,7 +70,10 @@ class Coding(Protocol):
     def encode(
         self, model: nn.Module, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO, **options: Any
     ) -> list[int]:
-        """Write a stream; returns the bytes of its parts. ``options``: what `options_of` gave, as keyword."""
+        """Write a stream; returns the bytes of its parts.
+
+        ``options``: what `options_of` gave, as keyword, and ``images`` where these name an `ImageCard`.
+        """
 
     def decode(
         self,

@@ -28,12 +28,10 @@ from bench.neural.actdiff_vc.codec import (  # noqa: E402
     encode,
 )
 from bench.neural.actdiff_vc.config import ActDiffConfig  # noqa: E402
-from bench.neural.actdiff_vc.keyframes import ENCODERS, FfmpegKeyframes, qualities_of  # noqa: E402
 from bench.neural.actdiff_vc.model import ActDiffVc, small  # noqa: E402
 from bench.neural.actdiff_vc.options import TRAJECTORY_BPP, ActDiffOptions, trajectory_bits  # noqa: E402
 from bench.neural.coding import options_of  # noqa: E402
 from bench.neural.container import StreamHeader, StreamReader, StreamWriter, varint  # noqa: E402
-from bench.neural.pictures import psnr  # noqa: E402
 from bench.video import colour  # noqa: E402
 from bench.video.formats import VideoFormat  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
@@ -151,24 +149,6 @@ def test_warped_keyframes_are_the_keyframes_at_the_ends(model: ActDiffVc, frames
     assert error[2] > ends
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
-def test_keyframes_through_ffmpeg_come_back_as_predicted(name: str) -> None:
-    torch.manual_seed(0)
-    coarse = torch.rand(1, 3, 6, 8) - 0.5
-    picture = torch.nn.functional.interpolate(coarse, size=(35, 45), mode="bilinear")
-    coder = FfmpegKeyframes(name, qualities_of(name, 3))
-    sizes = []
-    for rate in range(3):
-        data, predicted = coder.encode(picture, rate)
-        assert torch.equal(coder.decode(data, 35, 45, rate), predicted)
-        sizes.append(len(data))
-    assert predicted.shape == picture.shape
-    assert psnr([predicted], [picture]) > 30
-    assert sizes == sorted(sizes)
-    with pytest.raises(BitstreamError, match="is no"):
-        coder.decode(b"nothing", 35, 45, 0)
-
-
 def test_one_boundary_is_one_keyframe_less(model: ActDiffVc, frames: list[Frame]) -> None:
     """The ablation: the clip's last segment ends without a keyframe, and no segment is made from its end."""
     options = FIVES.model_copy(update={"boundaries": 1})
@@ -240,6 +220,7 @@ def test_units_in_the_wrong_place_are_refused(model: ActDiffVc, frames: list[Fra
         ([first, between, last, state], r"unit 1 \(type 1\): expected parameters \(type 4\)"),
         ([(PARAMETERS_UNIT, b"\x09\x02\x00"), first, between, last, state], "unit 1 .*: parameters 9, 2, 0"),
         ([(PARAMETERS_UNIT, b"\x00"), first, between, last, state], "unit 1 .*: damaged"),
+        ([(PARAMETERS_UNIT, parameters[1] + b"\x00"), first, between, last, state], "unit 1 .*: damaged .1 bytes too"),
         ([parameters, between, first, last, state], r"unit 2 \(type 2\): expected a keyframe"),
         ([parameters, first, last, state], r"unit 3 \(type 1\): expected trajectories"),
         (
@@ -285,7 +266,14 @@ def test_options_are_read_from_a_card_and_held_to_what_there_is() -> None:
     assert options_of("s2vc", {}) == {}
     with pytest.raises(ValueError, match="s2vc has no options, the card gives steps"):
         options_of("s2vc", {"steps": 3})
-    for wrong, message in (({"step": 3}, "step"), ({"steps": 0}, "steps"), ({"qualities": (1, 2)}, "qualities")):
+    for wrong, message in (
+        ({"step": 3}, "step"),
+        ({"steps": 0}, "steps"),
+        ({"qualities": (1, 2)}, "qualities: are of other keyframes"),
+        ({"keyframes": "x266"}, "keyframes: 'x266' is no codec of keyframes; there are learned, x264"),
+        ({"keyframes": "compressai:../mine", "qualities": (1, 2)}, "keyframes: 'compressai:../mine' is no codec"),
+        ({"keyframes": "compressai:mbt2018"}, "qualities: say which one of compressai:mbt2018 each rate index has"),
+    ):
         with pytest.raises(ValueError, match=rf"options:\n  .*{message}"):
             options_of("actdiff-vc", wrong)
     with pytest.raises(ValidationError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import BitstreamError
-from bench.neural.actdiff_vc.keyframes import LEARNED, FfmpegKeyframes, KeyframeCodec, LearnedKeyframes, qualities_of
+from bench.neural.actdiff_vc.keyframes import KINDS, ImageModels, KeyframeCodec, describe, keyframe_codec
 from bench.neural.actdiff_vc.model import ActDiffVc
-from bench.neural.actdiff_vc.options import ActDiffOptions, trajectory_bits
+from bench.neural.actdiff_vc.options import COMPRESSAI, ActDiffOptions, trajectory_bits
 from bench.neural.actdiff_vc.perceptual import MEASURES, measure_named
 from bench.neural.actdiff_vc.render import render
 from bench.neural.actdiff_vc.segments import Segment, segments
@@ -39,12 +40,9 @@ from bench.video.frame import Frame
 KEYFRAME_UNIT, TRAJECTORIES_UNIT, STATE_UNIT, PARAMETERS_UNIT = 1, 2, 3, 4
 """Unit types: a keyframe; what lies between it and the next one (frames of the segment, trajectories); at the end the
 digest of what decoder and encoder then agree on; at the start which keyframe codec it is, how many keyframes a segment
-is made from, and which perceptual measure ended segments."""
+is made from, which perceptual measure ended segments, and which weights the keyframe codec takes, if it takes some."""
 
 UNIT_NAMES = {KEYFRAME_UNIT: "keyframes", TRAJECTORIES_UNIT: "trajectories"}
-
-KEYFRAMES = (LEARNED, "x264", "x265", "libaom")
-"""Keyframe codecs by their number in a stream."""
 
 MEASURE_NUMBERS = tuple(sorted(MEASURES))
 
@@ -59,16 +57,21 @@ def encode(
     file: BinaryIO,
     *,
     options: ActDiffOptions | None = None,
+    images: ImageModels | None = None,
 ) -> list[int]:
-    """Write a stream of frames; returns the bytes of each unit. One segment is held at a time."""
+    """Write a stream of frames; returns the bytes of each unit. One segment is held at a time.
+
+    ``images``: those of the card that the options name for keyframes, if they do.
+    """
     chosen = options or ActDiffOptions()
     writer = StreamWriter(file, header)
-    coder = _keyframe_codec(model, chosen.keyframes, chosen.qualities)
+    coder = keyframe_codec(model, chosen, header.rate_index, images)
+    passing = _Passing(frames)
     state = hashlib.sha256()
     sizes: list[int] = []
     measure = measure_named(chosen.measure)
     found = segments(
-        map(_picture, frames),
+        passing,
         longest=chosen.longest,
         patience=chosen.patience,
         coverage=chosen.coverage,
@@ -81,28 +84,54 @@ def encode(
     def write(kind: int, payload: bytes) -> None:
         sizes.append(writer.write(kind, payload))
 
-    def write_keyframe(picture: Picture) -> None:
-        data, decoded = coder.encode(_tensor(picture), header.rate_index)
+    def write_keyframe(number: int) -> None:
+        data, decoded = coder.encode(passing.frame(number))
         state.update(_bytes(decoded))
         write(KEYFRAME_UNIT, data)
 
-    parameters = (KEYFRAMES.index(chosen.keyframes), chosen.boundaries, MEASURE_NUMBERS.index(measure.name))
+    parameters = (KINDS.index(coder.kind), chosen.boundaries, MEASURE_NUMBERS.index(measure.name))
     with torch.inference_mode():
         for segment in found:
             if segment.first == 0:
-                write(PARAMETERS_UNIT, b"".join(map(varint, parameters)))
-                write_keyframe(segment.start)
+                write(PARAMETERS_UNIT, b"".join(map(varint, parameters)) + coder.about())
+                write_keyframe(0)
             if segment.length == 1:
                 break
             payload = _trajectories(segment, chosen, header, model.config.rates)
             state.update(payload)
             write(TRAJECTORIES_UNIT, varint(segment.length) + payload)
-            if chosen.boundaries == 2 or segment.first + segment.length < header.frames:
-                write_keyframe(segment.end)
+            last = segment.first + segment.length - 1
+            if chosen.boundaries == 2 or last + 1 < header.frames:
+                write_keyframe(last)
     if sizes:
         writer.write(STATE_UNIT, state.digest()[:DIGEST_BYTES])
     writer.close()
     return sizes
+
+
+class _Passing:
+    """Frames on their way to the analysis, as RGB of 8 bit; each is kept until one after it has been asked for."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self._frames = iter(frames)
+        self._kept: deque[Frame] = deque()
+        self._first = 0
+
+    def __iter__(self) -> Iterator[Picture]:
+        return self
+
+    def __next__(self) -> Picture:
+        frame = next(self._frames)
+        self._kept.append(frame)
+        rgb = colour.to_rgb(frame)
+        return (rgb >> (frame.format.bit_depth - 8)).astype(np.uint8)
+
+    def frame(self, number: int) -> Frame:
+        """The frame as it came, by its number in the clip; no earlier one can be had after it."""
+        for _ in range(number - self._first):
+            self._kept.popleft()
+        self._first = number
+        return self._kept[0]
 
 
 def _trajectories(segment: Segment, options: ActDiffOptions, header: StreamHeader, rates: int) -> bytes:
@@ -133,9 +162,11 @@ def decode(
     weights: bytes,
     device: str | torch.device = "cpu",
     options: ActDiffOptions | None = None,
+    images: ImageModels | None = None,
     warped: bool = False,
 ) -> Iterator[Frame]:
-    """Frames of a stream, a segment at a time. ``name`` and ``weights`` are those the stream must name.
+    """Frames of a stream, a segment at a time. ``name`` and ``weights`` are those the stream must name, and ``images``
+    have the weights of keyframes that it names, if it does.
 
     The generator runs on ``device``, in the steps of the options; with ``warped``, frames are the keyframes warped
     along the trajectories, which it starts from. Raises BitstreamError, naming the unit, for a stream that is damaged,
@@ -146,7 +177,7 @@ def decode(
     header = reader.header
     header.expect(name, weights, model.config.rates)
     with torch.inference_mode():
-        for number, part in enumerate(_parts(model, reader, chosen)):
+        for number, part in enumerate(_parts(model, reader, chosen, images)):
             conditions = render(part.first, part.last, *_points(part.trajectories, part.length))
             if warped:
                 video = conditions.predicted
@@ -168,7 +199,9 @@ class _Part:
     ends: bool
 
 
-def _parts(model: ActDiffVc, reader: StreamReader, options: ActDiffOptions) -> Iterator[_Part]:
+def _parts(
+    model: ActDiffVc, reader: StreamReader, options: ActDiffOptions, images: ImageModels | None
+) -> Iterator[_Part]:
     """Segments of a stream, one after the other, and at the end the check of the state."""
     header = reader.header
     height, width = header.format.height, header.format.width
@@ -176,13 +209,14 @@ def _parts(model: ActDiffVc, reader: StreamReader, options: ActDiffOptions) -> I
     if not header.frames:
         raise BitstreamError("header: a stream of no frames")
     unit = _next(units, PARAMETERS_UNIT, "parameters")
-    coder, boundaries = _parameters(unit, model, options)
+    kind, boundaries, about = _parameters(unit)
+    coder = _coder_named(kind, about, unit, model, options, header.rate_index, images)
     state = hashlib.sha256()
 
     def keyframe() -> Tensor:
         unit = _next(units, KEYFRAME_UNIT, "a keyframe")
         try:
-            decoded = coder.decode(unit.payload, height, width, header.rate_index)
+            decoded = coder.decode(unit.payload, header.format)
         except BitstreamError as error:
             raise BitstreamError(f"{unit.name}: {error}") from None
         state.update(_bytes(decoded))
@@ -214,19 +248,38 @@ def _parts(model: ActDiffVc, reader: StreamReader, options: ActDiffOptions) -> I
         raise BitstreamError(f"{unit.name}: follows the state unit, which is the last")
 
 
-def _parameters(unit: Unit, model: ActDiffVc, options: ActDiffOptions) -> tuple[KeyframeCodec, int]:
+def _parameters(unit: Unit) -> tuple[str, int, bytes]:
+    """Kind of the keyframe codec, keyframes of a segment, and what the stream says of the codec's weights."""
     fields = PayloadReader(unit.payload, unit.name)
-    codec, boundaries, measure = fields.varint(), fields.varint(), fields.varint()
+    kind, boundaries, measure = fields.varint(), fields.varint(), fields.varint()
+    if kind >= len(KINDS) or boundaries not in {1, 2} or measure >= len(MEASURE_NUMBERS):
+        raise BitstreamError(f"{unit.name}: parameters {kind}, {boundaries}, {measure}, which no encoder writes")
+    about = fields.rest() if KINDS[kind] == COMPRESSAI else b""
     fields.end()
-    if codec >= len(KEYFRAMES) or boundaries not in {1, 2} or measure >= len(MEASURE_NUMBERS):
-        raise BitstreamError(f"{unit.name}: parameters {codec}, {boundaries}, {measure}, which no encoder writes")
-    return _keyframe_codec(model, KEYFRAMES[codec], options.qualities), boundaries
+    return KINDS[kind], boundaries, about
 
 
-def _keyframe_codec(model: ActDiffVc, name: str, qualities: tuple[int, ...]) -> KeyframeCodec:
-    if name == LEARNED:
-        return LearnedKeyframes(model.intra)
-    return FfmpegKeyframes(name, qualities or qualities_of(name, model.config.rates))
+def _coder_named(
+    kind: str,
+    about: bytes,
+    unit: Unit,
+    model: ActDiffVc,
+    options: ActDiffOptions,
+    rate: int,
+    images: ImageModels | None,
+) -> KeyframeCodec:
+    """The keyframe codec that a stream names; BitstreamError where the options bring another's weights, or none."""
+    if kind != COMPRESSAI:
+        return keyframe_codec(model, options, rate, None, kind=kind)
+    written = describe(about, unit.name)
+    if options.keyframe_kind != COMPRESSAI:
+        raise BitstreamError(f"{unit.name}: keyframes are of {written}; name its card in settings.options.keyframes")
+    coder = keyframe_codec(model, options, rate, images, kind=kind)
+    if coder.about() != about:
+        raise BitstreamError(
+            f"{unit.name}: keyframes are of {written}, {options.keyframes} is {describe(coder.about(), unit.name)}"
+        )
+    return coder
 
 
 def _decoded(payload: bytes, unit: Unit, height: int, width: int, length: int) -> Trajectories | None:
@@ -255,16 +308,6 @@ def _next(units: Iterator[Unit], kind: int, what: str) -> Unit:
     if unit.kind != kind:
         raise BitstreamError(f"{unit.name}: expected {what} (type {kind})")
     return unit
-
-
-def _picture(frame: Frame) -> Picture:
-    """RGB of 8 bit, H x W x 3."""
-    rgb = colour.to_rgb(frame)
-    return (rgb >> (frame.format.bit_depth - 8)).astype(np.uint8)
-
-
-def _tensor(picture: Picture) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def _bytes(picture: Tensor) -> bytes:

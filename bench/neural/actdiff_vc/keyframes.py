@@ -1,13 +1,12 @@
-"""Codecs of keyframes: our learned intra codec, or an intra picture of a video codec through FFmpeg.
+"""Codecs of keyframes: our learned intra codec, an image codec of CompressAI's, or an intra picture through FFmpeg.
 
-The stream names the one that it was written with, so that a decoder needs not be told.
+The stream names the one that it was written with, and the weights that it takes beside the model's own.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,136 +14,196 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import ffmpeg, process
-from bench.errors import BitstreamError, EncodeError, UnavailableError
+from bench import process
+from bench.errors import BitstreamError, EncodeError, UsageError
+from bench.neural.actdiff_vc.intra_encoders import ENCODERS
+from bench.neural.actdiff_vc.model import ActDiffVc
+from bench.neural.actdiff_vc.options import COMPRESSAI, LEARNED, ActDiffOptions
 from bench.neural.blocks import pad_to
 from bench.neural.channel import DecoderChannel, EncoderChannel
+from bench.neural.container import DIGEST_BYTES, PayloadReader, varint
 from bench.neural.picture_codec import STRIDE, PictureCodec
 from bench.neural.pictures import to_frame, to_tensor
+from bench.neural.zoo import FrameCoder, pack_strings, unpack_strings
 from bench.video.formats import VideoFormat
-from bench.video.frame import Frame
+from bench.video.frame import Frame, sample_dtype
 
-LEARNED = "learned"
+KINDS = (LEARNED, "x264", "x265", "libaom", "svt-av1", COMPRESSAI)
+"""Keyframe codecs by their number in a stream."""
 
 
 class KeyframeCodec(Protocol):
-    """Pictures 1 x 3 x H x W (-1 to 1, on the CPU) to bytes and back, at a rate index."""
+    """Source frames to bytes, and bytes to pictures 1 x 3 x H x W (-1 to 1, on the CPU), at one rate index."""
 
-    def encode(self, picture: Tensor, rate: int) -> tuple[bytes, Tensor]:
-        """Bytes, and the picture that a decoder makes of them."""
+    @property
+    def kind(self) -> str:
+        """Which of `KINDS`."""
 
-    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
-        """The picture of bytes; BitstreamError for some that are no picture of that size."""
+    def about(self) -> bytes:
+        """What a stream says of it beside its kind."""
+
+    def encode(self, frame: Frame) -> tuple[bytes, Tensor]:
+        """Bytes, and the picture that a decoder makes of them. Nothing is rounded to fewer bits than the frame has."""
+
+    def decode(self, data: bytes, fmt: VideoFormat) -> Tensor:
+        """The picture of bytes that are of frames of that format; BitstreamError for bytes that are not."""
+
+
+class ImageModels(Protocol):
+    """Networks of one of CompressAI's image models, one for each of its qualities."""
+
+    @property
+    def model(self) -> str:
+        """Name in CompressAI's zoo."""
+
+    def coder(self, quality: int) -> tuple[FrameCoder, bytes]:
+        """The network of a quality, and the digest of its weights."""
+
+
+def keyframe_codec(
+    model: ActDiffVc, options: ActDiffOptions, rate: int, images: ImageModels | None, *, kind: str | None = None
+) -> KeyframeCodec:
+    """The codec that the options choose, or the one that a stream names as ``kind``, at a rate index.
+
+    ``images``: those of the card that the options name. Raises UsageError where there is none that are needed, or the
+    options have no quality for the rate index; UnavailableError where a program or weights are not here.
+    """
+    kind = kind or options.keyframe_kind
+    if kind == LEARNED:
+        return LearnedKeyframes(model.intra, rate)
+    rates = model.config.rates
+    if kind in ENCODERS:
+        of_kind = options.qualities if options.keyframe_kind == kind else ()
+        return FfmpegKeyframes(kind, _at(of_kind or ENCODERS[kind].qualities(rates), rate))
+    if images is None:
+        raise UsageError(
+            "keyframes are of an image codec of CompressAI's: name its card in settings.options.keyframes, such as "
+            f'"{COMPRESSAI}:bmshj2018-hyperprior"'
+        )
+    return CompressaiKeyframes(images, _at(options.qualities, rate))
+
+
+def _at(qualities: Sequence[int], rate: int) -> int:
+    if rate >= len(qualities):
+        raise UsageError(
+            f"settings.options.qualities: are {len(qualities)}, none is for rate index {rate}; name one for each"
+        )
+    return qualities[rate]
 
 
 class LearnedKeyframes:
     """The intra codec of the weights."""
 
-    def __init__(self, intra: PictureCodec) -> None:
-        self._intra = intra
+    kind = LEARNED
 
-    def encode(self, picture: Tensor, rate: int) -> tuple[bytes, Tensor]:
+    def __init__(self, intra: PictureCodec, rate: int) -> None:
+        self._intra = intra
+        self._rate = rate
+
+    def about(self) -> bytes:
         """See `KeyframeCodec`."""
-        padded = pad_to(picture, STRIDE)
-        channel = EncoderChannel(rate)
+        return b""
+
+    def encode(self, frame: Frame) -> tuple[bytes, Tensor]:
+        """See `KeyframeCodec`."""
+        padded = pad_to(to_tensor(frame), STRIDE)
+        channel = EncoderChannel(self._rate)
         decoded, _, _ = self._intra(channel, padded, torch.zeros_like(padded), None)
         (data,) = channel.payloads
-        return data, _cut(decoded, picture.shape[-2], picture.shape[-1])
+        return data, _cut(decoded, frame.format)
 
-    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+    def decode(self, data: bytes, fmt: VideoFormat) -> Tensor:
         """See `KeyframeCodec`."""
-        grey = torch.zeros(1, 3, *(-(-side // STRIDE) * STRIDE for side in (height, width)))
-        decoded, _, _ = self._intra(DecoderChannel(rate, [data]), None, grey, None)
-        return _cut(decoded, height, width)
+        grey = torch.zeros(1, 3, *(-(-side // STRIDE) * STRIDE for side in (fmt.height, fmt.width)))
+        decoded, _, _ = self._intra(DecoderChannel(self._rate, [data]), None, grey, None)
+        return _cut(decoded, fmt)
 
 
-def _cut(picture: Tensor, height: int, width: int) -> Tensor:
-    return picture[..., :height, :width].clamp(-1, 1)
+def _cut(picture: Tensor, fmt: VideoFormat) -> Tensor:
+    return picture[..., : fmt.height, : fmt.width].clamp(-1, 1)
 
 
-@dataclass(frozen=True)
-class _Encoder:
-    """An encoder of FFmpeg: its arguments (``{quality}`` in them), container, and qualities at lowest, highest rate."""
+class CompressaiKeyframes:
+    """An image model of CompressAI's; the stream names model and weights, and no other ones decode it."""
 
-    name: str
-    arguments: tuple[str, ...]
-    container: str
-    coarsest: int
-    finest: int
+    kind = COMPRESSAI
+
+    def __init__(self, images: ImageModels, quality: int) -> None:
+        self._model = images.model
+        self._coder, self._weights = images.coder(quality)
+
+    def about(self) -> bytes:
+        """See `KeyframeCodec`."""
+        return varint(len(self._model)) + self._model.encode("ascii") + self._weights
+
+    def encode(self, frame: Frame) -> tuple[bytes, Tensor]:
+        """See `KeyframeCodec`."""
+        strings, _ = self._coder.encode(self._coder.padded((to_tensor(frame) + 1) / 2), None)
+        data = pack_strings(strings)
+        return data, self.decode(data, frame.format)
+
+    def decode(self, data: bytes, fmt: VideoFormat) -> Tensor:
+        """See `KeyframeCodec`."""
+        strings = unpack_strings(PayloadReader(data, "keyframe"), self._coder.strings[0])
+        padded = self._coder.decode(strings, self._coder.latent_size(fmt.height, fmt.width), None)
+        return self._coder.cut(padded, fmt.height, fmt.width).clamp(0, 1) * 2 - 1
 
 
-_X265 = "qp={quality}:keyint=1:info=0:pools=none:frame-threads=1:log-level=error"
-ENCODERS = {
-    "x264": _Encoder("libx264", ("-qp", "{quality}", "-threads", "1"), "h264", 46, 26),
-    "x265": _Encoder("libx265", ("-x265-params", _X265), "hevc", 46, 26),
-    "libaom": _Encoder(
-        "libaom-av1",
-        ("-crf", "{quality}", "-b:v", "0", "-cpu-used", "4", "-usage", "allintra", "-threads", "1"),
-        "obu",
-        62,
-        32,
-    ),
-}
-"""Video codecs whose intra pictures keyframes may be."""
+def describe(about: bytes, name: str) -> str:
+    """What a stream says of its keyframes' weights, for messages; BitstreamError, naming the unit, if damaged."""
+    fields = PayloadReader(about, name)
+    model, weights = fields.take(fields.varint()), fields.take(DIGEST_BYTES)
+    fields.end()
+    return f"{model.decode('ascii', 'replace')} with weights {weights.hex()}"
 
 
 class FfmpegKeyframes:
-    """One intra picture (4:2:0, BT.709, sides made even) for each keyframe. ``qualities``: QP or CRF by rate index."""
+    """One intra picture for each keyframe, at the source's chroma and bit depth where the encoder has them."""
 
-    def __init__(self, name: str, qualities: Sequence[int]) -> None:
+    def __init__(self, name: str, quality: int) -> None:
+        """``quality``: QP or CRF. UnavailableError where FFmpeg lacks the encoder."""
+        self.kind = name
         self._encoder = ENCODERS[name]
-        self._qualities = qualities
-        if self._encoder.name not in ffmpeg.encoders():
-            raise UnavailableError(
-                f"{ffmpeg.executable()} has no encoder {self._encoder.name} for keyframes: {name}; unset "
-                f"{ffmpeg.ENVIRONMENT} to use the static build of imageio-ffmpeg, or choose learned keyframes"
-            )
+        self._quality = quality
+        self._encoder.check()
 
-    def encode(self, picture: Tensor, rate: int) -> tuple[bytes, Tensor]:
-        """See `KeyframeCodec`. EncodeError with what the encoder said where it fails."""
-        height, width = picture.shape[-2:]
-        fmt = _format(height, width)
-        quality = str(self._qualities[rate])
-        arguments = [argument.replace("{quality}", quality) for argument in self._encoder.arguments]
-        source = to_frame(pad_to(picture, 2), fmt).data.tobytes()
-        given = ("-f", "rawvideo", "-pix_fmt", fmt.pix_fmt, "-video_size", f"{fmt.width}x{fmt.height}")
-        made = ("-frames:v", "1", "-c:v", self._encoder.name, *arguments, "-f", self._encoder.container)
-        data, error = _through(source, given, made)
-        if error:
-            raise EncodeError("keyframe", f"{self._encoder.name} failed on a keyframe: {error}")
-        return data, self.decode(data, height, width, rate)
-
-    def decode(self, data: bytes, height: int, width: int, rate: int) -> Tensor:
+    def about(self) -> bytes:
         """See `KeyframeCodec`."""
-        fmt = _format(height, width)
-        made = ("-frames:v", "1", "-f", "rawvideo", "-pix_fmt", fmt.pix_fmt)
-        samples, error = _through(data, ("-f", self._encoder.container), made)
-        if error or len(samples) != fmt.frame_bytes:
+        return b""
+
+    def encode(self, frame: Frame) -> tuple[bytes, Tensor]:
+        """See `KeyframeCodec`. EncodeError with what the encoder said where it fails."""
+        transform = self._encoder.transform(frame.format)
+        given = frame if frame.format == transform.source else to_frame(to_tensor(frame), transform.source)
+        with tempfile.TemporaryDirectory(prefix="vcbench-keyframe-") as folder:
+            source = Path(folder) / "picture.yuv"
+            source.write_bytes(transform.forward(given).data.tobytes())
+            data, error = _run(self._encoder.encode_arguments(transform.coded, self._quality, str(source)))
+        if error or not data:
+            raise EncodeError("keyframe", f"{self._encoder.name} failed on a keyframe: {error or 'it wrote nothing'}")
+        return data, self.decode(data, frame.format)
+
+    def decode(self, data: bytes, fmt: VideoFormat) -> Tensor:
+        """See `KeyframeCodec`."""
+        transform = self._encoder.transform(fmt)
+        coded = transform.coded
+        with tempfile.TemporaryDirectory(prefix="vcbench-keyframe-") as folder:
+            stream = Path(folder) / "stream"
+            stream.write_bytes(data)
+            samples, error = _run(self._encoder.decode_arguments(coded, str(stream)))
+        if error or len(samples) != coded.frame_bytes:
             raise BitstreamError(
-                f"is no {self._encoder.container} picture of {width}x{height} ({error or 'other size'})"
+                f"is no {self._encoder.container} picture of {coded.width}x{coded.height} in {coded.pix_fmt} "
+                f"({error or 'other size'})"
             )
-        frame = Frame(fmt, np.frombuffer(samples, np.uint8))
-        return _cut(to_tensor(frame), height, width)
+        frame = Frame(coded, np.frombuffer(samples, sample_dtype(coded)))
+        return to_tensor(transform.inverse(frame))
 
 
-def qualities_of(name: str, rates: int) -> tuple[int, ...]:
-    """QP or CRF at each rate index, evenly from coarse to fine, where a card gives none."""
-    encoder = ENCODERS[name]
-    return tuple(round(value) for value in np.linspace(encoder.coarsest, encoder.finest, rates))
-
-
-def _format(height: int, width: int) -> VideoFormat:
-    return VideoFormat(width + width % 2, height + height % 2, chroma="420", bit_depth=8, matrix="bt709")
-
-
-def _through(data: bytes, given: Sequence[str], made: Sequence[str]) -> tuple[bytes, str]:
-    """What FFmpeg makes of bytes, and what it complains of where it fails."""
-    with tempfile.TemporaryDirectory(prefix="vcbench-keyframe-") as folder:
-        source = Path(folder) / "in"
-        source.write_bytes(data)
-        argv = [*ffmpeg.base_command(), *ffmpeg.PROTOCOLS, *given, "-i", f"file:{source}", *made, "pipe:1"]
-        try:
-            out, err, status = process.run(argv)
-        except process.ProcessError as error:
-            return b"", str(error)
+def _run(argv: Sequence[str]) -> tuple[bytes, str]:
+    """What FFmpeg writes, and what it complains of where it fails."""
+    try:
+        out, err, status = process.run(argv)
+    except process.ProcessError as error:
+        return b"", str(error)
     return out, "" if status == 0 else (err.strip() or f"exit status {status}")

@@ -5,25 +5,48 @@ Reading a card imports this, and no network.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from bench.catalog import Model
+from bench import ffmpeg
+from bench.digests import file_digest
+from bench.neural.actdiff_vc.intra_encoders import ENCODERS
+from bench.neural.coding import CodecOptions, ImageCard
+
+LEARNED, COMPRESSAI = "learned", "compressai"
+"""Kinds of keyframes beside those through FFmpeg; the second is followed by a colon and the name of a card."""
+
+_CARD = re.compile(rf"{COMPRESSAI}:([A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._-]+)?)")
 
 TRAJECTORY_BPP = (0.0006, 0.006)
 """Bits for trajectories, for each pixel of a segment's frames, at the lowest and the highest rate index."""
 
 
-class ActDiffOptions(Model):
+def _known(keyframes: str) -> str:
+    if keyframes != LEARNED and keyframes not in ENCODERS and not _CARD.fullmatch(keyframes):
+        raise ValueError(
+            f"{keyframes!r} is no codec of keyframes; there are {', '.join((LEARNED, *ENCODERS))}, and "
+            f"{COMPRESSAI}:CARD for one of CompressAI's image codecs, such as {COMPRESSAI}:bmshj2018-hyperprior"
+        )
+    return keyframes
+
+
+class ActDiffOptions(CodecOptions):
     """The table ``settings.options`` of a card of ActDiff-VC."""
 
     steps: int = Field(default=10, ge=1, le=100, description="denoising steps of the decoder")
-    keyframes: Literal["learned", "x264", "x265", "libaom"] = Field(
-        default="learned", description="codec of the keyframes: the learned one, or an intra picture through FFmpeg"
+    keyframes: Annotated[str, AfterValidator(_known)] = Field(
+        default=LEARNED,
+        description="codec of the keyframes: the learned one, an intra picture through FFmpeg (x265 ...), or "
+        "compressai:CARD, where CARD has the adapter compressai",
     )
     qualities: tuple[int, ...] = Field(
-        default=(), description="QP or CRF of keyframes through FFmpeg, one for each rate index; ours where empty"
+        default=(),
+        description="quality of keyframes, one for each rate index: that of CARD, or QP or CRF through FFmpeg, where "
+        "empty means ours",
     )
     segments: Literal["adaptive", "fixed"] = Field(
         default="adaptive", description="end segments where they stop being predictable, or all at the longest length"
@@ -46,10 +69,40 @@ class ActDiffOptions(Model):
     boundaries: Literal[1, 2] = Field(default=2, description="keyframes that a segment is made from")
 
     @model_validator(mode="after")
-    def _qualities_belong_to_ffmpeg(self) -> Self:
-        if self.qualities and self.keyframes == "learned":
-            raise ValueError("qualities: are of keyframes through FFmpeg; the learned codec has its own rate points")
+    def _qualities_are_of_keyframes(self) -> Self:
+        if self.qualities and self.keyframe_kind == LEARNED:
+            raise ValueError("qualities: are of other keyframes; the learned codec has its own rate points")
+        if not self.qualities and self.keyframe_kind == COMPRESSAI:
+            raise ValueError(f"qualities: say which one of {self.keyframes} each rate index has, such as [1, 2, 3, 4]")
         return self
+
+    @property
+    def keyframe_kind(self) -> str:
+        """`LEARNED`, `COMPRESSAI`, or a name of `ENCODERS`."""
+        return self.keyframes.partition(":")[0]
+
+    def image_card(self) -> ImageCard | None:
+        """See `CodecOptions`."""
+        found = _CARD.fullmatch(self.keyframes)
+        return None if found is None else ImageCard(found[1], self.qualities)
+
+    def check_rates(self, rates: int) -> None:
+        """See `CodecOptions`."""
+        if self.qualities and len(self.qualities) < rates:
+            raise ValueError(
+                f"qualities: are {len(self.qualities)}, the card has rate indexes 0 to {rates - 1}; add some"
+            )
+
+    def check_programs(self) -> None:
+        """See `CodecOptions`."""
+        if self.keyframe_kind in ENCODERS:
+            ENCODERS[self.keyframe_kind].check()
+
+    def programs(self) -> dict[str, str]:
+        """See `CodecOptions`."""
+        if self.keyframe_kind not in ENCODERS:
+            return {}
+        return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
 
 
 def trajectory_bits(rate: int, rates: int, pixels: int) -> int:
