@@ -31,6 +31,9 @@ DIGEST_BYTES = 8
 LONGEST_UNIT = 1 << 28
 """Bytes; a length beyond it is damage, not a reason to ask for the memory."""
 
+MOST_PIXELS = 1 << 25
+"""Of a picture; 7680x4320 has fewer. A header that claims more is no reason to ask for the memory either."""
+
 _HEADER, _END = 0, 255
 _CHROMAS, _MATRICES, _SITINGS = get_args(Chroma), get_args(Matrix), get_args(Siting)
 
@@ -50,8 +53,13 @@ class StreamHeader:
     seed: int = 0
 
     def pack(self) -> bytes:
-        """The payload of the header unit."""
+        """The payload of the header unit; UsageError for a picture that is larger than streams hold."""
         fmt = self.format
+        if fmt.width * fmt.height > MOST_PIXELS:
+            raise UsageError(
+                f"{fmt.width}x{fmt.height} is beyond the {MOST_PIXELS} pixels that streams of our own codecs hold; "
+                "use another codec, or a smaller picture"
+            )
         name = self.codec.encode("ascii")
         traits = (
             _CHROMAS.index(fmt.chroma),
@@ -87,6 +95,8 @@ class StreamHeader:
             )
         except (UsageError, IndexError, ZeroDivisionError) as error:
             raise BitstreamError(f"header: describes no video: {error}") from None
+        if width * height > MOST_PIXELS:
+            raise BitstreamError(f"header: {width}x{height} is beyond the {MOST_PIXELS} pixels that a stream holds")
         return cls(name, weights, fmt, frames, rate_index, seed)
 
     def expect(self, codec: str, weights: bytes, rates: int) -> None:

@@ -179,7 +179,7 @@ def streams() -> st.SearchStrategy[bytes]:
     )  # fmt: skip
     good = st.builds(
         lambda w, h, frames: StreamHeader("s2vc", bytes(8), VideoFormat(w, h, fps=Fraction(25)), frames, 0).pack(),
-        st.integers(1, 9000), st.integers(1, 9000), st.integers(0, 1 << 40),
+        st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 1 << 40),
     )  # fmt: skip
     units = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=40)), max_size=5)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import BitstreamError
+from bench.errors import BitstreamError, UsageError
 from bench.neural.container import PayloadReader, StreamHeader, StreamReader, StreamWriter, varint
 from bench.video.formats import VideoFormat
 
@@ -122,6 +123,16 @@ def test_a_header_of_no_video_is_refused() -> None:
     for wrong in (good + b"\x00", good[:-1], good.replace(varint(352), varint(0), 1), b"\x05abc"):
         with pytest.raises(BitstreamError, match="header"):
             StreamHeader.unpack(wrong)
+
+
+def test_a_picture_that_is_larger_than_streams_hold_is_neither_written_nor_read() -> None:
+    largest, beyond = (replace(HEADER, format=VideoFormat(8192, height)) for height in (4096, 4097))
+    assert StreamHeader.unpack(largest.pack()) == largest
+    with pytest.raises(UsageError, match="8192x4097 is beyond the 33554432 pixels.*another codec"):
+        beyond.pack()
+    forged = largest.pack().replace(varint(4096), varint(4097), 1)
+    with pytest.raises(BitstreamError, match="header: 8192x4097 is beyond the 33554432 pixels"):
+        StreamHeader.unpack(forged)
 
 
 @given(st.binary(max_size=60))
