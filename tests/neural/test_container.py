@@ -128,7 +128,7 @@ def test_a_header_of_no_video_is_refused() -> None:
 def test_a_picture_that_is_larger_than_streams_hold_is_neither_written_nor_read() -> None:
     largest, beyond = (replace(HEADER, format=VideoFormat(8192, height)) for height in (4096, 4097))
     assert StreamHeader.unpack(largest.pack()) == largest
-    with pytest.raises(UsageError, match="8192x4097 is beyond the 33554432 pixels.*another codec"):
+    with pytest.raises(UsageError, match=r"8192x4097 is beyond the 33554432 pixels.*another codec"):
         beyond.pack()
     forged = largest.pack().replace(varint(4096), varint(4097), 1)
     with pytest.raises(BitstreamError, match="header: 8192x4097 is beyond the 33554432 pixels"):
