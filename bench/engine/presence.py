@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,26 @@ def host() -> str:
 def signature() -> dict[str, Any]:
     """This process, as strict JSON for its file."""
     return {"host": host(), "pid": os.getpid(), "process_started": _started(os.getpid())}
+
+
+def read_signed(path: Path, *, numbers: Iterable[str] = (), texts: Iterable[str] = ()) -> dict[str, Any]:
+    """What a process left in its file, as far as it can be used: signed, with these finite numbers and printable texts.
+
+    OSError where the file is gone, ValueError where it is being written or no such process wrote it.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        pid = int(content["pid"])
+        words = {"host": str(content.get("host", host())), **{name: str(content[name]) for name in texts}}
+        times = {name for name in ("process_started", "since") if name in content}
+        found = {name: float(content[name]) for name in (*times, *numbers)}
+    except (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not (0 < pid < 1 << 31 and all(map(math.isfinite, found.values()))):
+        raise ValueError(f"{path}: has numbers that no process has")
+    if not all(text.isprintable() for text in words.values()):
+        raise ValueError(f"{path}: has names that cannot be shown")
+    return {**content, **words, **found, "pid": pid}
 
 
 def lives(content: Mapping[str, Any], path: Path) -> bool:

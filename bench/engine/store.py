@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.digests import hash_file, write_atomically
-from bench.engine.presence import LOST_AFTER_S, beating, lives, signature, silence
+from bench.engine.presence import LOST_AFTER_S, beating, lives, read_signed, signature, silence
 from bench.errors import StoreError
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
@@ -247,9 +247,8 @@ class Store:
     def _markers(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         for path in (self.root / "work").glob("*/marker.json"):
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-                yield path, {**content, "cell": str(content["cell"]), "pid": int(content["pid"])}
-            except (OSError, ValueError, KeyError, TypeError):
+                yield path, read_signed(path, texts=["cell"])
+            except (OSError, ValueError):
                 continue  # it has ended just now, or is just being written
 
 

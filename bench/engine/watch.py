@@ -7,6 +7,7 @@ that of a driver that was ended early stays, and tells what is left.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.digests import write_atomically
-from bench.engine.presence import beating, lives, signature
+from bench.engine.presence import beating, lives, read_signed, signature
 from bench.engine.schedule import Job
 from bench.engine.store import Store, is_disk_full
 from bench.errors import StoreError
@@ -162,7 +163,7 @@ def _status(path: Path) -> tuple[str, float]:
     """Status in a result file ("unreadable" where it has none) and when it was written."""
     try:
         return str(json.loads(path.read_bytes())["status"]), path.stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "unreadable", 0.0
 
 
@@ -170,12 +171,13 @@ def _runs(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     runs = []
     for path in (folder / "work").glob("run-*.json"):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_signed(path, numbers=["started", "total", "jobs"], texts=["backend"])
             costs = {str(name): float(cost) for name, cost in content["cells"].items()}
-            whole = {key: int(content[key]) for key in ("pid", "total", "jobs")}
-            runs.append((path, {**content, **whole, "started": float(content["started"]), "cells": costs}))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # it has ended just now
+            if not all(math.isfinite(cost) and cost >= 0 for cost in costs.values()):
+                raise ValueError(f"{path}: has times that no cell takes")
+            runs.append((path, {**content, **{key: int(content[key]) for key in ("total", "jobs")}, "cells": costs}))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+            continue  # it has ended just now, or no run wrote it
     return runs
 
 

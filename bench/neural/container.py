@@ -93,8 +93,11 @@ class StreamHeader:
                 full_range=bool(full_range),
                 siting=_SITINGS[siting],
             )
-        except (UsageError, IndexError, ZeroDivisionError) as error:
+        except UsageError as error:
             raise BitstreamError(f"header: describes no video: {error}") from None
+        except (IndexError, ZeroDivisionError):
+            known = "no chroma format, matrix and siting that are known, or no frame rate"
+            raise BitstreamError(f"header: describes no video: {known}") from None
         if width * height > MOST_PIXELS:
             raise BitstreamError(f"header: {width}x{height} is beyond the {MOST_PIXELS} pixels that a stream holds")
         return cls(name, weights, fmt, frames, rate_index, seed)

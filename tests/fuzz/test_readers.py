@@ -12,19 +12,35 @@ import datetime
 import io
 import json
 import os
+import tarfile
 import tomllib
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.analysis.gate.rules import parse_rules
+from bench.analysis.gate.settings import load_settings
 from bench.catalog import load_card
-from bench.errors import BitstreamError, StoreError, UsageError, VcbenchError
+from bench.engine.watch import state
+from bench.errors import (
+    BitstreamError,
+    FetchError,
+    RuleError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+    VcbenchError,
+)
+from bench.fetch import unpack
 from bench.manifests import load_manifest
 from bench.neural.container import PayloadReader, StreamHeader, StreamReader, varint
 from bench.published import read_published
@@ -32,6 +48,7 @@ from bench.registry import build
 from bench.results import ResultSet, load, read_cell
 from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.sequence import open_sequence
+from bench.weights import read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).with_name("corpus")
@@ -135,6 +152,89 @@ def check_published(data: bytes, folder: Path) -> None:
         assert str(folder) in str(error)
 
 
+def check_frame_values(data: bytes, folder: Path) -> None:
+    result = json.loads((CORPUS / "result" / "whole.json").read_text())
+    for name, content in (("cells/cell.json", json.dumps(result).encode()), ("frames/cell.parquet", data)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    results = load(folder)
+    try:
+        table = results.frames("psnr_y")
+    except UsageError as error:
+        assert len(str(error)) < 1000
+        return
+    assert list(table["frame"]) == list(range(len(table)))
+
+
+def check_status(data: bytes, folder: Path) -> None:
+    """The words that runs and workers leave in a result folder, which may be a stranger's."""
+    for name in ("cells/cell.json", "work/run-1.json", "work/cell.7.x/marker.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    found = state(folder)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def check_pictures(data: bytes, folder: Path) -> None:
+    (folder / "clip").mkdir(exist_ok=True)
+    (folder / "clip" / "1.png").write_bytes(PICTURE)
+    _check_pictures(data, folder / "clip")
+
+
+def _check_pictures(data: bytes, folder: Path) -> None:
+    for name in ("0.png", "2.png"):
+        (folder / name).write_bytes(data)
+        try:
+            frames = [frame.data.nbytes for frame in open_sequence(folder).read()]
+        except VcbenchError as error:
+            assert str(folder) in str(error)
+        else:
+            assert len(frames) == len(list(folder.iterdir()))
+        (folder / name).unlink()
+
+
+def check_weights(data: bytes, folder: Path) -> None:
+    for suffix in ("safetensors", "npz", "pth"):
+        path = folder / f"weights.{suffix}"
+        path.write_bytes(data)
+        for read in (read_tensors, _load_weights):
+            try:
+                read(path)
+            except UnavailableError as error:
+                assert str(path) in str(error)
+    assert not (folder / "executed").exists()
+
+
+def _load_weights(path: Path) -> None:
+    from bench.neural.weights import load as load_weights
+
+    load_weights(path)
+
+
+def check_archive(data: bytes, folder: Path) -> None:
+    (folder / "archive").write_bytes(data)
+    inside = folder / "inside"
+    inside.mkdir(exist_ok=True)
+    try:
+        unpack(folder / "archive", "clip.yuv", inside / "clip.yuv", limit=1000)
+    except (FetchError, UnavailableError) as error:
+        assert str(folder) in str(error)
+    else:
+        assert (inside / "clip.yuv").stat().st_size <= 1000
+    assert {path.name for path in folder.iterdir()} == {"archive", "inside"}
+
+
+def check_gate(data: bytes, folder: Path) -> None:
+    path = folder / "gate.toml"
+    path.write_bytes(data)
+    try:
+        parse_rules(load_settings(path).fail)
+    except RuleError as error:
+        assert "column" in str(error)
+    except UsageError as error:
+        assert str(path) in str(error)
+
+
 CHECKS: dict[str, Callable[[bytes, Path], None]] = {
     "container": check_container,
     "y4m": check_y4m,
@@ -142,12 +242,18 @@ CHECKS: dict[str, Callable[[bytes, Path], None]] = {
     "manifest": check_manifest,
     "result": check_result,
     "published": check_published,
+    "frame-values": check_frame_values,
+    "status": check_status,
+    "pictures": check_pictures,
+    "weights": check_weights,
+    "archive": check_archive,
+    "gate": check_gate,
 }
 
 
 def corpus() -> Iterator[tuple[str, Path]]:
     for target in CHECKS:
-        for path in sorted((CORPUS / target).iterdir()):
+        for path in sorted((CORPUS / target).glob("*")):
             yield target, path
 
 
@@ -271,7 +377,71 @@ MANIFEST = {**tomllib.loads((ROOT / "datasets" / "hevc-e.toml").read_text()), "n
 RESULT = json.loads((CORPUS / "result" / "whole.json").read_text())
 PUBLISHED = json.loads((ROOT / "results" / "published" / "diff-sit" / "published.json").read_text())
 
+RUN = {
+    "host": "other/12345678", "pid": 7, "process_started": 1.5, "backend": "dask", "jobs": 2, "started": 3.5,
+    "total": 4, "cells": {"cell": 2.5}, "cell": "x264_22_clip_0", "since": 1.5,
+}  # fmt: skip
+GATE = {"tool": {"vcbench": {"gate": {"fail": ["bd_rate(psnr_y)>0.5%", "encode_memory>10%"], "codecs": ["x264"]}}}}
+RULES = st.lists(
+    st.one_of(
+        st.text(max_size=20),
+        st.lists(st.sampled_from(["bd_rate", "(", "psnr_y", ")", ">", "0.5", "%", "-", "e9", " "])).map("".join),
+    ),
+    max_size=2,
+)
+PICTURE = cv2.imencode(".png", np.arange(48, dtype=np.uint8).reshape(4, 4, 3))[1].tobytes()
+DEEP_PICTURE = cv2.imencode(".png", np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000)[1].tobytes()
+
+
+def frame_values() -> bytes:
+    """Per-frame values as a run writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(pa.table({"psnr_y": [30.5, 31.5], "ssim": [0.5, 0.75]}), file)
+    return file.getvalue()
+
+
+def weight_files() -> list[bytes]:
+    """Tensors as safetensors, npz and torch write them."""
+    from safetensors.numpy import save
+
+    tensors = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3, dtype=np.int32)}
+    about = {"vcbench": json.dumps({"version": 1, "codec": "diff-sit", "config": {}, "scale": "small"})}
+    npz, pth = io.BytesIO(), io.BytesIO()
+    np.savez(npz, **tensors)
+    torch = pytest.importorskip("torch")
+    torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, pth)
+    return [save(tensors, about), npz.getvalue(), pth.getvalue()]
+
+
+def archives() -> list[bytes]:
+    """The same member in a zip and in a tar."""
+    zipped, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("clip.yuv", bytes(500))
+    with tarfile.open(fileobj=tarred, mode="w:gz") as tar:
+        member = tarfile.TarInfo("clip.yuv")
+        member.size = 500
+        tar.addfile(member, io.BytesIO(bytes(500)))
+    return [zipped.getvalue(), tarred.getvalue()]
+
+
 INPUTS: dict[str, st.SearchStrategy[bytes]] = {
+    "frame-values": st.one_of(edited(frame_values()), st.binary(max_size=40)),
+    "status": st.one_of(
+        changed(RUN, st.one_of(VALUES, st.none())).map(lambda value: json.dumps(value).encode()),
+        edited(json.dumps(RUN).encode()),
+    ),
+    "pictures": st.one_of(edited(PICTURE), edited(DEEP_PICTURE), st.binary(max_size=40)),
+    "weights": st.one_of(*map(edited, weight_files())),
+    "archive": st.one_of(*map(edited, archives()), st.binary(max_size=40)),
+    "gate": st.one_of(
+        changed(GATE, TOML_VALUES).map(document),
+        RULES.map(lambda rules: document({"tool": {"vcbench": {"gate": {"fail": rules}}}})),
+        edited(document(GATE)),
+    ),
     "container": st.one_of(
         streams(), st.binary(max_size=60), edited((CORPUS / "container" / "whole.bin").read_bytes())
     ),
