@@ -16,8 +16,10 @@ if __name__ == "__main__":
         processes=8,
         memory="32GB",
         walltime="08:00:00",
-        # the card of a codec that needs a GPU says so; its cells go to workers that offer one:
-        # worker_extra_args=["--resources", "GPU=1"], job_extra_directives=["--gres=gpu:1"],
+        # SLURM holds the job to its memory; Dask would end a worker whose metrics take more than an even share of it.
+        # The card of a codec that needs a GPU says so, and its cells go to workers that offer one: add
+        # "--resources", "GPU=1" here, and job_extra_directives=["--gres=gpu:1"]
+        worker_extra_args=["--memory-limit", "0"],
         local_directory="$TMPDIR",
     )
     cluster.adapt(maximum_jobs=20)
