@@ -17,7 +17,7 @@ from bench import ffmpeg
 from bench.digests import file_digest, files_digest
 from bench.errors import MediaError, TruncatedError, UsageError
 from bench.process import Process, ProcessError
-from bench.video import colour, y4m
+from bench.video import colour, png, y4m
 from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.frame import Frame, sample_dtype
 
@@ -140,7 +140,7 @@ class PngSource(Source):
         if not self._files:
             raise MediaError(f"{path}: a folder without .png files is no sequence")
         self.frames = len(self._files)
-        picture = _read_png(self._files[0])
+        picture = png.read(self._files[0])
         self.format = VideoFormat(
             width=picture.shape[1],
             height=picture.shape[0],
@@ -152,7 +152,7 @@ class PngSource(Source):
 
     def read(self, start: int, count: int) -> Iterator[Frame]:
         for path in self._files[start : start + count]:
-            picture = _read_png(path)
+            picture = png.read(path)
             if (picture.shape[1], picture.shape[0]) != (self.format.width, self.format.height):
                 raise MediaError(f"{path}: {picture.shape[1]}x{picture.shape[0]} differs from the first picture's size")
             if picture.dtype != sample_dtype(self.format) or (picture.ndim == 2) != (self.format.chroma == "gray"):
@@ -166,20 +166,6 @@ class PngSource(Source):
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def _read_png(path: Path) -> Any:
-    import cv2
-
-    try:
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # a header that claims more than OpenCV will allocate
-        picture = None
-    if picture is None:
-        raise MediaError(f"{path}: cannot be read as a PNG picture")
-    if picture.ndim == 3 and picture.shape[2] == 4:
-        raise MediaError(f"{path}: has an alpha channel; flatten it first")
-    return picture if picture.ndim == 2 else picture[..., ::-1]
 
 
 def read_raw_frames(stream: Any, fmt: VideoFormat, name: str) -> Iterator[Frame]:
