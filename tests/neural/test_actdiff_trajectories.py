@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bench.errors import BitstreamError
 from bench.neural.actdiff_vc.tracks import dense_tracks
 from bench.neural.actdiff_vc.trajectories import Trajectories, quantised
-from bench.neural.actdiff_vc.trajectory_coding import bits, decode_trajectories, encode_trajectories
+from bench.neural.actdiff_vc.trajectory_coding import MOST_TRACKS, bits, decode_trajectories, encode_trajectories
+from bench.neural.container import varint
 from bench.video import colour
 from bench.video.sequence import open_sequence
 
@@ -145,6 +146,16 @@ def test_damage_is_told_or_gives_trajectories_of_the_right_shape() -> None:
 def test_a_claim_of_many_tracks_asks_for_no_memory() -> None:
     with pytest.raises(BitstreamError, match="tracks of"):
         decode_trajectories(bytes([255, 255, 255, 255, 127, 49, 1, 1, 0, 0, 0]), HEIGHT, WIDTH)
+
+
+def test_a_claim_of_tracks_that_would_take_hours_is_refused_at_once() -> None:
+    """All of them start at one point, which costs a stream next to nothing; each is near all before it."""
+    claim = b"".join(map(varint, (MOST_TRACKS + 1, 2, 1, 1, 0, 0))) + b"\xff" * 2000
+    with pytest.raises(BitstreamError, match=f"{MOST_TRACKS + 1} tracks of 2 frames"):
+        decode_trajectories(claim, 64, 64)
+    with pytest.raises(ValueError, match="are more than can be coded"):
+        many = np.zeros((MOST_TRACKS + 1, 1, 2), np.int32), np.ones((MOST_TRACKS + 1, 1), bool)
+        encode_trajectories(Trajectories(*many, 1), 8, 8)
 
 
 def test_what_cannot_be_coded_is_refused() -> None:

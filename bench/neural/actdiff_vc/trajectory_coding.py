@@ -17,8 +17,9 @@ from bench.errors import BitstreamError
 from bench.neural.actdiff_vc.trajectories import PRECISIONS, Trajectories
 from bench.neural.container import PayloadReader, varint
 
-LONGEST, MOST = 1 << 12, 1 << 24
-"""Frames, and positions of all tracks; counts beyond are damage."""
+LONGEST, MOST, MOST_TRACKS = 1 << 12, 1 << 24, 1 << 15
+"""Frames, positions of all tracks, and tracks; counts beyond are damage. Each track is compared with all before it that
+start in its row: of tracks without limit, a forged stream of some kilobytes would make billions."""
 
 START_BITS, BITS_PER_DOUBLING = 10.0, 2.0
 
@@ -46,7 +47,8 @@ def decode_trajectories(data: bytes, height: int, width: int) -> Trajectories:
     tracks, frames, per_pixel, step, left, top = (reader.varint() for _ in range(6))
     rest = reader.rest()
     lattice = _Lattice(step, left, top, height * per_pixel, width * per_pixel)
-    if not 1 <= frames <= LONGEST or tracks * frames > MOST or per_pixel not in PRECISIONS or not lattice.exists():
+    countable = 1 <= frames <= LONGEST and tracks <= MOST_TRACKS and tracks * frames <= MOST
+    if not countable or per_pixel not in PRECISIONS or not lattice.exists():
         raise BitstreamError(
             f"{_NAME}: damaged ({tracks} tracks of {frames} frames, {per_pixel} units a pixel, "
             f"starts {step} apart from {left}, {top})"
@@ -123,7 +125,7 @@ def _check(t: Trajectories, height: int, width: int) -> None:
         raise ValueError(f"a track starts outside its frame of {width}x{height}")
     if t.tracks and np.abs(t.positions.astype(np.int64)).max() >= LARGEST:
         raise ValueError(f"a track goes {LARGEST} units or more beyond its frame")
-    if t.frames > LONGEST or t.visible.size > MOST:
+    if t.frames > LONGEST or t.tracks > MOST_TRACKS or t.visible.size > MOST:
         raise ValueError(f"{t.tracks} tracks of {t.frames} frames are more than can be coded")
 
 
