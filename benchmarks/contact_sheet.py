@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--crop", help="WIDTHxHEIGHT+X+Y of each picture; default all")
     parser.add_argument("-o", "--out", required=True, type=Path)
     options = parser.parse_args()
-    results = load(options.results)
+    results = load(*options.results)
     catalog = Catalog(tuple(options.path))
     cells = [c for c in results.cells if c.status == "ok" and c.sequence.name == options.sequence]
     frames = [int(text) for text in options.frames.split(",")]

@@ -230,6 +230,17 @@ class RayPool(_ClusterPool):
         }
         return self._run.options(**options).remote(pack(job.task)).future()  # type: ignore[no-any-return]
 
+    def take(self) -> tuple[Job, list[CellResult] | None]:
+        from ray.exceptions import LocalRayletDiedError, RaySystemError
+
+        try:
+            return super().take()
+        except (LocalRayletDiedError, RaySystemError):
+            raise UnavailableError(
+                f"the Ray node {self._scheduler or 'of this machine'} has gone; what is finished is stored, "
+                "the same command goes on from there"
+            ) from None
+
     def _lost(self) -> tuple[type[BaseException], ...]:
         from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from bench.catalog import Needs
@@ -167,7 +168,7 @@ def test_a_gpu_cell_waits_for_no_worker_without_one(
     assert '--resources "GPU=1"' in str(result.message)
 
 
-def test_a_ray_cluster_gives_what_one_process_gives(
+def test_a_ray_cluster_gives_what_one_process_gives_and_says_when_it_is_gone(
     tmp_path: Path, quiet: tuple[Path, Plan, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray")
@@ -179,7 +180,11 @@ def test_a_ray_cluster_gives_what_one_process_gives(
             pool.start()
         except UnavailableError as error:
             pytest.skip(str(error))
-        assert measured(run(planned, Store.create(tmp_path), pool=pool)) == expected
+        assert measured(run(planned, Store.create(tmp_path / "r"), pool=pool)) == expected
+        (node,) = [child for child in psutil.Process().children() if "raylet" in child.name()]
+        node.kill()
+        with pytest.raises(UnavailableError, match="Ray node of this machine has gone"):
+            run(planned, Store.create(tmp_path / "again"), pool=pool)
 
 
 @pytest.mark.parametrize(

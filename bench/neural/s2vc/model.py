@@ -17,6 +17,9 @@ from bench.neural.backbones import INTER, INTRA, GuidedUnet, to_picture
 from bench.neural.blocks import Down, stack
 from bench.neural.latent_coder import Coded, LatentCoder
 
+FEATURE_LIMIT = 16.0
+"""Features are cut to it, either way: twice what streams of good weights have, so that errors cannot grow without end."""
+
 STRIDE = 64
 """Sides of a coded picture are multiples of it: 16 of the latent y times 4 of its hyper latent."""
 
@@ -105,7 +108,7 @@ class FrameCodec(nn.Module):
     def synthesise(self, y: Tensor, context: Tensor) -> Tensor:
         """Features f at stride 8 of a decoded latent."""
         features: Tensor = self.join_synthesis(torch.cat([self.synthesis_in(y), context], dim=1))
-        return features
+        return features.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
 class SemanticGuide(nn.Module):
