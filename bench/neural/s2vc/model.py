@@ -18,7 +18,7 @@ from bench.neural.blocks import Down, stack
 from bench.neural.latent_coder import Coded, LatentCoder
 
 FEATURE_LIMIT = 16.0
-"""Features are cut to it, either way: twice what streams of good weights have, so that errors cannot grow without end."""
+"""Features are cut to it, either way: twice what streams of good weights have, so that errors cannot grow for ever."""
 
 STRIDE = 64
 """Sides of a coded picture are multiples of it: 16 of the latent y times 4 of its hyper latent."""
