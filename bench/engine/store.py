@@ -24,6 +24,9 @@ from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_ce
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+_MARKER = "marker.json"
+"""In a working folder: which process works there on which cell."""
+
 _SUBFOLDERS = ("cells", "bitstreams", "frames", "features", "work")
 
 
@@ -217,15 +220,15 @@ class Store:
     @contextmanager
     def working_folder(self, name: str) -> Iterator[Path]:
         """A folder for one attempt at a cell, removed at its end; its marker tells which process works on the cell."""
+        content = json.dumps({"cell": name, "since": time.time(), **signature()})
         folder = Path(tempfile.mkdtemp(prefix=f"{name}.{os.getpid()}.", dir=self.root / "work"))
+        marker = folder / _MARKER
         try:
-            marker = folder / "marker.json"
-            content = {"cell": name, "since": time.time(), **signature()}
-            marker.write_text(json.dumps(content), encoding="utf-8")
+            marker.write_text(content, encoding="utf-8")
             with beating(marker):
                 yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
     def working(self) -> list[dict[str, Any]]:
         """Markers of the cells that living processes work on, on any machine: cell, host, pid, since."""
@@ -237,19 +240,30 @@ class Store:
         for path, content in self._markers():
             if not lives(content, path):
                 names.append(str(content["cell"]))
-                shutil.rmtree(path.parent, ignore_errors=True)
+                _remove(path.parent)
         for folder in (self.root / "work").iterdir():
             # its worker was killed before it could leave a marker
-            if folder.is_dir() and not (folder / "marker.json").exists() and silence(folder) > LOST_AFTER_S:
+            if folder.is_dir() and not (folder / _MARKER).exists() and silence(folder) > LOST_AFTER_S:
                 shutil.rmtree(folder, ignore_errors=True)
         return names
 
     def _markers(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        for path in (self.root / "work").glob("*/marker.json"):
+        for path in (self.root / "work").glob(f"*/{_MARKER}"):
             try:
                 yield path, read_signed(path, texts=["cell"])
             except (OSError, ValueError):
                 continue  # it has ended just now, or is just being written
+
+
+def _remove(folder: Path) -> None:
+    """Remove a working folder, its marker last: of one that is killed meanwhile, it tells that nobody works there."""
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != _MARKER:
+                entry.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_full(root: Path) -> StoreError:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -230,6 +231,30 @@ def test_a_working_folder_is_marked_and_removed(store: Store) -> None:
         assert [working["cell"] for working in store.working()] == ["c_1_s_0"]
         assert folder.parent == store.root / "work"
         raise ZeroDivisionError
+    assert list((store.root / "work").iterdir()) == []
+
+
+def test_a_process_that_is_killed_while_it_cleans_up_leaves_its_marker_for_the_next(store: Store) -> None:
+    program = f"""
+import os, signal, sys
+from pathlib import Path
+from bench.engine.store import Store
+removed = []
+def die(event, arguments):
+    if event == "os.remove":
+        removed.append(arguments)
+        if len(removed) == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+store = Store.create(Path({str(store.root)!r}))
+with store.working_folder("c_1_s_0") as folder:
+    for number in range(8):
+        (folder / str(number)).touch()
+    sys.addaudithook(die)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    (folder,) = (store.root / "work").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["marker.json"]
+    assert store.abandoned() == ["c_1_s_0"]
     assert list((store.root / "work").iterdir()) == []
 
 
