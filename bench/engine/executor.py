@@ -39,6 +39,8 @@ def execute(jobs: Iterable[Job], store: Store, pool: Pool) -> Generator[CellResu
     for group in doubtful:
         for job in single(group):
             yield _alone(job, store, pool)
+    # of workers that were lost together, some were still ending when they were looked for
+    store.abandoned()
 
 
 def _fill(waiting: list[Job], running: dict[int, Job], store: Store, pool: Pool) -> Generator[CellResult, None, None]:
