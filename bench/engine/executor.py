@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable
 
 from bench.engine.backends import Pool
@@ -11,6 +12,9 @@ from bench.engine.store import Store, disk_full, is_disk_full
 from bench.results import CellResult
 
 MAX_ATTEMPTS = 3
+
+_LOOKS, _LOOK_S = 20, 0.05
+"""How often, and how many seconds apart, folders of lost workers are looked for at a run's end."""
 
 
 def execute(jobs: Iterable[Job], store: Store, pool: Pool) -> Generator[CellResult, None, None]:
@@ -24,11 +28,13 @@ def execute(jobs: Iterable[Job], store: Store, pool: Pool) -> Generator[CellResu
     waiting = longest_first(jobs)
     running: dict[int, Job] = {}
     doubtful: list[Job] = []
+    worker_lost = False
     while waiting or running:
         yield from _fill(waiting, running, store, pool)
         if not running:
             continue
         lost = yield from _take(running, pool)
+        worker_lost |= bool(lost)
         if lost and not pool.tries_again:
             while running:  # they were lost with it
                 lost += yield from _take(running, pool)
@@ -39,8 +45,12 @@ def execute(jobs: Iterable[Job], store: Store, pool: Pool) -> Generator[CellResu
     for group in doubtful:
         for job in single(group):
             yield _alone(job, store, pool)
-    # of workers that were lost together, some were still ending when they were looked for
-    store.abandoned()
+    # a killed process counts as living until the system has taken it down
+    for _ in range(_LOOKS if worker_lost else 0):
+        store.abandoned()
+        if not store.working():
+            break
+        time.sleep(_LOOK_S)
 
 
 def _fill(waiting: list[Job], running: dict[int, Job], store: Store, pool: Pool) -> Generator[CellResult, None, None]:
