@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,13 @@ def print_card(name: str, frames: list[Frame], options: argparse.Namespace) -> N
     for what, count in (("first frame", 1), ("all frames", len(frames))):
         some = frames[:count]
         stream = coder.encode(some, 0)
-        encoding = macs(lambda some=some: coder.encode(some, 0)) / pixels / count  # type: ignore[misc]
-        decoding = macs(lambda stream=stream: coder.decode(stream)) / pixels / count  # type: ignore[misc]
+        encoding = macs(partial(coder.encode, some, 0)) / pixels / count
+        decoding = macs(partial(coder.decode, stream)) / pixels / count
         print(f"  {what}: {encoding / 1e3:.1f} kMAC a pixel to encode, {decoding / 1e3:.1f} to decode")
     for rate in (int(text) for text in options.rates.split(",")):
         stream = coder.encode(frames, rate)
-        encoding = median_seconds(lambda rate=rate: coder.encode(frames, rate), options.runs)  # type: ignore[misc]
-        decoding = median_seconds(lambda stream=stream: coder.decode(stream), options.runs)  # type: ignore[misc]
+        encoding = median_seconds(partial(coder.encode, frames, rate), options.runs)
+        decoding = median_seconds(partial(coder.decode, stream), options.runs)
         print(
             f"  rate {rate}: {len(stream) * 8 / pixels / len(frames):.4f} bpp, {len(frames) / encoding:.2f} frames/s"
             f" to encode, {len(frames) / decoding:.2f} to decode, {options.threads} threads"
