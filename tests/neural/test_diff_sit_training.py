@@ -16,6 +16,7 @@ torchvision = pytest.importorskip("torchvision")
 from bench.neural.clips import Pictures  # noqa: E402
 from bench.neural.diff_sit.config import DiffSitConfig  # noqa: E402
 from bench.neural.diff_sit.model import DiffSit, small  # noqa: E402
+from bench.neural.diff_sit.stem import INTER  # noqa: E402
 from bench.neural.diff_sit.training import (  # noqa: E402
     LEARNS,
     DiffSitTask,
@@ -127,6 +128,36 @@ def test_a_training_goes_through_all_stages_and_resumes(
     for name in ("psnr_autoencoder", "psnr_warped", "bpp_i", "bpp_p", "bpp_mv", "restored_features_2", "changes"):
         assert f" {name} " in found, name
     assert all(torch.isfinite(value).all() for value in again.model.state_dict().values())
+
+
+def test_after_a_lead_groups_are_those_of_a_sequence_that_went_on(
+    features: DeepFeatures, clips: list[Pictures]
+) -> None:
+    of = task(features, clips)
+    stem = diff_sit(of).stem.eval()
+    clip, rate = batch_of(clips, 11), torch.tensor([0, 2])
+    with torch.no_grad():
+        whole = stem(clip, rate)
+        first = stem(clip[:, :6], rate)
+        rest = stem(clip[:, 6:], rate, after=first.state)
+    assert first.types + rest.types == whole.types
+    assert rest.types[1] == INTER
+    torch.testing.assert_close(torch.cat([first.pictures, rest.pictures], dim=1), whole.pictures, atol=1e-5, rtol=0)
+
+    stage = Stage("led", 1, 1e-3, 2, 64, 3, {"part": "stem"}, lead=6)
+    of.begin(stage)
+    leads = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        loss, figures = of.loss(batch_of(clips, stage.length), stage, 0)
+        leads.add("bpp_i" not in figures)
+        assert ("bpp_p" in figures) == ("bpp_i" not in figures)
+        of.model.zero_grad()
+        loss.backward()
+        reached = {name for name, parameter in of.model.named_parameters() if parameter.grad is not None}
+        assert any(name.startswith("stem.inter.") for name in reached) == ("bpp_p" in figures)
+        assert any(name.startswith("stem.intra.") for name in reached) == ("bpp_i" in figures)
+    assert leads == {False, True}
 
 
 def test_motion_is_learned(features: DeepFeatures, clips: list[Pictures]) -> None:

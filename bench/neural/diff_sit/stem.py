@@ -59,11 +59,15 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Intermediate:
-    """The intermediate sequence of a batch in training: B x T x 3 x H x W, frame types (T), bits by type (3 x B)."""
+    """The intermediate sequence of a batch in training: B x T x 3 x H x W, frame types (T), bits by type (3 x B).
+
+    ``state``: what the next group would be coded from.
+    """
 
     pictures: Tensor
     types: list[int]
     bits: Tensor
+    state: State | None = None
 
 
 def centre(frames: int) -> int:
@@ -130,21 +134,22 @@ class Stem(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def forward(self, clip: Tensor, rate: Tensor, *, chain: int = 0) -> Intermediate:
+    def forward(self, clip: Tensor, rate: Tensor, *, chain: int = 0, after: State | None = None) -> Intermediate:
         """Training: the intermediate sequence of clips B x T x 3 x H x W at rate indexes B.
 
-        ``chain``: backbone frames from one I to the next; 0 for one I alone.
+        ``chain``: backbone frames from one I to the next; 0 for one I alone. ``after``: the state left by the whole
+        groups before, where the clips go on amid their sequences.
         """
         channel = TrainingChannel(rate)
         batch, _, _, height, width = clip.shape
-        state: State | None = None
+        state = after
         pictures: list[Tensor] = []
         types: list[int] = []
         bits = clip.new_zeros(3, batch)
         for index, group in enumerate(clip.split(GROUP, dim=1)):
             frames = list(group.unbind(1))
             middle = frames.pop(centre(len(frames)))
-            before = None if starts_chain(index, chain) else state
+            before = None if starts_chain(index, chain) and (index or after is None) else state
             backbone = self.backbone(channel, middle, before, (batch, height, width))
             bits = add_to(bits, backbone.kind, backbone.bits)
             state = backbone.state
@@ -154,7 +159,7 @@ class Stem(nn.Module):
                 bits = add_to(bits, MOTION, side_bits)
             pictures += in_order(backbone.picture, warped)
             types += in_order(backbone.kind, [MOTION] * len(warped))
-        return Intermediate(torch.stack(pictures, dim=1), types, bits)
+        return Intermediate(torch.stack(pictures, dim=1), types, bits, state)
 
 
 def starts_chain(group: int, chain: int) -> bool:

@@ -20,7 +20,7 @@ from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.motion import warp
-from bench.neural.diff_sit.stem import INTER, INTRA, MOTION, Intermediate
+from bench.neural.diff_sit.stem import GROUP, INTER, INTRA, MOTION, Intermediate, State
 from bench.neural.perceptual_loss import DeepFeatures, feature_distance
 from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import psnr
@@ -32,8 +32,14 @@ LAMBDAS = (0.0002, 0.012)
 FEATURES, CHANGES, DIVERGENCE = 0.25, 0.5, 1e-5
 """Weights of the distance of deep features, of the frames' changes, and of the autoencoder's KL divergence."""
 
+LED_IN = 3 / 4
+"""Share of the steps of a stage with a lead that begin amid a sequence, as most groups of a stream do."""
+
 LOOKED_AT = 3
 """Frames of a video whose deep features are compared in a step, chosen at random."""
+
+HELD_OUT = 21
+"""Frames of each clip held out that are looked at after a stage: enough for errors to pile up."""
 
 SMOOTHNESS = 0.005
 """Weight of the mean difference of neighbouring motion vectors, in pixels."""
@@ -64,7 +70,7 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         Stage("intra", 2500, 5e-4, 8, 128, 1, {"part": "intra"}),
         Stage("motion", 1500, 5e-4, 4, 128, 4, {"part": "motion"}),
         Stage("stem-6", 2500, 4e-4, 4, 128, 6, {"part": "stem"}),
-        Stage("stem-12", 1500, 2e-4, 2, 128, 12, {"part": "stem"}),
+        Stage("stem-long", 1500, 2e-4, 3, 128, 6, {"part": "stem"}, lead=15),
         Stage("generator", 3000, 5e-4, 2, 128, 9, {"part": "generator"}),
         Stage("generator-21", 800, 2e-4, 1, 128, 21, {"part": "generator"}),
     ]
@@ -77,7 +83,7 @@ def paper_stages() -> list[Stage]:
         Stage("intra", 20000, 1e-4, 8, 256, 1, {"part": "intra"}),
         Stage("motion", 10000, 1e-4, 8, 256, 4, {"part": "motion"}),
         Stage("stem-6", 25000, 1e-4, 4, 256, 6, {"part": "stem"}),
-        Stage("stem-12", 15000, 5e-5, 2, 256, 12, {"part": "stem"}),
+        Stage("stem-long", 15000, 5e-5, 2, 256, 6, {"part": "stem"}, lead=15),
         Stage("generator", 15000, 5e-5, 1, 256, 9, {"part": "generator"}),
     ]
 
@@ -107,7 +113,7 @@ class DiffSitTask:
         elif self._part == "generator":
             terms = self._generator_terms(batch)
         else:
-            return self._coding_loss(batch)
+            return self._coding_loss(batch, stage)
         return torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
 
     def _autoencoder_terms(self, batch: Tensor) -> dict[str, Tensor]:
@@ -151,12 +157,14 @@ class DiffSitTask:
             roughness.append((field.diff(dim=2).abs().sum() + field.diff(dim=3).abs().sum()) / field.numel())
         return {"warped": torch.stack(distances).sum(), "rough": SMOOTHNESS * torch.stack(roughness).mean()}
 
-    def _coding_loss(self, batch: Tensor) -> tuple[Tensor, Figures]:
+    def _coding_loss(self, batch: Tensor, stage: Stage) -> tuple[Tensor, Figures]:
         """Rate and mean squared error, each item weighted so that all rate indexes count about the same."""
         rate = self._rates(len(batch), batch.device)
         weight = weights_of_error(self._diff_sit.config.rates).to(batch.device)[rate]
+        before, batch = self._led_in(batch, rate, stage)
         target = pad_clip(batch)
-        coded: Intermediate = self._intra(target, rate) if self._part == "intra" else self._diff_sit.stem(target, rate)
+        stem = self._diff_sit.stem
+        coded: Intermediate = self._intra(target, rate) if self._part == "intra" else stem(target, rate, after=before)
         error = (pictures_of(coded, batch) - batch).square().mean((1, 2, 3, 4)) / 4
         pixels = batch.shape[1] * batch.shape[-1] * batch.shape[-2]
         loss = (coded.bits.sum(0) / pixels / weight.sqrt() + weight.sqrt() * error).mean()
@@ -166,6 +174,18 @@ class DiffSitTask:
             if count:
                 figures[name] = coded.bits[kind].detach().mean() * batch.shape[1] / count / pixels
         return loss, figures
+
+    @torch.no_grad()
+    def _led_in(self, batch: Tensor, rate: Tensor, stage: Stage) -> tuple[State | None, Tensor]:
+        """The state after a random number of groups, up to the stage's lead, coded without gradients; what follows."""
+        groups = (batch.shape[1] - stage.frames) // GROUP
+        if groups < 1 or float(torch.rand(())) >= LED_IN:
+            return None, batch[:, : stage.frames]
+        first = GROUP * int(torch.randint(1, groups + 1, ()))
+        state = self._diff_sit.stem(pad_clip(batch[:, :first]), rate).state
+        # older torch would use what was cast to bfloat16 here again, and nothing would learn by it
+        torch.clear_autocast_cache()
+        return state, batch[:, first : first + stage.frames]
 
     def _intra(self, clip: Tensor, rate: Tensor) -> Intermediate:
         """The first frames of clips as I frames."""
@@ -179,13 +199,13 @@ class DiffSitTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Figures of the part just trained, on the first nine frames of clips held out; empty where there are none.
+        """Figures of the part just trained, on the first frames of clips held out; empty where there are none.
 
         PSNR of RGB: of the autoencoder; of warped pictures; or of the intermediate sequence at the lowest and highest
         rate, with its bits a pixel, and of the restored one, with its distance of deep features.
         """
         device = next(self._diff_sit.parameters()).device
-        clips = [to_batch(clip[None, :9], device) for clip in self._held_out[:3]]
+        clips = [to_batch(clip[None, :HELD_OUT], device) for clip in self._held_out[:3]]
         if not clips:
             return {}
         if self._part == "autoencoder":
