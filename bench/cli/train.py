@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from", "origin", type=existing(), help="Start with the weights of another run: its folder, or a file in it."
 )
-@click.option("--export", is_flag=True, help="When all stages are done, write the weight file and its model card.")
+@click.option("--export", is_flag=True, help="When all stages are done, write the weight file and its cards.")
 @click.option("--licence", default="none stated", help="Licence of the exported weights, for the model card.")
 @as_json
 def command(
@@ -84,9 +84,11 @@ def command(
         return 0
     state = "trained" if training.done else "not done yet, the same command goes on"
     click.echo(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
-    for what in ("weights", "model_card"):
+    for what in ("weights", "model_card", "card"):
         if path := summary.get(what):
             click.echo(f"{path}")
+    if card := summary.get("card"):
+        click.echo(f"next: vcbench run --codecs {card} --input CLIPS")
     return 0
 
 
@@ -164,7 +166,8 @@ def _summary(codec: str, scale: str, training: Training) -> dict[str, Any]:
 def _export(
     codec: str, options: Options, chosen: Recipe, training: Training, licence: str, clips: Path
 ) -> dict[str, str]:
-    """Write the averaged weights as coding reads them, and their model card, into the run's folder."""
+    """Write the averaged weights as coding reads them, their model card and the codec's card into the run's folder."""
+    from bench.neural.codec_card import write_codec_card
     from bench.neural.model_card import CardFacts, write_model_card
     from bench.neural.weights import About, save
 
@@ -175,12 +178,13 @@ def _export(
             sha256 = save(target, About(codec, facts["config"], options.scale), model.cpu())
         except ValueError as error:
             raise TrainingError(f"{target}: {error}") from None
-    card = target.with_suffix(".md")
+    model_card = target.with_suffix(".md")
     described = CardFacts(
         facts.get("title", codec), facts.get("paper", "none stated"), licence, f"videos in {clips.name}"
     )
-    write_model_card(card, target, training.folder / "run.json", described)
-    return {"weights": str(target), "sha256": sha256, "model_card": str(card)}
+    write_model_card(model_card, target, training.folder / "run.json", described)
+    card = write_codec_card(target, described, training.folder.resolve().name)
+    return {"weights": str(target), "sha256": sha256, "model_card": str(model_card), "card": str(card)}
 
 
 @contextmanager

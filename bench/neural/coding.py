@@ -64,6 +64,9 @@ class Coding(Protocol):
     def build(self, config: Mapping[str, Any], scale: str) -> nn.Module:
         """The networks as a configuration says, untrained. UnavailableError where they rest on what is not here."""
 
+    def gop(self, config: Mapping[str, Any]) -> str:
+        """How frames depend on each other, in words for a card."""
+
     def is_stored(self, tensor: str, scale: str) -> bool:
         """Whether coding needs the tensor of that name from a weight file; training has some of its own."""
 

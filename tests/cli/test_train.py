@@ -58,6 +58,12 @@ def test_a_run_is_resumed_exported_and_protected(
     loaded = load(Path(done.json["weights"]))
     assert (loaded.about.codec, loaded.about.config["width"]) == ("s2vc", 16)
     assert done.json["sha256"] in Path(done.json["model_card"]).read_text()
+    clip = videos / "clip0.y4m"
+    options = ["--frames", 2, "--rates", 1, "--metrics", "psnr_y"]
+    ran = vcbench(
+        "run", "--codecs", done.json["card"], "--input", clip, *options, "--out", tmp_path / "results", "--json"
+    )
+    assert ran.code == 0, ran.err
     run = json.loads((out / "run.json").read_text())
     assert run["clips"] == ["clip0.y4m"]
     assert run["config"]["rates"] == 2

@@ -17,9 +17,14 @@ def build(config: Mapping[str, Any], scale: str) -> ActDiffVc:
     return paper.build(sizes, None) if scale == "paper" else small(sizes)
 
 
+def gop(config: Mapping[str, Any]) -> str:
+    """How frames depend on each other, in words for a card."""
+    return "segments of content's own length that share their keyframes, which are I frames; trajectories between them"
+
+
 def is_stored(tensor: str, scale: str) -> bool:
     """Everything, but of a user's networks only the adapters that were learned."""
     return not (scale == "paper" and tensor.startswith(paper.OF_THE_USER) and "lora_" not in tensor)
 
 
-__all__ = ["build", "decode", "encode", "is_stored"]
+__all__ = ["build", "decode", "encode", "gop", "is_stored"]

@@ -19,9 +19,17 @@ def build(config: Mapping[str, Any], scale: str) -> DiffSit:
     return paper.build(sizes, None) if scale == "paper" else small(sizes)
 
 
+def gop(config: Mapping[str, Any]) -> str:
+    """How frames depend on each other, in words for a card."""
+    return (
+        "groups of three: the middle frame as I or as P from the middle frame before, one I frame; of the others "
+        f"motion alone; restored in chunks of {config['chunk']} frames"
+    )
+
+
 def is_stored(tensor: str, scale: str) -> bool:
     """Everything, but of a user's networks the decoder, which never learns."""
     return not (scale == "paper" and tensor.startswith(_OF_THE_USER))
 
 
-__all__ = ["build", "decode", "encode", "is_stored"]
+__all__ = ["build", "decode", "encode", "gop", "is_stored"]

@@ -24,6 +24,12 @@ def build(config: Mapping[str, Any], scale: str) -> S2vc:
     return S2vc(sizes, PatchAutoencoder(sizes.latent_channels, sizes.vae_width), unet)
 
 
+def gop(config: Mapping[str, Any]) -> str:
+    """How frames depend on each other, in words for a card."""
+    every = config["reanchor_every"]
+    return f"low delay: one I frame, P frames from the frame before, re-anchored to the I frame every {every} P frames"
+
+
 def is_stored(tensor: str, scale: str) -> bool:
     """Neither the autoencoder's encoder nor what only losses look through; of a user's networks what was learned."""
     if scale == "paper" and tensor.startswith(_OF_THE_USER) and "lora_" not in tensor:
@@ -31,4 +37,4 @@ def is_stored(tensor: str, scale: str) -> bool:
     return not tensor.startswith(_OF_TRAINING)
 
 
-__all__ = ["build", "decode", "encode", "is_stored"]
+__all__ = ["build", "decode", "encode", "gop", "is_stored"]
