@@ -1,9 +1,9 @@
 """A codec against others at its own rates: `python benchmarks/equal_rate.py RESULTS --test C --anchors A,B`.
 
-The results should hold anchors at the test codec's rates: `vcbench run --codecs A,B --match-rate C`. Tables in Markdown: how
-often the test codec is better, by bands of rate; the rate it takes over the anchor's at equal quality, where the
-anchor reaches that quality; and the values themselves at some of its rates. A cell of an anchor counts where its rate
-is within --within of the test codec's.
+The results should hold anchors at the test codec's rates: `vcbench run --codecs A,B --match-rate C`. Tables in
+Markdown: how often the test codec is better, by bands of rate; the rate it takes over the anchor's at equal quality,
+where the anchor reaches that quality; and the values themselves at some of its rates. A cell of an anchor counts where
+its rate is within --within of the test codec's.
 """
 
 from __future__ import annotations

@@ -13,7 +13,16 @@ from bench.neural.clips import Pictures
 from bench.neural.diff_sit import paper
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.model import small
-from bench.neural.diff_sit.training import DiffSitTask, paper_stages, small_stages
+from bench.neural.diff_sit.training import (
+    CHANGES,
+    DIVERGENCE,
+    FEATURES,
+    LAMBDAS,
+    SMOOTHNESS,
+    DiffSitTask,
+    paper_stages,
+    small_stages,
+)
 from bench.neural.diff_sit.transform import start_as_transform
 from bench.neural.perceptual_loss import DeepFeatures
 from bench.neural.recipes import Options, require, with_settings
@@ -54,6 +63,13 @@ def about(options: Options) -> dict[str, Any]:
         "paper": "Efficient Video Diffusion with Sparse Information Transmission (arXiv 2603.18501)",
         "config": asdict(config(options)),
         "substitutions": SUBSTITUTIONS,
+        "loss": {
+            "lambda": LAMBDAS,
+            "features": FEATURES,
+            "changes": CHANGES,
+            "divergence": DIVERGENCE,
+            "smoothness of motion": SMOOTHNESS,
+        },
     }
     if options.scale == "paper":
         facts["backbone"] = paper.WAN.digests(options.backbone)

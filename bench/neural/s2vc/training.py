@@ -62,8 +62,8 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         Stage("inter", 3000, 3e-4, 4, 128, 2),
         Stage("codec", 3000, 3e-4, 6, 128, 6, {"codec": True}),
         Stage("codec-long", 1500, 2e-4, 4, 128, 6, {"codec": True}, lead=12),
-        Stage("cascade-4", 800, 2e-4, 2, 128, 4, lead=12),
-        Stage("cascade-6", 300, 1e-4, 2, 128, 6, {"flow": True}, lead=12),
+        Stage("cascade-4", 800, 1e-4, 2, 128, 4, lead=12),
+        Stage("cascade-6", 300, 5e-5, 2, 128, 6, {"flow": True}, lead=12),
     ]
     return scaled(stages, scale)
 
