@@ -185,7 +185,7 @@ def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
             # Another process may have been first while this one waited for the folder.
             if (there := _present([entry], [folder])) != {}:
                 return there[entry.name]
-            if entry.parts:
+            if entry.parts or entry.packed:
                 ready = _assemble(entry, staging, transfer)
             else:
                 ready = retrieve(entry.url, staging, transfer, expected=entry.sha256, limit=entry.bytes)
@@ -198,7 +198,7 @@ def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
 
 def _by_hand(entry: weights.Entry, folder: Path) -> str:
     where = _places(folder)
-    if entry.parts:
+    if entry.parts or entry.packed:
         return (
             f"run vcbench fetch weights {entry.name} --to . on a machine with a network; put {entry.file} into {where}"
         )
@@ -210,21 +210,36 @@ def _places(folder: Path) -> str:
 
 
 def _assemble(entry: weights.Entry, staging: Path, transfer: Transfer) -> Path:
-    """The npz archive of an entry's parts, the same bytes wherever and whenever it is made."""
+    """The npz archive of what an entry's url offers, the same bytes wherever and whenever it is made."""
     ready = staging / f"{entry.name}.npz"
-    arrays = {
+    arrays, files = (_unpacked if entry.packed else _parts)(entry, staging, transfer)
+    with zipfile.ZipFile(ready, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in arrays.items():
+            archive.writestr(_constant_header(f"{key}.npy"), array)
+    digest = hash_file(ready)
+    if digest != entry.sha256:
+        for file in (ready, *files):
+            file.unlink()
+        raise FetchError(f"{entry.url}: {entry.file} made of it has SHA-256 {digest}, expected {entry.sha256}")
+    return ready
+
+
+def _parts(entry: weights.Entry, staging: Path, transfer: Transfer) -> tuple[dict[str, bytes], list[Path]]:
+    """Arrays (npy) by name, each a file below the url, and those files."""
+    files = {
         key: retrieve(f"{entry.url}/{part}", staging, transfer, expected=None, limit=entry.bytes)
         for key, part in entry.parts.items()
     }
-    with zipfile.ZipFile(ready, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in arrays.items():
-            archive.writestr(_constant_header(f"{key}.npy"), array.read_bytes())
-    digest = hash_file(ready)
-    if digest != entry.sha256:
-        for file in (ready, *arrays.values()):
-            file.unlink()
-        raise FetchError(f"{entry.url}: {entry.file} made of its parts has SHA-256 {digest}, expected {entry.sha256}")
-    return ready
+    return {key: file.read_bytes() for key, file in files.items()}, list(files.values())
+
+
+def _unpacked(entry: weights.Entry, staging: Path, transfer: Transfer) -> tuple[dict[str, bytes], list[Path]]:
+    """Arrays (npy) by name, all from the file at the url, and that file."""
+    from bench.deep_compression import npy, unpack
+
+    assert entry.packed is not None and entry.url is not None
+    file = retrieve(entry.url, staging, transfer, expected=entry.packed.sha256, limit=entry.packed.bytes)
+    return {key: npy(array) for key, array in unpack(file).items()}, [file]
 
 
 def _constant_header(name: str) -> zipfile.ZipInfo:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -38,6 +38,14 @@ class Copy(Model):
     bytes: int = Field(ge=1)
 
 
+class Packed(Model):
+    """What ``url`` offers where that is no file of tensors yet, and how it becomes one."""
+
+    sha256: Digest
+    bytes: int = Field(ge=1)
+    layout: Literal["deep-compression"] = Field(description="deep-compression: `bench.deep_compression` unpacks it")
+
+
 class Entry(Model):
     """One file of weights: what it is, what it must be, and where it comes from."""
 
@@ -50,6 +58,7 @@ class Entry(Model):
     parts: dict[str, RelativePath] = Field(
         default={}, description="arrays (npy) below url by the names that they have in the npz file made of them"
     )
+    packed: Packed | None = Field(default=None, description="of the file at url, from which the npz file is made")
     made: str | None = Field(default=None, description="how a file that nobody offers was made")
     also: tuple[Copy, ...] = Field(default=(), description="other files with the same tensors, taken as well")
     licence: str
@@ -60,8 +69,10 @@ class Entry(Model):
     def _check(self) -> Entry:
         if (self.url is None) == (self.made is None):
             raise ValueError(f"{self.name}: give url, or made where nobody offers the file")
-        if self.parts and not (self.url and self.file.endswith(".npz")):
-            raise ValueError(f"{self.name}: parts are below url and become an npz file; correct url or file")
+        if (self.parts or self.packed) and not (self.url and self.file.endswith(".npz")):
+            raise ValueError(f"{self.name}: parts, or what is packed at url, become an npz file; correct url or file")
+        if self.parts and self.packed:
+            raise ValueError(f"{self.name}: is made of parts or of a packed file, not of both; leave one out")
         return self
 
     @property

@@ -117,9 +117,11 @@ def test_without_a_network_it_says_what_to_do_by_hand(describe: Describe, tmp_pa
 
 
 def test_what_nobody_offers_stops_before_anything_is_downloaded(describe: Describe, http_server: Any) -> None:
-    describe()
-    with pytest.raises(UnavailableError, match=r"squeezenet1_0.* decoded"):
-        fetch("net", "squeezenet")
+    lot = 'made = "drawn by lot"\n[[weights]]\nname = "other"\ntitle = "t"\nlicence = "l"\nsource = "s"\n'
+    served = f'file = "other.pth"\nsha256 = "{SHA256}"\nbytes = {len(CONTENT)}\nurl = "{http_server.url}/net.pth"'
+    describe(extra=lot + served)
+    with pytest.raises(UnavailableError, match=r"net\.pth.* drawn by lot"):
+        fetch("other", "net")
     assert http_server.requests == []
 
 
@@ -152,7 +154,7 @@ def test_wrong_parts_are_fetched_anew(describe: Describe, http_server: Any) -> N
     http_server.files["/b.npy"] = b"other"
     describe(file="net.npz", extra=f'url = "{http_server.url}"\n[weights.parts]\nb = "b.npy"')
     for _ in range(2):
-        with pytest.raises(FetchError, match=f"(?s)made of its parts has SHA-256 .*{SHA256}.*--to . on a machine"):
+        with pytest.raises(FetchError, match=f"(?s)made of it has SHA-256 .*{SHA256}.*--to . on a machine"):
             fetch("net")
     assert len(http_server.requests) == 2
 

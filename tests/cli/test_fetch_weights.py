@@ -49,13 +49,20 @@ def test_weights_are_fetched_by_the_metric_that_needs_them(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["squeezenet"], "put squeezenet1_0_deepcompressed_decoded_tv.pth into a folder named in VCBENCH_WEIGHTS"),
+        (["drawn"], "put net.pth into a folder named in VCBENCH_WEIGHTS; nobody offers it: it is drawn by lot"),
         (["lpips_alx"], "did you mean"),
         (["psnr_y"], "needs no weights"),
         (["niqe", "--sequences", "foreman"], "--sequences is for datasets"),
     ],
 )
-def test_what_cannot_be_fetched_says_why(vcbench: VcBench, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_fetched_says_why(
+    vcbench: VcBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "weights.toml").write_text(
+        f'[[weights]]\nname = "drawn"\ntitle = "t"\nlicence = "l"\nsource = "s"\nmade = "drawn by lot"\nbytes = 7\n'
+        f'file = "net.pth"\nsha256 = "{"0" * 64}"\n'
+    )
+    monkeypatch.setenv("VCBENCH_WEIGHTS", str(tmp_path))
     done = vcbench("fetch", "weights", *arguments)
     assert done.code == 4
     assert message in done.err
