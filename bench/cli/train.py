@@ -71,14 +71,14 @@ def command(
     chosen = recipe(codec)
     chosen.check(options)
     stages = _stages(chosen.stages(options), names, steps_scale, not no_cascade)
-    training = _prepare(codec, chosen, options, stages, clips, out, origin)
-    with _interrupts_noted() as interrupted:
-        training.run(minutes=minutes, stop=interrupted, progress=_tell)
-        if interrupted():
-            raise KeyboardInterrupt
-    summary = _summary(codec, scale, training)
-    if export and training.done:
-        summary |= _export(codec, options, chosen, training, licence, clips)
+    with _prepared(codec, chosen, options, stages, clips, out, origin) as training:
+        with _interrupts_noted() as interrupted:
+            training.run(minutes=minutes, stop=interrupted, progress=_tell)
+            if interrupted():
+                raise KeyboardInterrupt
+        summary = _summary(codec, scale, training)
+        if export and training.done:
+            summary |= _export(codec, options, chosen, training, licence, clips)
     if json_output:
         print_json(summary)
         return 0
@@ -111,13 +111,14 @@ def _stages(all_stages: list[Stage], names: Sequence[str] | None, factor: float,
     return scaled(kept if cascade else without_cascade(kept), factor)
 
 
-def _prepare(
+@contextmanager
+def _prepared(
     codec: str, chosen: Recipe, options: Options, stages: list[Stage], clips: Path, out: Path, origin: Path | None
-) -> Training:
-    """A training that is ready to run: clips decoded, model built, checkpoint or starting weights read."""
+) -> Iterator[Training]:
+    """A training that is ready to run, alone in its folder: clips decoded, model built, weights to begin with read."""
     from bench.metrics.network import device
     from bench.neural.clips import find_clips, is_held_out, training_clips
-    from bench.neural.training import Training, weights_of
+    from bench.neural.training import Training, alone, weights_of
 
     start = weights_of(origin) if origin is not None else None
     paths = find_clips(clips)
@@ -139,12 +140,13 @@ def _prepare(
     if not held_out:
         _tell(f"{clips}: no video is held out, so that stages end without figures; a tenth of 20 or more would be")
     task = chosen.build(options, train, held_out, device())
-    training = Training(task, stages, train, out, seed=options.seed, device=device(), about=about)
-    if training.resumed:
-        _tell(f"{out}: goes on after {counted(training.total_steps, 'step')}")
-    elif start is not None:
-        training.start_from(start, str(origin))
-    return training
+    with alone(out):
+        training = Training(task, stages, train, out, seed=options.seed, device=device(), about=about)
+        if training.resumed:
+            _tell(f"{out}: goes on after {counted(training.total_steps, 'step')}")
+        elif start is not None:
+            training.start_from(start, str(origin))
+        yield training
 
 
 def _summary(codec: str, scale: str, training: Training) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A run is a folder: ``run.json`` (what is trained on what), ``log.csv`` (a line e
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -104,6 +105,26 @@ def bf16_pays(device: torch.device) -> bool:
 def to_batch(pictures: Pictures, device: torch.device) -> Tensor:
     """Pictures B x T x H x W x 3 of 8 bit as B x T x 3 x H x W, -1 to 1."""
     return torch.from_numpy(np.array(pictures)).to(device).permute(0, 1, 4, 2, 3).float().div_(127.5).sub_(1)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, made where it is not there; TrainingError where another process holds it.
+
+    Two trainings would write each other's checkpoint and log. The hold ends with the process, whatever happens to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(
+                f"{folder}: another vcbench train is at work here; wait for its end, or name another folder"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Training:

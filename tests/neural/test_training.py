@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from bench.errors import TrainingError, UsageError  # noqa: E402
 from bench.neural import training  # noqa: E402
-from bench.neural.training import Stage, Training, scaled, weights_of, without_cascade  # noqa: E402
+from bench.neural.training import Stage, Training, alone, scaled, weights_of, without_cascade  # noqa: E402
 from bench.neural.training_log import TrainingLog  # noqa: E402
 
 CLIPS = [np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)]
@@ -184,6 +184,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"checkpoint.pt: no such file; name the folder of a training"):
         weights_of(tmp_path)
+
+
+def test_one_training_holds_a_folder(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "one"
+    with alone(out):
+        with pytest.raises(TrainingError, match=f"{out}: another vcbench train is at work here"), alone(out):
+            pass
+        with alone(tmp_path / "runs" / "two"):
+            pass
+    with alone(out):
+        pass
+    with pytest.raises(BlockingIOError, match="the task's own"), alone(tmp_path):
+        raise BlockingIOError("the task's own")
 
 
 def test_minutes_that_are_over_end_it_before_a_step(tmp_path: Path) -> None:
