@@ -24,7 +24,7 @@ from bench.results import CellResult, ResultSet, load
 from bench.video import colour
 from bench.video.frame import Frame
 
-HEADING = 18
+HEADING = 32
 SHOWN = ("psnr_y", "ms_ssim", "niqe", "vmaf")
 
 
@@ -43,7 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     results = load(*options.results)
     catalog = Catalog(tuple(options.path))
-    cells = [c for c in results.cells if c.status == "ok" and c.sequence.name == options.sequence]
+    # what a search for a rate tried has a rate alone
+    cells = [c for c in results.cells if c.measurements and c.sequence.name == options.sequence]
     frames = [int(text) for text in options.frames.split(",")]
     rows = []
     for bpp in (float(text) for text in options.bpp.split(",")):
@@ -83,7 +84,7 @@ def decoded(
     for n, picture in zip(frames, pictures, strict=True):
         known = {name: values[name][n] for name in SHOWN if name in values}
         own = " ".join(f"{name} {value:.4g}" for name, value in known.items() if value is not None)
-        yield f"{cell.codec.name} {cell.rate.value:g}: {cell.bpp:.4f} bpp; {own}", picture
+        yield f"{cell.codec.name} {cell.rate.value:g}: {cell.bpp:.4f} bpp\n{own}", picture
 
 
 def picked(video: Iterator[Frame], frames: Sequence[int]) -> Iterator[np.ndarray]:
@@ -104,7 +105,7 @@ def cut(entry: tuple[str, np.ndarray], where: str | None) -> tuple[str, np.ndarr
 
 
 def titled(text: str, picture: np.ndarray) -> np.ndarray:
-    """A picture under a line of text."""
+    """A picture under its lines of text."""
     image = Image.new("RGB", (picture.shape[1], picture.shape[0] + HEADING), "white")
     ImageDraw.Draw(image).text((3, 2), text, fill="black", font=ImageFont.load_default(11))
     image.paste(Image.fromarray(picture), (0, HEADING))
