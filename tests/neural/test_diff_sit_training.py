@@ -218,5 +218,5 @@ def test_a_new_p_frame_is_the_coded_difference_from_the_frame_before(
 def test_rates_are_weighted_evenly_in_logarithm() -> None:
     weights = weights_of_error(5)
     assert torch.allclose(weights.log().diff(), weights.log().diff()[:1].expand(4), atol=1e-4)
-    assert float(weights[0]) == pytest.approx(255**2 * 0.0002)
-    assert float(weights[-1]) == pytest.approx(255**2 * 0.012, rel=1e-4)
+    assert float(weights[0]) == pytest.approx(255**2 * 0.00006, rel=1e-4)
+    assert float(weights[-1]) == pytest.approx(255**2 * 0.03, rel=1e-4)
