@@ -27,7 +27,10 @@ CODINGS = {
     "diff-sit": "bench.neural.diff_sit.coding",
     "s2vc": "bench.neural.s2vc.coding",
 }
-OPTIONS = {"actdiff-vc": "bench.neural.actdiff_vc.options:ActDiffOptions"}
+OPTIONS = {
+    "actdiff-vc": "bench.neural.actdiff_vc.options:ActDiffOptions",
+    "diff-sit": "bench.neural.diff_sit.options:DiffSitOptions",
+}
 """What a card may choose of a codec beside its rate, as a `CodecOptions` of its ``settings.options``; others have
 nothing."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("diffusers")
 
 from bench.errors import BitstreamError, UsageError  # noqa: E402
 from bench.neural.blocks import pad_to  # noqa: E402
+from bench.neural.coding import options_of  # noqa: E402
 from bench.neural.container import StreamHeader, StreamReader, StreamWriter  # noqa: E402
 from bench.neural.diff_sit.codec import (  # noqa: E402
     INTER_UNIT,
@@ -28,6 +30,7 @@ from bench.neural.diff_sit.codec import (  # noqa: E402
 )
 from bench.neural.diff_sit.config import DiffSitConfig  # noqa: E402
 from bench.neural.diff_sit.model import DiffSit, small  # noqa: E402
+from bench.neural.diff_sit.options import DiffSitOptions  # noqa: E402
 from bench.neural.pictures import to_tensor  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
@@ -54,7 +57,7 @@ def frames(tiny_clip: Callable[..., Path]) -> list[Frame]:
     return list(open_sequence(tiny_clip(45, 35, 22, pix_fmt="yuv444p")).read())
 
 
-def written(model: DiffSit, frames: list[Frame], rate: int = 1, **settings: int) -> bytes:
+def written(model: DiffSit, frames: list[Frame], rate: int = 1, **settings: Any) -> bytes:
     file = io.BytesIO()
     encode(model, frames, StreamHeader("tiny", WEIGHTS, frames[0].format, len(frames), rate), file, **settings)
     return file.getvalue()
@@ -93,8 +96,8 @@ def test_units_follow_the_groups(model: DiffSit, frames: list[Frame]) -> None:
 
 
 def test_a_chain_of_that_length_starts_anew(model: DiffSit, frames: list[Frame]) -> None:
-    every = written(model, frames[:7], chain=1)
-    second = written(model, frames[:7], chain=2)
+    every = written(model, frames[:7], options=DiffSitOptions(chain=1))
+    second = written(model, frames[:7], options=DiffSitOptions(chain=2))
     assert kinds(every)[:-1] == [INTRA_UNIT, MOTION_UNIT] * 2 + [INTRA_UNIT]
     assert kinds(second)[:-1] == [INTRA_UNIT, MOTION_UNIT, INTER_UNIT, MOTION_UNIT, INTRA_UNIT]
     assert len(read(model, every)) == len(read(model, second)) == 7
@@ -102,7 +105,7 @@ def test_a_chain_of_that_length_starts_anew(model: DiffSit, frames: list[Frame])
 
 def test_the_intermediate_sequence_is_what_the_encoder_predicts(model: DiffSit, frames: list[Frame]) -> None:
     data = written(model, frames[:7])
-    decoded = read(model, data, intermediate=True)
+    decoded = read(model, data, options=DiffSitOptions(intermediate=True))
     header = StreamReader(io.BytesIO(data)).header
     state = None
     for index in (1, 4, 6):  # backbones of the groups 0 to 2, 3 to 5, and 6 alone
@@ -128,7 +131,7 @@ def test_motion_frames_are_their_backbone_where_nothing_moves(model: DiffSit, fr
         for layer in (codec.synthesis, codec.refine_out[-1]):
             torch.nn.init.zeros_(layer.weight)
             torch.nn.init.zeros_(layer.bias)
-    decoded = read(still, written(still, frames[:6]), intermediate=True)
+    decoded = read(still, written(still, frames[:6]), options=DiffSitOptions(intermediate=True))
     images = [frame.data.tobytes() for frame in decoded]
     assert images[0] == images[1] == images[2] != images[3]
     assert images[3] == images[4] == images[5]
@@ -187,10 +190,10 @@ def test_damage_is_found_and_its_unit_named(model: DiffSit, frames: list[Frame])
         damaged = bytearray(data)
         damaged[position] ^= 0x10
         with pytest.raises(BitstreamError, match=r"unit \d|end"):
-            read(model, bytes(damaged), intermediate=True)
+            read(model, bytes(damaged), options=DiffSitOptions(intermediate=True))
     for length in (len(data) - 1, len(data) // 2, 70):
         with pytest.raises(BitstreamError, match=r"unit \d|end"):
-            read(model, data[:length], intermediate=True)
+            read(model, data[:length], options=DiffSitOptions(intermediate=True))
 
 
 def test_units_in_the_wrong_place_are_refused(model: DiffSit, frames: list[Frame]) -> None:
@@ -209,7 +212,7 @@ def test_units_in_the_wrong_place_are_refused(model: DiffSit, frames: list[Frame
         ([intra, motion, (INTER_UNIT, b"\x7fabc"), state], r"unit 3 \(type 2\): damaged"),
     ):
         with pytest.raises(BitstreamError, match=message):
-            read(model, rewritten(data, wrong), intermediate=True)
+            read(model, rewritten(data, wrong), options=DiffSitOptions(intermediate=True))
 
 
 def test_wrong_weights_name_and_rate_are_refused(model: DiffSit, frames: list[Frame]) -> None:
@@ -230,7 +233,7 @@ def test_missing_frames_are_found(model: DiffSit, frames: list[Frame]) -> None:
     file = io.BytesIO()
     encode(model, frames[:3], StreamHeader("tiny", WEIGHTS, frames[0].format, 5, 0), file)
     with pytest.raises(BitstreamError, match=r"unit 3 \(type 4\): expected a backbone frame"):
-        read(model, file.getvalue(), intermediate=True)
+        read(model, file.getvalue(), options=DiffSitOptions(intermediate=True))
 
 
 def test_a_decoder_gives_a_chunk_as_soon_as_it_has_it(model: DiffSit, frames: list[Frame]) -> None:
@@ -247,3 +250,11 @@ def test_a_decoder_gives_a_chunk_as_soon_as_it_has_it(model: DiffSit, frames: li
 def test_a_chunk_that_does_not_fit_is_refused(chunk: int) -> None:
     with pytest.raises(UsageError, match=f"chunk {chunk}: takes 9, 21, 33"):
         DiffSitConfig(chunk=chunk)
+
+
+def test_a_cards_options_are_taken_and_held_to_their_range() -> None:
+    assert options_of("diff-sit", {"chain": 9}) == {"options": DiffSitOptions(chain=9)}
+    assert options_of("diff-sit", {}) == {"options": DiffSitOptions(chain=0, intermediate=False)}
+    for wrong, message in (({"chain": -1}, "chain"), ({"chains": 1}, "chains"), ({"intermediate": "some"}, "intermed")):
+        with pytest.raises(ValueError, match=message):
+            options_of("diff-sit", wrong)

@@ -23,6 +23,7 @@ from bench.neural.container import (
     varint,
 )
 from bench.neural.diff_sit.model import DiffSit
+from bench.neural.diff_sit.options import DiffSitOptions
 from bench.neural.diff_sit.stem import (
     GROUP,
     MOTION,
@@ -41,6 +42,8 @@ INTRA_UNIT, INTER_UNIT, MOTION_UNIT, STATE_UNIT = 1, 2, 3, 4
 """Unit types: an I frame; a P frame (length of its motion, motion, picture); the motion of the frames beside either;
 at the end the digest of what decoder and encoder then agree on."""
 
+DEFAULT = DiffSitOptions()
+
 UNIT_NAMES = {INTRA_UNIT: "I", INTER_UNIT: "P", MOTION_UNIT: "MV"}
 
 Group = tuple[list[Tensor], list[int]]
@@ -48,11 +51,16 @@ Group = tuple[list[Tensor], list[int]]
 
 
 def encode(
-    model: DiffSit, frames: Iterable[Frame], header: StreamHeader, file: BinaryIO, *, chain: int = 0
+    model: DiffSit,
+    frames: Iterable[Frame],
+    header: StreamHeader,
+    file: BinaryIO,
+    *,
+    options: DiffSitOptions = DEFAULT,
 ) -> list[int]:
     """Write a stream of frames; returns the bytes of each unit. One group is held at a time.
 
-    ``chain``: backbone frames from one I to the next; 0 for one I alone. A decoder needs not be told.
+    Of ``options``, a decoder needs not be told how long chains are.
     """
     writer = StreamWriter(file, header)
     sizes: list[int] = []
@@ -63,7 +71,9 @@ def encode(
             pictures = [pad_to(to_tensor(frame), STRIDE) for frame in islice(source, GROUP)]
             if not pictures:
                 break
-            units, state = encode_group(model.stem, pictures, None if starts_chain(index, chain) else state, header)
+            units, state = encode_group(
+                model.stem, pictures, None if starts_chain(index, options.chain) else state, header
+            )
             sizes += [writer.write(kind, payload) for kind, payload in units]
     if state is not None:
         writer.write(STATE_UNIT, state_digest(state))
@@ -94,11 +104,11 @@ def decode(
     name: str,
     weights: bytes,
     device: str | torch.device = "cpu",
-    intermediate: bool = False,
+    options: DiffSitOptions = DEFAULT,
 ) -> Iterator[Frame]:
     """Frames of a stream, restored a chunk at a time. ``name`` and ``weights`` are those the stream must name.
 
-    The generator runs on ``device``; with ``intermediate``, frames are those of the intermediate sequence. Raises
+    The generator runs on ``device``; by ``options``, frames are those of the intermediate sequence instead. Raises
     BitstreamError, naming the unit, for a stream that is damaged, cut, or of other weights, and at the end where
     encoder and decoder did not agree: their arithmetic differs.
     """
@@ -108,7 +118,7 @@ def decode(
     with torch.inference_mode():
         for pictures, types in _chunks(_groups(model.stem, reader), model.config.chunk):
             video = torch.stack([_cut(picture, header.format) for picture in pictures], dim=2)
-            if not intermediate:
+            if not options.intermediate:
                 video = model.odfte.to(device)(video.clamp(-1, 1).to(device), types).cpu()
             yield from (to_frame(picture, header.format) for picture in video.unbind(2))
 
