@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -65,6 +65,18 @@ class Stage:
 def scaled(stages: Sequence[Stage], factor: float) -> list[Stage]:
     """The stages with their steps multiplied, each of one step at least."""
     return [replace(stage, steps=max(1, round(stage.steps * factor))) for stage in stages]
+
+
+def groups(model: nn.Module, learning: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameters by how many times the learning rate they have: what a module's ``FASTER`` says of its parts, or 1."""
+    factors: dict[nn.Parameter, float] = {}
+    for module in model.modules():
+        for part, factor in getattr(module, "FASTER", {}).items():
+            factors |= dict.fromkeys(module.get_submodule(part).parameters(), factor)
+    found: dict[float, list[nn.Parameter]] = {}
+    for parameter in learning:
+        found.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+    return [{"params": some, "faster": factor} for factor, some in sorted(found.items())]
 
 
 def without_cascade(stages: Sequence[Stage]) -> list[Stage]:
@@ -228,9 +240,17 @@ class Training:
     def _run_stage(self, stage: Stage, ending: Callable[[], bool], progress: Callable[[str], None]) -> bool:
         self.task.begin(stage)
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(learning, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            groups(self.model, learning), lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
         if self._optimizer_state is not None:
-            optimizer.load_state_dict(self._optimizer_state)
+            try:
+                optimizer.load_state_dict(self._optimizer_state)
+            except ValueError as error:
+                raise TrainingError(
+                    f"{self.folder / 'checkpoint.pt'}: is of another vcbench ({error}); go on with that one, or start "
+                    "anew from the last stage's after-STAGE.pt by --from"
+                ) from None
         crops = RandomCrops(self.clips, stage.size, stage.length, self.seed + self.stage_index)
         sums: dict[str, Tensor | float] = {}
         counted: Counter[str] = Counter()
@@ -265,7 +285,7 @@ class Training:
         torch.manual_seed(hash((self.seed, self.stage_index, self.step)))
         batch = to_batch(crops.at(self.step, stage.batch), self.device)
         for group in optimizer.param_groups:
-            group["lr"] = self._rate(stage)
+            group["lr"] = group["faster"] * self._rate(stage)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device)):
             loss, figures = self.task.loss(batch, stage, self.step)
         optimizer.zero_grad(set_to_none=True)

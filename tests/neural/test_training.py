@@ -6,7 +6,7 @@ import copy
 import json
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from bench.errors import TrainingError, UsageError  # noqa: E402
 from bench.neural import training  # noqa: E402
-from bench.neural.training import Stage, Training, alone, scaled, weights_of, without_cascade  # noqa: E402
+from bench.neural.training import Stage, Training, alone, groups, scaled, weights_of, without_cascade  # noqa: E402
 from bench.neural.training_log import TrainingLog  # noqa: E402
 
 CLIPS = [np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)]
@@ -184,6 +184,43 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"checkpoint.pt: no such file; name the folder of a training"):
         weights_of(tmp_path)
+
+
+class Hasty(torch.nn.Module):
+    """Two equal weights, of which one learns eight times as fast."""
+
+    FASTER: ClassVar[dict[str, float]] = {"quick": 8.0}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quick, self.slow = (torch.nn.Conv2d(3, 3, 1, bias=False) for _ in range(2))
+        self.slow.load_state_dict(self.quick.state_dict())
+
+    def forward(self, pictures: Any) -> Any:
+        return self.quick(pictures) + self.slow(pictures)
+
+
+def test_parts_learn_as_fast_as_their_module_says(tmp_path: Path) -> None:
+    """Equal gradients make Adam's first steps equal but for the factor."""
+    task = Tiny()
+    task.model = torch.nn.Sequential(torch.nn.Identity(), Hasty())
+    task.validate = dict  # type: ignore[method-assign]
+    begun = copy.deepcopy(task.model.state_dict())
+    run = trained(tmp_path / "run", task, stages=[Stage("second", 1, 1e-3, 2, 16, 1)])
+    moved = {name: value - begun[name] for name, value in run.model.state_dict().items()}
+    assert moved["1.slow.weight"].abs().min() > 0
+    torch.testing.assert_close(moved["1.quick.weight"], 8 * moved["1.slow.weight"], rtol=1e-3, atol=5e-7)
+    assert [group["faster"] for group in groups(task.model, task.model.parameters())] == [1.0, 8.0]
+
+
+def test_a_checkpoint_of_other_groups_is_named(tmp_path: Path) -> None:
+    trained(tmp_path / "run", steps=3)
+    file = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    state["optimizer"]["param_groups"] *= 2
+    torch.save(state, file)
+    with pytest.raises(TrainingError, match=rf"{file}: is of another vcbench .*--from"):
+        trained(tmp_path / "run")
 
 
 def test_one_training_holds_a_folder(tmp_path: Path) -> None:
