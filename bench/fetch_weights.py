@@ -239,7 +239,14 @@ def _unpacked(entry: weights.Entry, staging: Path, transfer: Transfer) -> tuple[
 
     assert entry.packed is not None and entry.url is not None
     file = retrieve(entry.url, staging, transfer, expected=entry.packed.sha256, limit=entry.packed.bytes)
-    return {key: npy(array) for key, array in unpack(file).items()}, [file]
+    try:
+        arrays = unpack(file)
+    except ValueError as error:
+        file.unlink()
+        raise FetchError(
+            f"{entry.url}: has not the layout {entry.packed.layout} ({error}); correct the entry"
+        ) from None
+    return {key: npy(array) for key, array in arrays.items()}, [file]
 
 
 def _constant_header(name: str) -> zipfile.ZipInfo:

@@ -159,6 +159,13 @@ def test_wrong_parts_are_fetched_anew(describe: Describe, http_server: Any) -> N
     assert len(http_server.requests) == 2
 
 
+def test_what_is_packed_otherwise_is_named(describe: Describe, http_server: Any) -> None:
+    packed = f'[weights.packed]\nsha256 = "{SHA256}"\nbytes = {len(CONTENT)}\nlayout = "deep-compression"'
+    describe(file="net.npz", extra=f'url = "{http_server.url}/net.pth"\n{packed}')
+    with pytest.raises(FetchError, match=r"net\.pth: has not the layout deep-compression .*(?s:.)*By hand"):
+        fetch("net")
+
+
 def test_spynet_of_the_published_arrays_is_the_state_dict_that_is_here(
     http_server: Any, shared_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--from", "origin", type=existing(), help="Start with the weights of another run: its folder, or a file in it."
 )
 @click.option("--export", is_flag=True, help="When all stages are done, write the weight file and its cards.")
-@click.option("--licence", default="none stated", help="Licence of the exported weights, for the model card.")
+@click.option("--licence", default="none stated", help="Licence of the exported weights, for their cards.")
 @as_json
 def command(
     codec: str,
