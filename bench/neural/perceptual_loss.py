@@ -10,6 +10,12 @@ from torch.nn import functional
 TAPS = (1, 4, 7, 9, 12)
 MEAN_BGR = (104.0, 117.0, 123.0)
 
+WINDOW = 5
+"""Side of the windows in which the contrast of feature maps is compared."""
+
+LITTLE = 0.003
+"""What is added to variances in that comparison, as a share of the channel's mean."""
+
 
 class DeepFeatures(nn.Module):
     """Features of a frozen SqueezeNet 1.0 (ImageNet) at several depths; input RGB -1 to 1.
@@ -48,6 +54,29 @@ def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
     """Mean squared distance of unit features, summed over depths; one number for each item. Unweighted LPIPS."""
     distances = [(unit(a) - unit(b)).square().sum(1).mean((1, 2)) for a, b in zip(first, second, strict=True)]
     return torch.stack(distances).sum(0)
+
+
+def texture_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """How far the contrast of feature maps differs, place by place, whatever their details are; one number an item.
+
+    One minus the contrast term of SSIM (Wang et al. 2004, equation 9), over windows of `WINDOW` x `WINDOW`: 0 where
+    windows have equal standard deviations, near 1 where one alone is flat. Mean over channels and places, then over
+    depths. A blurred picture is far, one with other leaves of the same kind is near.
+    """
+    distances = []
+    for a, b in zip(first, second, strict=True):
+        ours, theirs = _variance(a), _variance(b)
+        little = LITTLE * theirs.detach().mean((2, 3), keepdim=True) + 1e-6
+        ours, theirs = ours + little, theirs + little
+        distances.append((1 - 2 * (ours * theirs).sqrt() / (ours + theirs)).mean((1, 2, 3)))
+    return torch.stack(distances).mean(0)
+
+
+def _variance(features: Tensor) -> Tensor:
+    """Variance of each channel in windows, every second of them."""
+    features = features.float()
+    mean = functional.avg_pool2d(features, WINDOW, 2)
+    return (functional.avg_pool2d(features.square(), WINDOW, 2) - mean.square()).clamp_min(0)
 
 
 def downsampled(picture: Tensor) -> Tensor:

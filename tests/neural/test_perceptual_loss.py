@@ -12,7 +12,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
 from bench import weights  # noqa: E402
-from bench.neural.perceptual_loss import TAPS, DeepFeatures, downsampled, feature_distance, unit  # noqa: E402
+from bench.neural.perceptual_loss import (  # noqa: E402
+    TAPS,
+    DeepFeatures,
+    downsampled,
+    feature_distance,
+    texture_distance,
+    unit,
+)
 from bench.video import colour  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 
@@ -102,3 +109,22 @@ def test_units_have_length_one_whatever_the_gain() -> None:
 def test_half_the_size_is_the_mean_of_four() -> None:
     x = pictures()[..., :70, :90]
     assert torch.allclose(downsampled(x), x.reshape(2, 3, 35, 2, 45, 2).mean((3, 5)), atol=1e-6)
+
+
+def test_texture_distance_tells_blur_from_other_detail_of_the_same_kind() -> None:
+    """Noise against other noise of the same strength, of half the strength (closed form), and against flat pictures."""
+    noise, other = (torch.randn((2, 3, 80, 80), generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    same, half, flat = (texture_distance([found], [noise]) for found in (other, noise / 2 + 1, torch.zeros_like(noise)))
+    assert texture_distance([noise], [noise]).tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert half.tolist() == pytest.approx([1 - 2 * 0.5 / 1.25] * 2, rel=0.02)
+    assert (same < 0.05).all() and (flat > 0.85).all()
+
+
+def test_texture_distance_is_the_contrast_term_of_ssim() -> None:
+    """Against numpy, one window of one channel, and on the way back from flat pictures nothing is infinite."""
+    a, b = torch.rand((2, 1, 1, 5, 5), generator=torch.Generator().manual_seed(3))
+    x, y = a.numpy().std(), b.numpy().std()
+    assert float(texture_distance([a], [b])) == pytest.approx(1 - 2 * x * y / (x**2 + y**2), abs=0.003)
+    flat = torch.zeros(1, 1, 9, 9, requires_grad=True)
+    texture_distance([flat], [torch.rand(1, 1, 9, 9)]).sum().backward()
+    assert flat.grad is not None and flat.grad.isfinite().all()

@@ -3,8 +3,8 @@
 The paper's two stages after an autoencoder of our own. Its first is several here: intra frames, motion, then groups of
 growing number, each item of a batch at a rate index of its own, for rate and mean squared error. In its second, the
 decoder is frozen; the autoencoder's encoder, the transformer and f_type learn on intermediate sequences at random
-rates, from L1, distance of deep features, and distance of the differences between frames. The sparse temporal encoder
-rests then.
+rates, from L1, distances of deep features and of their contrast, and that of the differences between frames. The
+sparse temporal encoder rests then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.neural.clips import Pictures
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.motion import warp
 from bench.neural.diff_sit.stem import GROUP, INTER, INTRA, MOTION, Intermediate, State
-from bench.neural.perceptual_loss import DeepFeatures, feature_distance
+from bench.neural.perceptual_loss import DeepFeatures, feature_distance, texture_distance
 from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import psnr
 from bench.neural.training import Figures, Stage, scaled, to_batch
@@ -32,8 +32,8 @@ LAMBDAS = (0.00006, 0.03)
 Those that HEVC's test model has for about QP 55 and 28, by its rule 0.85 x 2^((QP - 12) / 3).
 """
 
-FEATURES, CHANGES, DIVERGENCE = 0.25, 0.5, 1e-5
-"""Weights of the distance of deep features, of the frames' changes, and of the autoencoder's KL divergence."""
+FEATURES, TEXTURE, CHANGES, DIVERGENCE = 0.25, 0.25, 0.5, 1e-5
+"""Weights of the distances of deep features and of their contrast, of frames' changes, and of the KL divergence."""
 
 LED_IN = 3 / 4
 """Share of the steps of a stage with a lead that begin amid a sequence, as most groups of a stream do."""
@@ -138,14 +138,16 @@ class DiffSitTask:
         return {**self._likeness(found, target), "changes": CHANGES * changes}
 
     def _likeness(self, found: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """L1 of videos, and the distance of deep features of a few of their frames."""
+        """L1 of videos, and on a few of their frames the distances of deep features and of contrast."""
         chosen = torch.randperm(target.shape[2], device=target.device)[:LOOKED_AT]
         ours, theirs = (video[:, :, chosen].transpose(1, 2).flatten(0, 1) for video in (found, target))
         with torch.no_grad():
             wanted = self._features(theirs)
+        shown = self._features(ours)
         return {
             "l1": (found - target).abs().mean(),
-            "features": FEATURES * feature_distance(wanted, self._features(ours)).mean(),
+            "features": FEATURES * feature_distance(wanted, shown).mean(),
+            "texture": TEXTURE * texture_distance([ours, *shown], [theirs, *wanted]).mean(),
         }
 
     def _motion_terms(self, batch: Tensor) -> dict[str, Tensor]:
