@@ -73,10 +73,11 @@ def texture_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
 
 def _variance(features: Tensor) -> Tensor:
-    """Variance of each channel in windows, every second of them."""
+    """Variance of each channel in windows, every second of them; in one window where the map is smaller."""
     features = features.float()
-    mean = functional.avg_pool2d(features, WINDOW, 2)
-    return (functional.avg_pool2d(features.square(), WINDOW, 2) - mean.square()).clamp_min(0)
+    side = [min(WINDOW, length) for length in features.shape[2:]]
+    mean = functional.avg_pool2d(features, side, 2)
+    return (functional.avg_pool2d(features.square(), side, 2) - mean.square()).clamp_min(0)
 
 
 def downsampled(picture: Tensor) -> Tensor:

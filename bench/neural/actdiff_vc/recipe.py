@@ -12,7 +12,16 @@ from bench import weights
 from bench.neural.actdiff_vc import paper
 from bench.neural.actdiff_vc.config import ActDiffConfig
 from bench.neural.actdiff_vc.model import small
-from bench.neural.actdiff_vc.training import ActDiffTask, paper_stages, small_stages
+from bench.neural.actdiff_vc.training import (
+    CHANGES,
+    FEATURES,
+    FLOW,
+    LAMBDAS,
+    TEXTURE,
+    ActDiffTask,
+    paper_stages,
+    small_stages,
+)
 from bench.neural.actdiff_vc.transform import start_as_transform
 from bench.neural.clips import Pictures
 from bench.neural.perceptual_loss import DeepFeatures
@@ -20,7 +29,7 @@ from bench.neural.recipes import Options, require, with_settings
 from bench.neural.training import Stage
 
 SUBSTITUTIONS = {
-    "LPIPS": "distance of SqueezeNet's features, unweighted",
+    "LPIPS": "distance of SqueezeNet's features, unweighted, and of their contrast",
     "point tracker": "optical flow by DIS, chained from frame to frame",
     "HED's edge sketch": "blurred Sobel gradients",
     "pretrained video diffusion model": "a small transformer, trained on the same clips as all else",
@@ -60,6 +69,7 @@ def about(options: Options) -> dict[str, Any]:
         "paper": "Active Sampling for Ultra-Low-Bit-Rate Video Compression (arXiv 2605.02849)",
         "config": asdict(config(options)),
         "substitutions": substitutions,
+        "loss": {"lambda": LAMBDAS, "features": FEATURES, "texture": TEXTURE, "changes": CHANGES, "flow": FLOW},
     }
     if options.scale == "paper":
         facts["backbone"] = paper.WAN_VACE.digests(options.backbone)

@@ -21,7 +21,7 @@ from bench.neural.actdiff_vc.render import Conditions
 from bench.neural.blocks import pad_to
 from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
-from bench.neural.perceptual_loss import DeepFeatures, feature_distance
+from bench.neural.perceptual_loss import DeepFeatures, feature_distance, texture_distance
 from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import psnr
 from bench.neural.training import Figures, Stage, scaled, to_batch
@@ -29,8 +29,8 @@ from bench.neural.training import Figures, Stage, scaled, to_batch
 LAMBDAS = (0.0001, 0.008)
 """Weight of the mean squared error on a scale of 255 against bits a pixel, at the lowest and highest rate index."""
 
-FEATURES, CHANGES, FLOW = 0.25, 0.5, 0.1
-"""Weights of the distance of deep features, of the frames' changes, and of the velocity beside these."""
+FEATURES, TEXTURE, CHANGES, FLOW = 0.25, 0.25, 0.5, 0.1
+"""Weights of the distances of deep features and of their contrast, of frames' changes, and of the velocity beside."""
 
 LOOKED_AT = 4
 """Frames of a segment, in a row, whose pictures are compared in a step."""
@@ -126,7 +126,7 @@ class ActDiffTask:
         return {**self._likeness(estimate(velocity, at, time), video, conditions), "velocity": FLOW * wrong}
 
     def _likeness(self, latents: Tensor, video: Tensor, conditions: Conditions) -> dict[str, Tensor]:
-        """L1 of some frames in a row that latents give, distance of their deep features, and L1 of their changes."""
+        """L1 of some frames in a row that latents give, distances of their features and contrast, L1 of changes."""
         model = self._codec.generator.latents
         assert isinstance(model, ResidualLatents)
         first = int(torch.randint(max(1, video.shape[2] - LOOKED_AT + 1), ()))
@@ -137,10 +137,12 @@ class ActDiffTask:
         found = model.refine(flat, predicted.transpose(1, 2).flatten(0, 1))
         with torch.no_grad():
             features = self._features(wanted)
+        shown = self._features(found)
         together = found.unflatten(0, (len(video), -1))
         return {
             "l1": (found - wanted).abs().mean(),
-            "features": FEATURES * feature_distance(features, self._features(found)).mean(),
+            "features": FEATURES * feature_distance(features, shown).mean(),
+            "texture": TEXTURE * texture_distance([found, *shown], [wanted, *features]).mean(),
             "changes": CHANGES * (together.diff(dim=1) - target.transpose(1, 2).diff(dim=1)).abs().mean(),
         }
 

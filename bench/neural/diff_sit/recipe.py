@@ -19,6 +19,7 @@ from bench.neural.diff_sit.training import (
     FEATURES,
     LAMBDAS,
     SMOOTHNESS,
+    TEXTURE,
     DiffSitTask,
     paper_stages,
     small_stages,
@@ -29,7 +30,7 @@ from bench.neural.recipes import Options, require, with_settings
 from bench.neural.training import Stage
 
 SUBSTITUTIONS = {
-    "LPIPS": "distance of SqueezeNet's features, unweighted",
+    "LPIPS": "distance of SqueezeNet's features, unweighted, and of their contrast",
     "embedding of the empty prompt": "zeros",
 }
 
@@ -66,6 +67,7 @@ def about(options: Options) -> dict[str, Any]:
         "loss": {
             "lambda": LAMBDAS,
             "features": FEATURES,
+            "texture": TEXTURE,
             "changes": CHANGES,
             "divergence": DIVERGENCE,
             "smoothness of motion": SMOOTHNESS,
