@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.errors import UsageError
+
 
 @dataclass(frozen=True)
 class ActDiffConfig:
@@ -24,3 +26,7 @@ class ActDiffConfig:
     layers: int = 5
     refiner_width: int = 64
     refiner_blocks: int = 4
+
+    def __post_init__(self) -> None:
+        if self.y_channels > self.deep:
+            raise UsageError(f"y_channels {self.y_channels}: at most as many as deep, {self.deep}")

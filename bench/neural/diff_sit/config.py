@@ -35,5 +35,7 @@ class DiffSitConfig:
     frame_types: bool = True
 
     def __post_init__(self) -> None:
+        if self.y_channels > self.deep:
+            raise UsageError(f"y_channels {self.y_channels}: at most as many as deep, {self.deep}")
         if self.chunk % 12 != 9:
             raise UsageError(f"chunk {self.chunk}: takes 9, 21, 33 ... frames, whole groups of three and 4 k + 1")
