@@ -33,16 +33,17 @@ class TrainingChannel:
 
 
 class EncoderChannel:
-    """Latents to bytes, collected in ``payloads``."""
+    """Latents to bytes, collected in ``payloads``; ``rdoq`` as `LatentCoder.encode` says."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, rdoq: float = 0.0) -> None:
         self.rate = rate
+        self.rdoq = rdoq
         self.payloads: list[bytes] = []
 
     def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
         """See `Channel`."""
         coded: Coded
-        data, coded = coder.encode(latent(), context, before, self.rate)
+        data, coded = coder.encode(latent(), context, before, self.rate, self.rdoq)
         self.payloads.append(data)
         return coded
 

@@ -172,8 +172,13 @@ class LatentCoder(nn.Module):
         return spread
 
     @torch.no_grad()
-    def encode(self, latent: Tensor, context: Tensor, before: Tensor | None, rate: int) -> tuple[bytes, Coded]:
-        """Bytes of a latent (1 x channels x H x W, sides multiples of `HYPER_STRIDE`), and what a decoder has of it."""
+    def encode(
+        self, latent: Tensor, context: Tensor, before: Tensor | None, rate: int, rdoq: float = 0.0
+    ) -> tuple[bytes, Coded]:
+        """Bytes of a latent (1 x channels x H x W, sides multiples of `HYPER_STRIDE`), and what a decoder has of it.
+
+        ``rdoq``: of rate-distortion optimised quantisation, what a bit is worth in squared steps; 0 rounds.
+        """
         scaled = latent * self.gain(torch.tensor([rate], device=latent.device))
         hyper = _whole(self.hyper_analysis(scaled))
         encoder = SymbolEncoder()
@@ -182,7 +187,7 @@ class LatentCoder(nn.Module):
         encoder.add(hyper_symbols, self._channels(hyper_symbols.shape[1:])[None], for_hyper)
 
         def code(mean: Tensor, chosen: Tensor, index: Integers) -> Tensor:
-            symbols = _whole(scaled - mean) * chosen
+            symbols = _quantised(scaled - mean, index, rdoq) * chosen
             places = chosen.cpu().numpy().astype(bool)
             encoder.add(_integers(symbols)[..., places], index[..., places], for_latent)
             return symbols
@@ -265,6 +270,22 @@ def _integers(whole: Tensor) -> Integers:
 def _whole(x: Tensor) -> Tensor:
     """Rounded, without negative zeros: the decoder has none."""
     return torch.round(x) + 0.0
+
+
+def _quantised(residual: Tensor, index: Integers, rdoq: float) -> Tensor:
+    """Rounded, or one nearer to zero where the bits that this saves are worth more than the error that it adds.
+
+    Rate-distortion optimised quantisation with the costs of the tables' Gaussians; symbols' effect on later ones is
+    not looked at.
+    """
+    rounded = _whole(residual)
+    if not rdoq:
+        return rounded
+    scale = scale_of_index(torch.from_numpy(index).to(residual.device, torch.float32))
+    nearer = rounded - rounded.sign()
+    saved = gaussian_bits(rounded, scale) - gaussian_bits(nearer, scale)
+    added = (residual - nearer).square() - (residual - rounded).square()
+    return torch.where(rdoq * saved > added, nearer, rounded) + 0.0
 
 
 def start_coder(coder: LatentCoder, latents: Tensor) -> None:

@@ -70,7 +70,7 @@ def keyframe_codec(
     """
     kind = kind or options.keyframe_kind
     if kind == LEARNED:
-        return LearnedKeyframes(model.intra, rate)
+        return LearnedKeyframes(model.intra, rate, options.rdoq)
     rates = model.config.rates
     if kind in ENCODERS:
         of_kind = options.qualities if options.keyframe_kind == kind else ()
@@ -96,9 +96,10 @@ class LearnedKeyframes:
 
     kind = LEARNED
 
-    def __init__(self, intra: PictureCodec, rate: int) -> None:
+    def __init__(self, intra: PictureCodec, rate: int, rdoq: float = 0.0) -> None:
         self._intra = intra
         self._rate = rate
+        self._rdoq = rdoq
 
     def about(self) -> bytes:
         """See `KeyframeCodec`."""
@@ -107,7 +108,7 @@ class LearnedKeyframes:
     def encode(self, frame: Frame) -> tuple[bytes, Tensor]:
         """See `KeyframeCodec`."""
         padded = pad_to(to_tensor(frame), STRIDE)
-        channel = EncoderChannel(self._rate)
+        channel = EncoderChannel(self._rate, self._rdoq)
         decoded, _, _ = self._intra(channel, padded, torch.zeros_like(padded), None)
         (data,) = channel.payloads
         return data, _cut(decoded, frame.format)

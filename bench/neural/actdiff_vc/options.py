@@ -48,6 +48,12 @@ class ActDiffOptions(CodecOptions):
         description="quality of keyframes, one for each rate index: that of CARD, or QP or CRF through FFmpeg, where "
         "empty means ours",
     )
+    rdoq: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="learned keyframes: rate-distortion optimised quantisation, squared steps a bit is worth; 0: rounding",
+    )
     segments: Literal["adaptive", "fixed"] = Field(
         default="adaptive", description="end segments where they stop being predictable, or all at the longest length"
     )

@@ -60,7 +60,7 @@ def encode(
 ) -> list[int]:
     """Write a stream of frames; returns the bytes of each unit. One group is held at a time.
 
-    Of ``options``, a decoder needs not be told how long chains are.
+    Of ``options``, a decoder needs not be told how long chains are and how symbols were chosen.
     """
     writer = StreamWriter(file, header)
     sizes: list[int] = []
@@ -71,9 +71,8 @@ def encode(
             pictures = [pad_to(to_tensor(frame), STRIDE) for frame in islice(source, GROUP)]
             if not pictures:
                 break
-            units, state = encode_group(
-                model.stem, pictures, None if starts_chain(index, options.chain) else state, header
-            )
+            before = None if starts_chain(index, options.chain) else state
+            units, state = encode_group(model.stem, pictures, before, header, options.rdoq)
             sizes += [writer.write(kind, payload) for kind, payload in units]
     if state is not None:
         writer.write(STATE_UNIT, state_digest(state))
@@ -82,17 +81,17 @@ def encode(
 
 
 def encode_group(
-    stem: Stem, pictures: list[Tensor], state: State | None, header: StreamHeader
+    stem: Stem, pictures: list[Tensor], state: State | None, header: StreamHeader, rdoq: float = 0.0
 ) -> tuple[list[tuple[int, bytes]], State]:
     """Units of a group of one to three padded pictures after a state, and the state that the decoder will have then."""
     middle = pictures.pop(centre(len(pictures)))
-    channel = EncoderChannel(header.rate_index)
+    channel = EncoderChannel(header.rate_index, rdoq)
     backbone = stem.backbone(channel, middle, state, (1, *middle.shape[-2:]))
     *motion, picture = channel.payloads
     units = [(INTER_UNIT, varint(len(motion[0])) + motion[0] + picture) if motion else (INTRA_UNIT, picture)]
     if not pictures:
         return units, backbone.state
-    channel = EncoderChannel(header.rate_index)
+    channel = EncoderChannel(header.rate_index, rdoq)
     _, _, state = stem.sides(channel, pictures, backbone)
     return [*units, (MOTION_UNIT, channel.payloads[0])], state
 

@@ -16,3 +16,9 @@ class DiffSitOptions(CodecOptions):
     intermediate: bool = Field(
         default=False, description="show the intermediate sequence, as it is before the generator restores it"
     )
+    rdoq: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="encoder's rate-distortion optimised quantisation: squared steps that a bit is worth; 0: rounding",
+    )
