@@ -52,7 +52,7 @@ class ActDiffOptions(CodecOptions):
         default=0.02,
         ge=0,
         le=1,
-        description="learned keyframes: rate-distortion optimised quantisation, squared steps a bit is worth; 0: rounding",
+        description="learned keyframes: rate-distortion optimised quantisation, squared steps a bit is worth",
     )
     segments: Literal["adaptive", "fixed"] = Field(
         default="adaptive", description="end segments where they stop being predictable, or all at the longest length"
