@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from bench.neural.latent_coder import Coded, LatentCoder
@@ -16,19 +17,24 @@ from bench.neural.latent_coder import Coded, LatentCoder
 class Channel(Protocol):
     """Takes latents one after the other and gives back what the decoder has of them."""
 
+    @property
+    def indexes(self) -> Tensor:
+        """The rate index of each item of a batch."""
+
     def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
         """Code a latent; it is made only where there is a source to make it of."""
 
 
 class TrainingChannel:
-    """Latents of a batch, each item at its rate index; differentiable."""
+    """Latents of a batch, each item at its rate index; differentiable. ``rdoq`` as `LatentCoder.encode` says."""
 
-    def __init__(self, rate: Tensor) -> None:
-        self.rate = rate
+    def __init__(self, rate: Tensor, rdoq: float = 0.0) -> None:
+        self.indexes = rate
+        self.rdoq = rdoq
 
     def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:
         """See `Channel`."""
-        coded: Coded = coder(latent(), context, before, self.rate)
+        coded: Coded = coder(latent(), context, before, self.indexes, self.rdoq)
         return coded
 
 
@@ -37,6 +43,7 @@ class EncoderChannel:
 
     def __init__(self, rate: int, rdoq: float = 0.0) -> None:
         self.rate = rate
+        self.indexes = torch.tensor([rate])
         self.rdoq = rdoq
         self.payloads: list[bytes] = []
 
@@ -53,6 +60,7 @@ class DecoderChannel:
 
     def __init__(self, rate: int, payloads: Iterable[bytes]) -> None:
         self.rate = rate
+        self.indexes = torch.tensor([rate])
         self._payloads = iter(payloads)
 
     def code(self, coder: LatentCoder, latent: Callable[[], Tensor], context: Tensor, before: Tensor | None) -> Coded:

@@ -57,7 +57,8 @@ class LatentCoder(nn.Module):
     """Entropy model of a latent of ``channels`` at ``rates`` rate points, given a context of ``context`` channels.
 
     Higher rate index, finer steps, from ``coarsest`` to ``finest`` steps a unit at first. ``temporal``: scales also
-    follow the symbols of the frame before.
+    follow the symbols of the frame before. ``inner``: width of the networks, and how many of the channels, the first
+    ones, are predicted linearly from their neighbours; all unless given.
     """
 
     def __init__(
@@ -70,27 +71,27 @@ class LatentCoder(nn.Module):
         temporal: bool,
         coarsest: float = 0.2,
         finest: float = 1.5,
+        inner: int | None = None,
     ) -> None:
         super().__init__()
         self.channels, self.rates, self.temporal = channels, rates, temporal
+        self.inner = inner = channels if inner is None else min(inner, channels)
         self.hyper_analysis = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.1), Down(channels, channels),
-            nn.Conv2d(channels, hyper, 3, stride=2, padding=1),
+            nn.Conv2d(channels, inner, 3, padding=1), nn.LeakyReLU(0.1), Down(inner, inner),
+            nn.Conv2d(inner, hyper, 3, stride=2, padding=1),
         )  # fmt: skip
         self.prior = FactorizedPrior(hyper)
-        self.hyper_synthesis = nn.Sequential(Up(hyper, channels), Up(channels, channels))
-        self.base = nn.Sequential(
-            nn.Conv2d(channels + context, channels, 1), nn.LeakyReLU(0.1), stack(channels, 1)
-        )  # fmt: skip
+        self.hyper_synthesis = nn.Sequential(Up(hyper, inner), Up(inner, inner))
+        self.base = nn.Sequential(nn.Conv2d(inner + context, inner, 1), nn.LeakyReLU(0.1), stack(inner, 1))
         # a linear prediction for each pass, and what all of them share
-        self.near = nn.ModuleList(zeroed(nn.Conv2d(channels, channels, 3, padding=1, bias=False)) for _ in PASSES[1:])
-        self.join = nn.Sequential(nn.Conv2d(2 * channels, 2 * channels, 3, padding=1), nn.LeakyReLU(0.1))
-        self.mean = nn.ModuleList(zeroed(nn.Conv2d(2 * channels, channels, 1)) for _ in PASSES)
+        self.near = nn.ModuleList(zeroed(nn.Conv2d(inner, inner, 3, padding=1, bias=False)) for _ in PASSES[1:])
+        self.join = nn.Sequential(nn.Conv2d(inner + channels, 2 * inner, 3, padding=1), nn.LeakyReLU(0.1))
+        self.mean = nn.ModuleList(zeroed(nn.Conv2d(2 * inner, channels, 1)) for _ in PASSES)
         self.scale = ExactNet(hyper, hyper, channels, upscale=HYPER_STRIDE)
-        self.scale_near = ExactNet(channels, channels, channels, layers=1)
+        self.scale_near = ExactNet(channels, inner, channels, layers=1)
         learned = [self.scale, self.scale_near]
         if temporal:
-            self.scale_before = ExactNet(channels, channels, channels, layers=1)
+            self.scale_before = ExactNet(channels, inner, channels, layers=1)
             learned.append(self.scale_before)
         for network in learned:
             zeroed(network.head)
@@ -103,8 +104,11 @@ class LatentCoder(nn.Module):
         """Steps for a unit of latent, B x channels x 1 x 1, of rate indexes B."""
         return torch.exp(FASTER * self.log_gain[rate])[:, :, None, None]
 
-    def forward(self, latent: Tensor, context: Tensor, before: Tensor | None, rate: Tensor) -> Coded:
-        """Training: the decoder's latent (rounded, gradients passed through) and each item's cost in bits."""
+    def forward(self, latent: Tensor, context: Tensor, before: Tensor | None, rate: Tensor, rdoq: float = 0.0) -> Coded:
+        """Training: the decoder's latent (quantised, gradients passed through) and each item's cost in bits.
+
+        ``rdoq`` as `encode` says.
+        """
         gain = self.gain(rate)
         scaled = latent.float() * gain
         hyper = self.hyper_analysis(scaled).float()
@@ -122,9 +126,11 @@ class LatentCoder(nn.Module):
                 index = shared + FASTER * self.log_scale[number][:, None, None] / LOG_STEP
                 if number:
                     index = index + self.scale_near(symbols.abs())
-                cost = _bits(residual, scale_of_index(index))
+                scale = scale_of_index(index)
+                quantised = _quantised(residual.detach(), scale.detach(), rdoq)
+                cost = _bits(residual, quantised, scale)
             bits = bits + (cost * chosen).sum((1, 2, 3))
-            coded = round_through(residual)
+            coded = residual + (quantised - residual).detach()
             known = known + chosen * (coded + mean)
             symbols = symbols + chosen * coded.detach()
         return Coded(known / gain, symbols, bits)
@@ -135,7 +141,10 @@ class LatentCoder(nn.Module):
 
     def _mean(self, number: int, base: Tensor, known: Tensor) -> Tensor:
         mean: Tensor = self.mean[number](self.join(torch.cat([base, known], dim=1)))
-        return mean + self.near[number - 1](known) if number else mean
+        if not number:
+            return mean
+        near: Tensor = self.near[number - 1](known[:, : self.inner])
+        return mean + functional.pad(near, (0, 0, 0, 0, 0, self.channels - self.inner))
 
     def _shared_index(self, hyper: Tensor, before: Tensor | None, rate: Tensor) -> Tensor:
         """What all passes have in common of the tables' indexes: the rate, the hyper symbols, the frame before."""
@@ -187,7 +196,8 @@ class LatentCoder(nn.Module):
         encoder.add(hyper_symbols, self._channels(hyper_symbols.shape[1:])[None], for_hyper)
 
         def code(mean: Tensor, chosen: Tensor, index: Integers) -> Tensor:
-            symbols = _quantised(scaled - mean, index, rdoq) * chosen
+            scale = scale_of_index(torch.from_numpy(index).to(mean.device, torch.float32))
+            symbols = _quantised(scaled - mean, scale, rdoq) * chosen
             places = chosen.cpu().numpy().astype(bool)
             encoder.add(_integers(symbols)[..., places], index[..., places], for_latent)
             return symbols
@@ -227,8 +237,8 @@ class LatentCoder(nn.Module):
         """The passes of encoder and decoder alike; ``code`` gives a pass's symbols of mean, places and tables."""
         base = self._base(hyper, context)
         shared = self._exact_shared_index(hyper, before, rate)
-        known = torch.zeros_like(base)
-        symbols = torch.zeros_like(base)
+        known = base.new_zeros(len(base), self.channels, *base.shape[2:])
+        symbols = torch.zeros_like(known)
         for number, chosen in enumerate(_masks(base)):
             mean = self._mean(number, base, known)
             coded = code(mean, chosen, self._exact_indexes(number, shared, symbols))
@@ -238,13 +248,13 @@ class LatentCoder(nn.Module):
         return Coded(known / gain, symbols, torch.zeros(1))
 
 
-def _bits(residual: Tensor, scale: Tensor) -> Tensor:
-    """Bits of the rounded symbols, as they are coded; their gradient towards the latent is that under uniform noise.
+def _bits(residual: Tensor, symbols: Tensor, scale: Tensor) -> Tensor:
+    """Bits of the symbols, as they are coded; their gradient towards the latent is that under uniform noise.
 
     Noise alone would tell a floor of about 0.1 bit a symbol however surely it is zero, which is several times the rate
     of ultra-low rate points; rounding alone has no slope where a symbol is zero.
     """
-    told = gaussian_bits(torch.round(residual).detach(), scale)
+    told = gaussian_bits(symbols, scale)
     felt = gaussian_bits(noisy(residual), scale.detach())
     return told + (felt - felt.detach())
 
@@ -272,16 +282,15 @@ def _whole(x: Tensor) -> Tensor:
     return torch.round(x) + 0.0
 
 
-def _quantised(residual: Tensor, index: Integers, rdoq: float) -> Tensor:
+def _quantised(residual: Tensor, scale: Tensor, rdoq: float) -> Tensor:
     """Rounded, or one nearer to zero where the bits that this saves are worth more than the error that it adds.
 
-    Rate-distortion optimised quantisation with the costs of the tables' Gaussians; symbols' effect on later ones is
-    not looked at.
+    Rate-distortion optimised quantisation with the costs of Gaussians of these scales; symbols' effect on later ones
+    is not looked at.
     """
     rounded = _whole(residual)
     if not rdoq:
         return rounded
-    scale = scale_of_index(torch.from_numpy(index).to(residual.device, torch.float32))
     nearer = rounded - rounded.sign()
     saved = gaussian_bits(rounded, scale) - gaussian_bits(nearer, scale)
     added = (residual - nearer).square() - (residual - rounded).square()
@@ -291,6 +300,8 @@ def _quantised(residual: Tensor, index: Integers, rdoq: float) -> Tensor:
 def start_coder(coder: LatentCoder, latents: Tensor) -> None:
     """Give a new coder the linear predictions and scales fitted to latents (B x channels x H x W)."""
     with torch.no_grad():
+        deviations = latents.square().mean((0, 2, 3)).clamp_min(1e-6).sqrt()
+        latents = latents[:, : coder.inner]
         padded = functional.unfold(functional.pad(latents, (1, 1, 1, 1)), 3)
         count, channels, height, width = latents.shape
         around = padded.view(count, channels, 9, height, width)
@@ -312,5 +323,6 @@ def start_coder(coder: LatentCoder, latents: Tensor) -> None:
                 coder.near[number - 1].weight.copy_(kernel.view(channels, channels, 3, 3))
                 predicted = (flat @ weights).view(count, *wanted.shape[-2:], channels).permute(0, 3, 1, 2)
                 residual = wanted - predicted.to(wanted.dtype)
-            coder.log_scale[number] = residual.square().mean((0, 2, 3)).clamp_min(1e-6).sqrt().log() / FASTER
+            deviations[: coder.inner] = residual.square().mean((0, 2, 3)).clamp_min(1e-6).sqrt()
+            coder.log_scale[number] = deviations.log() / FASTER
             known.add((row, column))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.neural.blocks import stack
+from bench.neural.blocks import stack, zeroed
 from bench.neural.channel import Channel
 from bench.neural.latent_coder import LatentCoder
 from bench.neural.linear import become, components, fit, flat
@@ -22,8 +22,15 @@ STRIDE = 64
 """Sides of a coded picture are multiples of it: 16 of a latent times 4 of its hyper latent."""
 
 
+INNER = 48
+"""Width of the entropy model's networks."""
+
+
 class PictureSizes(Protocol):
-    """Widths at strides 8 and 16, channels of the latent and of its hyper latent, number of rate indexes."""
+    """Widths at strides 8 and 16, channels of the latent and of its hyper latent, number of rate indexes.
+
+    At stride 16 networks only correct a linear map, so that ``deep`` may be less than ``y_channels``.
+    """
 
     @property
     def width(self) -> int: ...
@@ -37,6 +44,18 @@ class PictureSizes(Protocol):
     def rates(self) -> int: ...
 
 
+class Corrected(nn.Module):
+    """A linear map, and what a network adds to it: nothing until it is trained."""
+
+    def __init__(self, linear: nn.Conv2d, network: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.network = linear, network
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.linear(x) + self.network(x)
+        return found
+
+
 class PictureCodec(nn.Module):
     """A picture to a latent and back, as its difference from what is predicted of it; an intra picture has nothing."""
 
@@ -45,15 +64,24 @@ class PictureCodec(nn.Module):
         width, deep, y = sizes.width, sizes.deep, sizes.y_channels
         self.patches = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, width, 1), stack(width, 2))
         self.context = nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, width, 1), stack(width, 3)) if inter else None
-        self.constant = None if inter else nn.Parameter(torch.zeros(1, width, 1, 1))
+        # what tells the networks the rate: of an intra picture all that the context is
+        self.of_rate = nn.Parameter(torch.zeros(sizes.rates, width, 1, 1))
         self.join_analysis = nn.Sequential(nn.Conv2d(2 * width, width, 1), stack(width, 2))
         self.analysis = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * width, deep, 1), stack(deep, 2), nn.Conv2d(deep, y, 3, padding=1)
+            nn.PixelUnshuffle(2),
+            Corrected(
+                nn.Conv2d(4 * width, y, 1),
+                nn.Sequential(nn.Conv2d(4 * width, deep, 1), stack(deep, 2), zeroed(nn.Conv2d(deep, y, 3, padding=1))),
+            ),
         )
-        self.for_mean = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * width, y, 1))
-        self.coder = LatentCoder(y, sizes.hyper_channels, y, sizes.rates, temporal=inter)
+        self.for_mean = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * width, INNER, 1))
+        self.coder = LatentCoder(y, sizes.hyper_channels, INNER, sizes.rates, temporal=inter, inner=INNER)
         self.synthesis = nn.Sequential(
-            nn.Conv2d(y, deep, 3, padding=1), stack(deep, 2), nn.Conv2d(deep, 4 * width, 1), nn.PixelShuffle(2)
+            Corrected(
+                nn.Conv2d(y, 4 * width, 1),
+                nn.Sequential(nn.Conv2d(y, deep, 3, padding=1), stack(deep, 2), zeroed(nn.Conv2d(deep, 4 * width, 1))),
+            ),
+            nn.PixelShuffle(2),
         )
         self.join_synthesis = nn.Sequential(nn.Conv2d(2 * width, width, 1), stack(width, 4))
         self.to_picture = nn.Sequential(nn.Conv2d(width, 192, 3, padding=1), nn.PixelShuffle(8))
@@ -62,12 +90,10 @@ class PictureCodec(nn.Module):
         self, channel: Channel, picture: Tensor | None, predicted: Tensor, before: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The decoded picture, its latent's symbols, its bits. ``predicted`` is zeros (grey) for an intra picture."""
-        if self.context is None:
-            assert self.constant is not None
-            batch, _, height, width = predicted.shape
-            context = self.constant.expand(batch, -1, height // 8, width // 8)
-        else:
-            context = self.context(predicted)
+        batch, _, height, width = predicted.shape
+        context = self.of_rate[channel.indexes.to(predicted.device)].expand(batch, -1, height // 8, width // 8)
+        if self.context is not None:
+            context = context + self.context(predicted)
 
         def latent() -> Tensor:
             assert picture is not None
@@ -86,7 +112,7 @@ def start_picture_codecs(codecs: Sequence[PictureCodec], pictures: Tensor) -> Te
 
     Returns the directions of the latent's components in blocks of 16 x 16, for `start_coder`.
     """
-    width, y = codecs[0].patches[1].out_channels, codecs[0].analysis[-1].out_channels
+    width, y = codecs[0].patches[1].out_channels, codecs[0].coder.channels
     patches = functional.pixel_unshuffle(pictures, 8)
     directions, deviations = components(flat(patches), width)
     # half-way to unit variance: networks like it, and what is large still counts more
@@ -104,15 +130,13 @@ def start_picture_codecs(codecs: Sequence[PictureCodec], pictures: Tensor) -> Te
 
 
 def _start(codec: PictureCodec, forward: Tensor, backward: Tensor, analysis: Tensor, synthesis: Tensor) -> None:
-    width, y = len(forward), len(analysis)
+    width = len(forward)
     same, none = torch.eye(width), torch.zeros(width, width)
     become(codec.patches[1], forward)
     if codec.context is not None:
         become(codec.context[1], forward)
     become(codec.join_analysis[0], torch.cat([same, none if codec.context is None else -same], dim=1))
-    become(codec.analysis[1], analysis)
-    become(codec.analysis[-1], torch.eye(y))
-    become(codec.synthesis[0], torch.eye(y))
-    become(codec.synthesis[2], synthesis)
+    become(codec.analysis[1].linear, analysis)
+    become(codec.synthesis[0].linear, synthesis)
     become(codec.join_synthesis[0], torch.cat([same, none], dim=1))
     become(codec.to_picture[0], backward)

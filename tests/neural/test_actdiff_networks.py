@@ -8,7 +8,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("compressai")
 pytest.importorskip("diffusers")
 
-from bench.errors import UsageError  # noqa: E402
 from bench.neural.actdiff_vc.config import ActDiffConfig  # noqa: E402
 from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, estimate, integrate, noisy, windowed  # noqa: E402
 from bench.neural.actdiff_vc.latents import ResidualLatents  # noqa: E402
@@ -36,11 +35,6 @@ def tracks(frames: int, step: tuple[float, float]) -> tuple[torch.Tensor, torch.
 
 def conditions(frames: int = 6, height: int = HEIGHT, width: int = WIDTH) -> Conditions:
     return render(picture(0, height, width), picture(1, height, width), *tracks(frames, (1.0, 0.0)))
-
-
-def test_a_latent_wider_than_what_it_is_made_of_is_refused() -> None:
-    with pytest.raises(UsageError, match="y_channels 9: at most as many as deep, 8"):
-        ActDiffConfig(deep=8, y_channels=9)
 
 
 def test_keyframes_are_found_where_the_tracks_went() -> None:

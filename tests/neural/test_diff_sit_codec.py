@@ -246,11 +246,6 @@ def test_a_decoder_gives_a_chunk_as_soon_as_it_has_it(model: DiffSit, frames: li
         next(decoded)
 
 
-def test_a_latent_wider_than_what_it_is_made_of_is_refused() -> None:
-    with pytest.raises(UsageError, match="y_channels 96: at most as many as deep, 72"):
-        DiffSitConfig(y_channels=96)
-
-
 @pytest.mark.parametrize("chunk", [0, 3, 10, 12, 17])
 def test_a_chunk_that_does_not_fit_is_refused(chunk: int) -> None:
     with pytest.raises(UsageError, match=f"chunk {chunk}: takes 9, 21, 33"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.errors import UsageError
-
 
 @dataclass(frozen=True)
 class ActDiffConfig:
@@ -17,7 +15,7 @@ class ActDiffConfig:
 
     width: int = 64
     deep: int = 72
-    y_channels: int = 48
+    y_channels: int = 112
     hyper_channels: int = 24
     rates: int = 8
     latent_channels: int = 48
@@ -26,7 +24,3 @@ class ActDiffConfig:
     layers: int = 5
     refiner_width: int = 64
     refiner_blocks: int = 4
-
-    def __post_init__(self) -> None:
-        if self.y_channels > self.deep:
-            raise UsageError(f"y_channels {self.y_channels}: at most as many as deep, {self.deep}")

@@ -34,6 +34,10 @@ def _known(keyframes: str) -> str:
     return keyframes
 
 
+RDOQ = 0.02
+"""What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
+
+
 class ActDiffOptions(CodecOptions):
     """The table ``settings.options`` of a card of ActDiff-VC."""
 
@@ -49,7 +53,7 @@ class ActDiffOptions(CodecOptions):
         "empty means ours",
     )
     rdoq: float = Field(
-        default=0.02,
+        default=RDOQ,
         ge=0,
         le=1,
         description="learned keyframes: rate-distortion optimised quantisation, squared steps a bit is worth",

@@ -17,6 +17,7 @@ from bench.neural.actdiff_vc.denoiser import estimate, noisy
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.model import ActDiffVc, to_device
 from bench.neural.actdiff_vc.motion import conditions_of
+from bench.neural.actdiff_vc.options import RDOQ
 from bench.neural.actdiff_vc.render import Conditions
 from bench.neural.blocks import pad_to
 from bench.neural.channel import TrainingChannel
@@ -26,7 +27,7 @@ from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import psnr
 from bench.neural.training import Figures, Stage, scaled, to_batch
 
-LAMBDAS = (0.0001, 0.008)
+LAMBDAS = (0.00006, 0.02)
 """Weight of the mean squared error on a scale of 255 against bits a pixel, at the lowest and highest rate index."""
 
 FEATURES, TEXTURE, CHANGES, FLOW = 0.25, 0.25, 0.5, 0.1
@@ -161,7 +162,7 @@ class ActDiffTask:
         """Keyframes as decoded, and their bits."""
         height, width = pictures.shape[-2:]
         padded = pad_to(pictures, STRIDE)
-        decoded, _, bits = self._codec.intra(TrainingChannel(rate), padded, torch.zeros_like(padded), None)
+        decoded, _, bits = self._codec.intra(TrainingChannel(rate, RDOQ), padded, torch.zeros_like(padded), None)
         return decoded[..., :height, :width], bits
 
     def _intra_loss(self, pictures: Tensor) -> tuple[Tensor, Figures]:

@@ -18,7 +18,7 @@ class DiffSitConfig:
 
     width: int = 64
     deep: int = 72
-    y_channels: int = 48
+    y_channels: int = 112
     hyper_channels: int = 24
     flow_width: int = 24
     motion_width: int = 40
@@ -29,13 +29,11 @@ class DiffSitConfig:
     latent_channels: int = 48
     heads: int = 4
     head_width: int = 40
-    layers: int = 5
+    layers: int = 4
     chunk: int = 21
     sigma: float = 0.4
     frame_types: bool = True
 
     def __post_init__(self) -> None:
-        if self.y_channels > self.deep:
-            raise UsageError(f"y_channels {self.y_channels}: at most as many as deep, {self.deep}")
         if self.chunk % 12 != 9:
             raise UsageError(f"chunk {self.chunk}: takes 9, 21, 33 ... frames, whole groups of three and 4 k + 1")

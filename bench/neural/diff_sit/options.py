@@ -6,6 +6,9 @@ from pydantic import Field
 
 from bench.neural.coding import CodecOptions
 
+RDOQ = 0.02
+"""What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
+
 
 class DiffSitOptions(CodecOptions):
     """The table ``settings.options`` of a card of Diff-SIT."""
@@ -17,7 +20,7 @@ class DiffSitOptions(CodecOptions):
         default=False, description="show the intermediate sequence, as it is before the generator restores it"
     )
     rdoq: float = Field(
-        default=0.02,
+        default=RDOQ,
         ge=0,
         le=1,
         description="encoder's rate-distortion optimised quantisation: squared steps that a bit is worth; 0: rounding",

@@ -20,6 +20,7 @@ from torch.nn import functional
 from bench.neural.channel import Channel, TrainingChannel
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.motion import FIELD_STRIDE, FlowNet, MotionCodec, warp
+from bench.neural.diff_sit.options import RDOQ
 from bench.neural.picture_codec import PictureCodec
 
 GROUP = 3
@@ -140,7 +141,7 @@ class Stem(nn.Module):
         ``chain``: backbone frames from one I to the next; 0 for one I alone. ``after``: the state left by the whole
         groups before, where the clips go on amid their sequences.
         """
-        channel = TrainingChannel(rate)
+        channel = TrainingChannel(rate, RDOQ)
         batch, _, _, height, width = clip.shape
         state = after
         pictures: list[Tensor] = []

@@ -20,16 +20,17 @@ from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.motion import warp
+from bench.neural.diff_sit.options import RDOQ
 from bench.neural.diff_sit.stem import GROUP, INTER, INTRA, MOTION, Intermediate, State
 from bench.neural.perceptual_loss import DeepFeatures, feature_distance, texture_distance
 from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import psnr
 from bench.neural.training import Figures, Stage, scaled, to_batch
 
-LAMBDAS = (0.00006, 0.03)
+LAMBDAS = (0.00006, 0.02)
 """Weight of the mean squared error on a scale of 255 against bits a pixel, at the lowest and highest rate index.
 
-Those that HEVC's test model has for about QP 55 and 28, by its rule 0.85 x 2^((QP - 12) / 3).
+Those that HEVC's test model has for about QP 55 and 30, by its rule 0.85 x 2^((QP - 12) / 3).
 """
 
 FEATURES, TEXTURE, CHANGES, DIVERGENCE = 0.25, 0.25, 0.5, 1e-5
@@ -195,7 +196,7 @@ class DiffSitTask:
     def _intra(self, clip: Tensor, rate: Tensor) -> Intermediate:
         """The first frames of clips as I frames."""
         batch, _, _, height, width = clip.shape
-        coded = self._diff_sit.stem.backbone(TrainingChannel(rate), clip[:, 0], None, (batch, height, width))
+        coded = self._diff_sit.stem.backbone(TrainingChannel(rate, RDOQ), clip[:, 0], None, (batch, height, width))
         bits = coded.bits[None] * torch.eye(MOTION + 1, 1, device=clip.device)
         return Intermediate(coded.picture[:, None], [INTRA], bits)
 
