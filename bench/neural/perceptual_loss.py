@@ -8,6 +8,8 @@ from torch.nn import functional
 
 # Of torchvision's squeezenet1_0: after the first activation, the fire modules before each pooling, and the last.
 TAPS = (1, 4, 7, 9, 12)
+CHANNELS = (96, 128, 256, 384, 512)
+"""Of the feature maps."""
 MEAN_BGR = (104.0, 117.0, 123.0)
 
 WINDOW = 5

@@ -219,4 +219,4 @@ def test_rates_are_weighted_evenly_in_logarithm() -> None:
     weights = weights_of_error(5)
     assert torch.allclose(weights.log().diff(), weights.log().diff()[:1].expand(4), atol=1e-4)
     assert float(weights[0]) == pytest.approx(255**2 * 0.00006, rel=1e-4)
-    assert float(weights[-1]) == pytest.approx(255**2 * 0.03, rel=1e-4)
+    assert float(weights[-1]) == pytest.approx(255**2 * 0.02, rel=1e-4)

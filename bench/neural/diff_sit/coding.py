@@ -10,6 +10,7 @@ from bench.neural.diff_sit.codec import decode, encode
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.model import DiffSit, small
 
+_OF_TRAINING = "critic."
 _OF_THE_USER = ("odfte.vae.wan.decoder.", "odfte.vae.wan.post_quant_conv.")
 
 
@@ -28,8 +29,8 @@ def gop(config: Mapping[str, Any]) -> str:
 
 
 def is_stored(tensor: str, scale: str) -> bool:
-    """Everything, but of a user's networks the decoder, which never learns."""
-    return not (scale == "paper" and tensor.startswith(_OF_THE_USER))
+    """Everything but the critic, and of a user's networks the decoder, which never learns."""
+    return not tensor.startswith(_OF_TRAINING) and not (scale == "paper" and tensor.startswith(_OF_THE_USER))
 
 
 __all__ = ["build", "decode", "encode", "gop", "is_stored"]

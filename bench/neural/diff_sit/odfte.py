@@ -128,7 +128,20 @@ class Odfte(nn.Module):
         latents, _ = self.vae.encode(whole, added)
         if diffuse:
             latents = self.step(latents)
-        return self.vae.decode(latents)[:, :, :frames, :height, :width]
+        restored = self.vae.decode(latents)
+        if diffuse and self.vae.transform is not None:
+            restored = whole + restored - self._told(whole)
+        return restored[:, :, :frames, :height, :width]
+
+    @torch.no_grad()
+    def _told(self, video: Tensor) -> Tensor:
+        """What the decoder makes of a video's plain components.
+
+        The generator's output is taken for a change of it, so that what a small autoencoder cannot hold stays as the
+        intermediate sequence shows it.
+        """
+        assert self.vae.transform is not None
+        return self.vae.decode(self.vae.transform(video).float())
 
     @torch.no_grad()
     def observe(self, latents: Tensor, share: float) -> None:

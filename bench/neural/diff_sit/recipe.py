@@ -14,6 +14,7 @@ from bench.neural.diff_sit import paper
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.model import small
 from bench.neural.diff_sit.training import (
+    ADVERSARIAL,
     CHANGES,
     DIVERGENCE,
     FEATURES,
@@ -69,6 +70,7 @@ def about(options: Options) -> dict[str, Any]:
             "features": FEATURES,
             "texture": TEXTURE,
             "changes": CHANGES,
+            "adversarial": ADVERSARIAL,
             "divergence": DIVERGENCE,
             "smoothness of motion": SMOOTHNESS,
         },

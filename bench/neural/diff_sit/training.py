@@ -18,6 +18,7 @@ from bench.neural.block_transform import TIME, pad_video
 from bench.neural.blocks import pad_to
 from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
+from bench.neural.critic import adversarial_loss, critic_loss
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.motion import warp
 from bench.neural.diff_sit.options import RDOQ
@@ -33,8 +34,8 @@ LAMBDAS = (0.00006, 0.02)
 Those that HEVC's test model has for about QP 55 and 30, by its rule 0.85 x 2^((QP - 12) / 3).
 """
 
-FEATURES, TEXTURE, CHANGES, DIVERGENCE = 0.25, 0.25, 0.5, 1e-5
-"""Weights of the distances of deep features and of their contrast, of frames' changes, and of the KL divergence."""
+FEATURES, TEXTURE, CHANGES, DIVERGENCE, ADVERSARIAL = 0.25, 0.25, 0.5, 1e-5, 0.1
+"""Weights of distances of deep features and of their contrast, frames' changes, KL divergence, and the critic's eye."""
 
 LED_IN = 3 / 4
 """Share of the steps of a stage with a lead that begin amid a sequence, as most groups of a stream do."""
@@ -54,8 +55,7 @@ LEARNS = {
     "motion": ("stem.flow.",),
     "stem": ("stem.",),
     "generator": (
-        "odfte.vae.wan.encoder.", "odfte.vae.wan.quant_conv.", "odfte.vae.transform.first.",
-        "odfte.vae.transform.later.", "odfte.transformer.", "odfte.frame_types.",
+        "odfte.vae.wan.encoder.", "odfte.vae.wan.quant_conv.", "odfte.transformer.", "odfte.frame_types.", "critic.",
     ),
 }  # fmt: skip
 """What learns in each part of the training, by the beginning of its name."""
@@ -136,20 +136,30 @@ class DiffSitTask:
         video = pictures_of(stem, batch).transpose(1, 2).clamp(-1, 1)
         found = self._diff_sit.odfte(video, stem.types)
         changes = (found.diff(dim=2) - target.diff(dim=2)).abs().mean() if target.shape[2] > 1 else found.new_zeros(())
-        return {**self._likeness(found, target), "changes": CHANGES * changes}
+        return {**self._likeness(found, target, judged=True), "changes": CHANGES * changes}
 
-    def _likeness(self, found: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """L1 of videos, and on a few of their frames the distances of deep features and of contrast."""
+    def _likeness(self, found: Tensor, target: Tensor, *, judged: bool = False) -> dict[str, Tensor]:
+        """L1 of videos, and on a few of their frames the distances of deep features and of contrast.
+
+        ``judged``: the critic looks at these too, and learns.
+        """
         chosen = torch.randperm(target.shape[2], device=target.device)[:LOOKED_AT]
         ours, theirs = (video[:, :, chosen].transpose(1, 2).flatten(0, 1) for video in (found, target))
         with torch.no_grad():
             wanted = self._features(theirs)
         shown = self._features(ours)
-        return {
+        terms = {
             "l1": (found - target).abs().mean(),
             "features": FEATURES * feature_distance(wanted, shown).mean(),
             "texture": TEXTURE * texture_distance([ours, *shown], [theirs, *wanted]).mean(),
         }
+        if judged:
+            critic = self._diff_sit.critic
+            terms["adversarial"] = ADVERSARIAL * adversarial_loss(critic, ours, shown)
+            terms["critic"] = critic_loss(
+                critic(theirs, wanted), critic(ours.detach(), [each.detach() for each in shown])
+            )
+        return terms
 
     def _motion_terms(self, batch: Tensor) -> dict[str, Tensor]:
         """How far pictures are from their neighbours warped by the estimated motion, on every level of the estimate."""
