@@ -14,25 +14,7 @@ from torch.nn import functional
 from bench.neural.actdiff_vc.config import ActDiffConfig
 from bench.neural.actdiff_vc.render import MAPS, Conditions
 from bench.neural.block_transform import SIDE, TIME, BlockTransform, pad_video
-from bench.neural.blocks import stack, zeroed
-
-FOLD = 4
-
-
-class Refiner(nn.Module):
-    """Mends pictures (N x 3 x H x W, sides multiples of 4), given their prediction; starts as the identity."""
-
-    def __init__(self, width: int, blocks: int) -> None:
-        super().__init__()
-        folded = 3 * FOLD**2
-        self.layers = nn.Sequential(
-            nn.PixelUnshuffle(FOLD), nn.Conv2d(2 * folded, width, 3, padding=1), stack(width, blocks),
-            zeroed(nn.Conv2d(width, folded, 3, padding=1)), nn.PixelShuffle(FOLD),
-        )  # fmt: skip
-
-    def forward(self, pictures: Tensor, predicted: Tensor) -> Tensor:
-        mended: Tensor = pictures + self.layers(torch.cat([pictures, predicted], dim=1)).float()
-        return mended
+from bench.neural.refiner import Refiner
 
 
 class ResidualLatents(nn.Module):
@@ -80,11 +62,8 @@ class ResidualLatents(nn.Module):
 
     def refine(self, pictures: Tensor, predicted: Tensor) -> Tensor:
         """Pictures N x 3 x H x W mended, not clamped."""
-        height, width = pictures.shape[-2:]
-        margin = (0, -width % FOLD, 0, -height % FOLD)
-        whole = (functional.pad(some, margin, mode="replicate") for some in (pictures, predicted))
-        mended: Tensor = self.refiner(*whole)
-        return mended[..., :height, :width]
+        mended: Tensor = self.refiner(pictures, predicted)
+        return mended
 
     def decode(self, latents: Tensor, conditions: Conditions) -> Tensor:
         """The video of latents, not clamped; one frame at a time is mended."""

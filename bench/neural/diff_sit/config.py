@@ -29,7 +29,10 @@ class DiffSitConfig:
     latent_channels: int = 48
     heads: int = 4
     head_width: int = 40
-    layers: int = 4
+    layers: int = 2
+    refiner_width: int = 56
+    refiner_blocks: int = 4
+    refiner_noise: int = 4
     chunk: int = 21
     sigma: float = 0.4
     frame_types: bool = True

@@ -2,7 +2,8 @@
 
 Frame types go through a small network f_type; what it gives is added to the sequence as the video autoencoder's first
 convolution has tokenised it. The rest of that encoder, one step of a diffusion transformer, and the decoder follow,
-over a whole chunk of frames. Nothing of it is coded from: encoder and decoder need not agree on it to the bit.
+over a whole chunk of frames; at small scale a network at full resolution then mends the frames one by one. Nothing of
+it is coded from: encoder and decoder need not agree on it to the bit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bench.neural.block_transform import TIME, BlockTransform, pad_video
 from bench.neural.blocks import zeroed
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.stem import MOTION
+from bench.neural.refiner import Refiner
 
 SMALL_LOG_VARIANCE = -6.0
 """Of latents at the start: less noise than their smallest component has."""
@@ -108,18 +110,30 @@ class FrameTypeEmbedding(nn.Module):
 class Odfte(nn.Module):
     """The generator: video autoencoder, frame types, and one step of a diffusion transformer."""
 
-    def __init__(self, vae: VideoAutoencoder, transformer: nn.Module, *, sigma: float, frame_types: bool) -> None:
+    def __init__(
+        self,
+        vae: VideoAutoencoder,
+        transformer: nn.Module,
+        *,
+        sigma: float,
+        frame_types: bool,
+        refiner: Refiner | None = None,
+    ) -> None:
         super().__init__()
         self.vae, self.transformer, self.sigma, self.told_types = vae, transformer, sigma, frame_types
+        self.refiner = refiner
         self.frame_types = FrameTypeEmbedding(vae.tokens)
         latents = transformer.config.in_channels
         self.register_buffer("mean", torch.zeros(1, latents, 1, 1, 1))
         self.register_buffer("deviation", torch.ones(1, latents, 1, 1, 1))
 
-    def forward(self, video: Tensor, types: Sequence[int], *, diffuse: bool = True) -> Tensor:
+    def forward(
+        self, video: Tensor, types: Sequence[int], *, diffuse: bool = True, noise: Tensor | None = None
+    ) -> Tensor:
         """The restored video (B x 3 x T x H x W, not clamped) of an intermediate one of the same size, any size.
 
-        ``types``: of its T frames. Without ``diffuse`` the latents go straight to the decoder.
+        ``types``: of its T frames. Without ``diffuse`` the latents go straight to the decoder, whose video is given.
+        ``noise``: B x channels x H x W, in training; what `Refiner.pattern` says unless given.
         """
         _, _, frames, height, width = video.shape
         missing = (1 - frames) % TIME
@@ -131,7 +145,11 @@ class Odfte(nn.Module):
         restored = self.vae.decode(latents)
         if diffuse and self.vae.transform is not None:
             restored = whole + restored - self._told(whole)
-        return restored[:, :, :frames, :height, :width]
+        restored = restored[:, :, :frames, :height, :width]
+        if not diffuse or self.refiner is None:
+            return restored
+        pairs = zip(restored.unbind(2), video.unbind(2), strict=True)
+        return torch.stack([self.refiner(picture, sent, noise) for picture, sent in pairs], dim=2)
 
     @torch.no_grad()
     def _told(self, video: Tensor) -> Tensor:
@@ -195,4 +213,5 @@ def small_odfte(config: DiffSitConfig) -> Odfte:
     )
     zeroed(transformer.proj_out)
     vae = VideoAutoencoder(wan, BlockTransform(latents))
-    return Odfte(vae, transformer, sigma=config.sigma, frame_types=config.frame_types)
+    refiner = Refiner(config.refiner_width, config.refiner_blocks, config.refiner_noise)
+    return Odfte(vae, transformer, sigma=config.sigma, frame_types=config.frame_types, refiner=refiner)

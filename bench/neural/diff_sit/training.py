@@ -34,7 +34,7 @@ LAMBDAS = (0.00006, 0.02)
 Those that HEVC's test model has for about QP 55 and 30, by its rule 0.85 x 2^((QP - 12) / 3).
 """
 
-FEATURES, TEXTURE, CHANGES, DIVERGENCE, ADVERSARIAL = 0.25, 0.25, 0.5, 1e-5, 0.1
+FEATURES, TEXTURE, CHANGES, DIVERGENCE, ADVERSARIAL = 0.25, 1.0, 0.5, 1e-5, 0.3
 """Weights of distances of deep features and of their contrast, frames' changes, KL divergence, and the critic's eye."""
 
 LED_IN = 3 / 4
@@ -55,7 +55,8 @@ LEARNS = {
     "motion": ("stem.flow.",),
     "stem": ("stem.",),
     "generator": (
-        "odfte.vae.wan.encoder.", "odfte.vae.wan.quant_conv.", "odfte.transformer.", "odfte.frame_types.", "critic.",
+        "odfte.vae.wan.encoder.", "odfte.vae.wan.quant_conv.", "odfte.transformer.", "odfte.frame_types.",
+        "odfte.refiner.", "critic.",
     ),
 }  # fmt: skip
 """What learns in each part of the training, by the beginning of its name."""
@@ -134,9 +135,20 @@ class DiffSitTask:
         with torch.no_grad():
             stem = self._diff_sit.stem(pad_clip(batch), self._rates(len(batch), batch.device))
         video = pictures_of(stem, batch).transpose(1, 2).clamp(-1, 1)
-        found = self._diff_sit.odfte(video, stem.types)
+        refiner = self._diff_sit.odfte.refiner
+        noise = (
+            None if refiner is None else torch.randn(len(video), refiner.noise, *video.shape[3:], device=video.device)
+        )
+        found = self._diff_sit.odfte(video, stem.types, noise=noise)
         changes = (found.diff(dim=2) - target.diff(dim=2)).abs().mean() if target.shape[2] > 1 else found.new_zeros(())
         return {**self._likeness(found, target, judged=True), "changes": CHANGES * changes}
+
+    def _noise(self, video: Tensor) -> Tensor | None:
+        """Noise for the refiner, drawn anew: it shall not learn the one pattern that decoders use."""
+        refiner = self._diff_sit.odfte.refiner
+        if refiner is None:
+            return None
+        return torch.randn(len(video), refiner.noise, *video.shape[3:], device=video.device)
 
     def _likeness(self, found: Tensor, target: Tensor, *, judged: bool = False) -> dict[str, Tensor]:
         """L1 of videos, and on a few of their frames the distances of deep features and of contrast.
