@@ -10,6 +10,8 @@ from bench.neural.actdiff_vc.codec import decode, encode
 from bench.neural.actdiff_vc.config import ActDiffConfig
 from bench.neural.actdiff_vc.model import ActDiffVc, small
 
+_OF_TRAINING = "critic."
+
 
 def build(config: Mapping[str, Any], scale: str) -> ActDiffVc:
     """The networks, untrained; at the paper's scale around the user's own (see `bench.neural.actdiff_vc.paper`)."""
@@ -23,7 +25,9 @@ def gop(config: Mapping[str, Any]) -> str:
 
 
 def is_stored(tensor: str, scale: str) -> bool:
-    """Everything, but of a user's networks only the adapters that were learned."""
+    """Everything but the critic, and of a user's networks only the adapters that were learned."""
+    if tensor.startswith(_OF_TRAINING):
+        return False
     return not (scale == "paper" and tensor.startswith(paper.OF_THE_USER) and "lora_" not in tensor)
 
 

@@ -10,7 +10,7 @@ class ActDiffConfig:
     """Sizes of the networks, and how many rate points the keyframe codec has.
 
     ``width`` to ``rates``: of the learned keyframe codec. ``latent_channels``: components of a block of 4 x 8 x 8.
-    ``heads`` to ``layers``: of the transformer. ``refiner_width``, ``refiner_blocks``: of what mends the pictures.
+    ``heads`` to ``layers``: of the transformer. ``refiner_width`` to ``refiner_noise``: of what mends the pictures.
     """
 
     width: int = 64
@@ -24,3 +24,4 @@ class ActDiffConfig:
     layers: int = 5
     refiner_width: int = 64
     refiner_blocks: int = 4
+    refiner_noise: int = 4

@@ -27,7 +27,7 @@ class ResidualLatents(nn.Module):
     def __init__(self, config: ActDiffConfig) -> None:
         super().__init__()
         self.transform = BlockTransform(config.latent_channels)
-        self.refiner = Refiner(config.refiner_width, config.refiner_blocks)
+        self.refiner = Refiner(config.refiner_width, config.refiner_blocks, config.refiner_noise)
         self.register_buffer("spread", torch.ones(1, config.latent_channels, 1, 1, 1))
         self.register_buffer("deviation", torch.ones(1, config.latent_channels, 1, 1, 1))
 
@@ -60,9 +60,9 @@ class ResidualLatents(nn.Module):
         residual = self.transform.back(latents * self.deviation)[:, :, :frames, :height, :width]
         return predicted + residual
 
-    def refine(self, pictures: Tensor, predicted: Tensor) -> Tensor:
-        """Pictures N x 3 x H x W mended, not clamped."""
-        mended: Tensor = self.refiner(pictures, predicted)
+    def refine(self, pictures: Tensor, predicted: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Pictures N x 3 x H x W mended, not clamped. ``noise`` as `Refiner` says."""
+        mended: Tensor = self.refiner(pictures, predicted, noise)
         return mended
 
     def decode(self, latents: Tensor, conditions: Conditions) -> Tensor:

@@ -12,6 +12,8 @@ from bench.neural.actdiff_vc.config import ActDiffConfig
 from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate, windowed
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.render import Conditions
+from bench.neural.critic import Critic
+from bench.neural.perceptual_loss import CHANNELS
 from bench.neural.picture_codec import PictureCodec
 
 WINDOW = 48
@@ -53,13 +55,17 @@ class Generator(nn.Module):
 
 
 class ActDiffVc(nn.Module):
-    """The whole codec. What is coded are keyframes, by ``intra`` or another codec, and trajectories."""
+    """The whole codec. What is coded are keyframes, by ``intra`` or another codec, and trajectories.
+
+    ``critic`` serves training alone.
+    """
 
     def __init__(self, config: ActDiffConfig, generator: Generator) -> None:
         super().__init__()
         self.config = config
         self.intra = PictureCodec(config, inter=False)
         self.generator = generator
+        self.critic = Critic(CHANNELS)
 
 
 def small(config: ActDiffConfig) -> ActDiffVc:

@@ -13,6 +13,7 @@ from bench.neural.actdiff_vc import paper
 from bench.neural.actdiff_vc.config import ActDiffConfig
 from bench.neural.actdiff_vc.model import small
 from bench.neural.actdiff_vc.training import (
+    ADVERSARIAL,
     CHANGES,
     FEATURES,
     FLOW,
@@ -69,7 +70,14 @@ def about(options: Options) -> dict[str, Any]:
         "paper": "Active Sampling for Ultra-Low-Bit-Rate Video Compression (arXiv 2605.02849)",
         "config": asdict(config(options)),
         "substitutions": substitutions,
-        "loss": {"lambda": LAMBDAS, "features": FEATURES, "texture": TEXTURE, "changes": CHANGES, "flow": FLOW},
+        "loss": {
+            "lambda": LAMBDAS,
+            "features": FEATURES,
+            "texture": TEXTURE,
+            "changes": CHANGES,
+            "flow": FLOW,
+            "adversarial": ADVERSARIAL,
+        },
     }
     if options.scale == "paper":
         facts["backbone"] = paper.WAN_VACE.digests(options.backbone)

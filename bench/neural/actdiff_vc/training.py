@@ -22,6 +22,7 @@ from bench.neural.actdiff_vc.render import Conditions
 from bench.neural.blocks import pad_to
 from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
+from bench.neural.critic import adversarial_loss, critic_loss
 from bench.neural.perceptual_loss import DeepFeatures, feature_distance, texture_distance
 from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import psnr
@@ -30,8 +31,8 @@ from bench.neural.training import Figures, Stage, scaled, to_batch
 LAMBDAS = (0.00006, 0.02)
 """Weight of the mean squared error on a scale of 255 against bits a pixel, at the lowest and highest rate index."""
 
-FEATURES, TEXTURE, CHANGES, FLOW = 0.25, 0.25, 0.5, 0.1
-"""Weights of the distances of deep features and of their contrast, of frames' changes, and of the velocity beside."""
+FEATURES, TEXTURE, CHANGES, FLOW, ADVERSARIAL = 0.25, 1.0, 0.5, 0.1, 0.3
+"""Weights of distances of deep features and of their contrast, frames' changes, the velocity, and the critic's eye."""
 
 LOOKED_AT = 4
 """Frames of a segment, in a row, whose pictures are compared in a step."""
@@ -44,9 +45,9 @@ ONE_SIDED = 0.1
 
 LEARNS = {
     "intra": ("intra.",),
-    "refiner": ("generator.latents.refiner.",),
+    "refiner": ("generator.latents.refiner.", "critic."),
     "flow": ("generator.denoiser.",),
-    "pictures": ("generator.denoiser.", "generator.latents.refiner."),
+    "pictures": ("generator.denoiser.", "generator.latents.refiner.", "critic."),
 }
 """What learns in each part of the training, by the beginning of its name."""
 
@@ -127,7 +128,10 @@ class ActDiffTask:
         return {**self._likeness(estimate(velocity, at, time), video, conditions), "velocity": FLOW * wrong}
 
     def _likeness(self, latents: Tensor, video: Tensor, conditions: Conditions) -> dict[str, Tensor]:
-        """L1 of some frames in a row that latents give, distances of their features and contrast, L1 of changes."""
+        """L1 of some frames in a row that latents give, distances of features and contrast, L1 of changes, the critic.
+
+        The critic learns by it too.
+        """
         model = self._codec.generator.latents
         assert isinstance(model, ResidualLatents)
         first = int(torch.randint(max(1, video.shape[2] - LOOKED_AT + 1), ()))
@@ -135,15 +139,21 @@ class ActDiffTask:
         base = model.base(latents, conditions)[:, :, chosen]
         predicted, target = conditions.predicted[:, :, chosen], video[:, :, chosen]
         flat, wanted = (some.transpose(1, 2).flatten(0, 1) for some in (base, target))
-        found = model.refine(flat, predicted.transpose(1, 2).flatten(0, 1))
+        noise = torch.randn(len(video), 1, model.refiner.noise, *flat.shape[2:], device=video.device)
+        noise = noise.expand(-1, base.shape[2], -1, -1, -1).flatten(0, 1)  # one for all frames of a clip
+        found = model.refine(flat, predicted.transpose(1, 2).flatten(0, 1), noise)
         with torch.no_grad():
             features = self._features(wanted)
         shown = self._features(found)
+        critic = self._codec.critic
+        blind = [each.detach() for each in shown]
         together = found.unflatten(0, (len(video), -1))
         return {
             "l1": (found - wanted).abs().mean(),
             "features": FEATURES * feature_distance(features, shown).mean(),
             "texture": TEXTURE * texture_distance([found, *shown], [wanted, *features]).mean(),
+            "adversarial": ADVERSARIAL * adversarial_loss(critic, found, shown),
+            "critic": critic_loss(critic(wanted, features), critic(found.detach(), blind)),
             "changes": CHANGES * (together.diff(dim=1) - target.transpose(1, 2).diff(dim=1)).abs().mean(),
         }
 
