@@ -43,6 +43,10 @@ class ImageCard:
     qualities: tuple[int, ...]
 
 
+RDOQ = 0.02
+"""What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
+
+
 class CodecOptions(Model):
     """Base of ``settings.options``: what a codec takes beside the weights of its own."""
 

@@ -21,9 +21,10 @@ FOLD = 4
 
 
 class Critic(nn.Module):
-    """Scores of pictures (-1 to 1) and of their feature maps, a map for each: positive where it takes them for real.
+    """Scores of pictures and of their feature maps: positive where it takes them for real.
 
-    ``channels``: of the feature maps, in their order.
+    Pictures N x 3 x H x W, -1 to 1; feature maps N x C x h x w, whose ``channels`` are given in their order. Gives a
+    map N x 1 x h' x w' for the pictures, at a stride of `FOLD`, and one of the same size for each feature map.
     """
 
     def __init__(self, channels: Sequence[int], width: int = 48) -> None:
@@ -45,7 +46,7 @@ def _head(channels: int, width: int) -> nn.Sequential:
 
 
 def critic_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
-    """The critic's hinge loss: 0 where it is sure and right, 2 where it cannot tell."""
+    """The critic's hinge loss on its maps of real and made pictures: 0 where sure and right, 2 where it cannot tell."""
     losses = [functional.relu(1 - a).mean() + functional.relu(1 + b).mean() for a, b in zip(real, made, strict=True)]
     return torch.stack(losses).mean()
 

@@ -196,8 +196,11 @@ class LatentCoder(nn.Module):
         encoder.add(hyper_symbols, self._channels(hyper_symbols.shape[1:])[None], for_hyper)
 
         def code(mean: Tensor, chosen: Tensor, index: Integers) -> Tensor:
-            scale = scale_of_index(torch.from_numpy(index).to(mean.device, torch.float32))
-            symbols = _quantised(scaled - mean, scale, rdoq) * chosen
+            symbols = _whole(scaled - mean)
+            if rdoq:
+                scale = scale_of_index(torch.from_numpy(index).to(mean.device, torch.float32))
+                symbols = _quantised(scaled - mean, scale, rdoq)
+            symbols = symbols * chosen
             places = chosen.cpu().numpy().astype(bool)
             encoder.add(_integers(symbols)[..., places], index[..., places], for_latent)
             return symbols

@@ -59,11 +59,12 @@ def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
 
 def texture_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    """How far the contrast of feature maps differs, place by place, whatever their details are; one number an item.
+    """How far the contrast of feature maps differs, place by place, whatever their details are.
 
-    One minus the contrast term of SSIM (Wang et al. 2004, equation 9), over windows of `WINDOW` x `WINDOW`: 0 where
-    windows have equal standard deviations, near 1 where one alone is flat. Mean over channels and places, then over
-    depths. A blurred picture is far, one with other leaves of the same kind is near.
+    Maps B x C x H x W of several depths give B numbers, 0 to 1: one minus the contrast term of SSIM (Wang et al. 2004,
+    equation 9) in windows of `WINDOW` x `WINDOW`, 0 where these have equal standard deviations, near 1 where one alone
+    is flat. Mean over channels and places, then over depths. A blurred picture is far, one with other leaves of the
+    same kind is near.
     """
     distances = []
     for a, b in zip(first, second, strict=True):

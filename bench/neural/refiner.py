@@ -32,15 +32,13 @@ class Refiner(nn.Module):
     def forward(self, pictures: Tensor, guide: Tensor, noise: Tensor | None = None) -> Tensor:
         """The pictures mended, not clamped. ``noise``: N (or 1) x ``noise`` x H x W; `pattern` unless given."""
         height, width = pictures.shape[-2:]
-        seen = [pictures, guide]
-        if self.noise:
-            drawn = self.pattern(height, width).to(pictures.device) if noise is None else noise
-            seen.append(drawn.expand(len(pictures), -1, -1, -1))
+        drawn = self.pattern(height, width).to(pictures.device) if noise is None else noise
+        seen = [pictures, guide, drawn.expand(len(pictures), -1, -1, -1)]
         margin = (0, -width % FOLD, 0, -height % FOLD)
         mended: Tensor = self.layers(functional.pad(torch.cat(seen, dim=1), margin, mode="replicate")).float()
         return pictures + mended[..., :height, :width]
 
     def pattern(self, height: int, width: int) -> Tensor:
-        """The noise that decoders use, equal for all pictures of a size: texture stays where it is."""
+        """The noise that decoders use, 1 x ``noise`` x H x W, equal for all of a size: texture stays where it is."""
         drawn = torch.Generator().manual_seed(NOISE_SEED)
         return torch.randn(1, self.noise, height, width, generator=drawn)

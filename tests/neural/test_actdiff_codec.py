@@ -270,6 +270,7 @@ def test_options_are_read_from_a_card_and_held_to_what_there_is() -> None:
         ({"step": 3}, "step"),
         ({"steps": 0}, "steps"),
         ({"qualities": (1, 2)}, "qualities: are of other keyframes"),
+        ({"keyframes": "x265", "rdoq": 0.1}, "rdoq: is of learned keyframes"),
         ({"keyframes": "x266"}, "keyframes: 'x266' is no codec of keyframes; there are learned, x264"),
         ({"keyframes": "compressai:../mine", "qualities": (1, 2)}, "keyframes: 'compressai:../mine' is no codec"),
         ({"keyframes": "compressai:mbt2018"}, "qualities: say which one of compressai:mbt2018 each rate index has"),

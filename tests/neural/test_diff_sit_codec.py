@@ -16,7 +16,7 @@ pytest.importorskip("diffusers")
 
 from bench.errors import BitstreamError, UsageError  # noqa: E402
 from bench.neural.blocks import pad_to  # noqa: E402
-from bench.neural.coding import options_of  # noqa: E402
+from bench.neural.coding import RDOQ, options_of  # noqa: E402
 from bench.neural.container import StreamHeader, StreamReader, StreamWriter  # noqa: E402
 from bench.neural.diff_sit.codec import (  # noqa: E402
     INTER_UNIT,
@@ -101,6 +101,14 @@ def test_a_chain_of_that_length_starts_anew(model: DiffSit, frames: list[Frame])
     assert kinds(every)[:-1] == [INTRA_UNIT, MOTION_UNIT] * 2 + [INTRA_UNIT]
     assert kinds(second)[:-1] == [INTRA_UNIT, MOTION_UNIT, INTER_UNIT, MOTION_UNIT, INTRA_UNIT]
     assert len(read(model, every)) == len(read(model, second)) == 7
+
+
+def test_symbols_chosen_by_rate_and_error_cost_less_and_decode_alike(model: DiffSit, frames: list[Frame]) -> None:
+    """A decoder needs not be told of it."""
+    plain, thrifty = (written(model, frames[:4], options=DiffSitOptions(rdoq=rdoq)) for rdoq in (0, 0.2))
+    assert len(thrifty) < len(plain)
+    assert len(read(model, thrifty, options=DiffSitOptions(intermediate=True))) == 4
+    assert written(model, frames[:4]) == written(model, frames[:4], options=DiffSitOptions(rdoq=RDOQ))
 
 
 def test_the_intermediate_sequence_is_what_the_encoder_predicts(model: DiffSit, frames: list[Frame]) -> None:
@@ -255,6 +263,11 @@ def test_a_chunk_that_does_not_fit_is_refused(chunk: int) -> None:
 def test_a_cards_options_are_taken_and_held_to_their_range() -> None:
     assert options_of("diff-sit", {"chain": 9}) == {"options": DiffSitOptions(chain=9)}
     assert options_of("diff-sit", {}) == {"options": DiffSitOptions(chain=0, intermediate=False)}
-    for wrong, message in (({"chain": -1}, "chain"), ({"chains": 1}, "chains"), ({"intermediate": "some"}, "intermed")):
+    for wrong, message in (
+        ({"chain": -1}, "chain"),
+        ({"chains": 1}, "chains"),
+        ({"intermediate": "some"}, "intermed"),
+        ({"rdoq": -1}, "rdoq"),
+    ):
         with pytest.raises(ValueError, match=message):
             options_of("diff-sit", wrong)

@@ -219,6 +219,8 @@ def test_a_new_p_frame_is_the_coded_difference_from_the_frame_before(
     first, second = (psnr([coded.picture], [still]) for coded in found)
     assert second > first + 1
     assert float(found[1].motion.abs().max()) < 0.5
+    with torch.no_grad():
+        assert model.stem(still[:, None].expand(-1, 6, -1, -1, -1), torch.tensor([2])).types == [2, 0, 2, 2, 1, 2]
     assert all((coded.bits > 0).all() for coded in found)
 
 

@@ -68,8 +68,9 @@ class ResidualLatents(nn.Module):
     def decode(self, latents: Tensor, conditions: Conditions) -> Tensor:
         """The video of latents, not clamped; one frame at a time is mended."""
         base = self.base(latents, conditions)
+        noise = self.refiner.pattern(*base.shape[3:]).to(base.device)
         pairs = zip(base.unbind(2), conditions.predicted.unbind(2), strict=True)
-        return torch.stack([self.refine(picture, predicted) for picture, predicted in pairs], dim=2)
+        return torch.stack([self.refine(picture, predicted, noise) for picture, predicted in pairs], dim=2)
 
     @torch.no_grad()
     def observe(self, video: Tensor, conditions: Conditions, share: float) -> None:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from bench import ffmpeg
 from bench.digests import file_digest
 from bench.neural.actdiff_vc.intra_encoders import ENCODERS
-from bench.neural.coding import CodecOptions, ImageCard
+from bench.neural.coding import RDOQ, CodecOptions, ImageCard
 
 LEARNED, COMPRESSAI = "learned", "compressai"
 """Kinds of keyframes beside those through FFmpeg; the second is followed by a colon and the name of a card."""
@@ -32,10 +32,6 @@ def _known(keyframes: str) -> str:
             f"{COMPRESSAI}:CARD for one of CompressAI's image codecs, such as {COMPRESSAI}:bmshj2018-hyperprior"
         )
     return keyframes
-
-
-RDOQ = 0.02
-"""What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
 
 
 class ActDiffOptions(CodecOptions):
@@ -79,9 +75,11 @@ class ActDiffOptions(CodecOptions):
     boundaries: Literal[1, 2] = Field(default=2, description="keyframes that a segment is made from")
 
     @model_validator(mode="after")
-    def _qualities_are_of_keyframes(self) -> Self:
+    def _fits_the_keyframes(self) -> Self:
         if self.qualities and self.keyframe_kind == LEARNED:
             raise ValueError("qualities: are of other keyframes; the learned codec has its own rate points")
+        if "rdoq" in self.model_fields_set and self.keyframe_kind != LEARNED:
+            raise ValueError(f"rdoq: is of learned keyframes, these are of {self.keyframes}; leave it out")
         if not self.qualities and self.keyframe_kind == COMPRESSAI:
             raise ValueError(f"qualities: say which one of {self.keyframes} each rate index has, such as [1, 2, 3, 4]")
         return self

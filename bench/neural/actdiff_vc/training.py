@@ -17,11 +17,11 @@ from bench.neural.actdiff_vc.denoiser import estimate, noisy
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.model import ActDiffVc, to_device
 from bench.neural.actdiff_vc.motion import conditions_of
-from bench.neural.actdiff_vc.options import RDOQ
 from bench.neural.actdiff_vc.render import Conditions
 from bench.neural.blocks import pad_to
 from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
+from bench.neural.coding import RDOQ
 from bench.neural.critic import adversarial_loss, critic_loss
 from bench.neural.perceptual_loss import DeepFeatures, feature_distance, texture_distance
 from bench.neural.picture_codec import STRIDE

@@ -108,7 +108,7 @@ class FrameTypeEmbedding(nn.Module):
 
 
 class Odfte(nn.Module):
-    """The generator: video autoencoder, frame types, and one step of a diffusion transformer."""
+    """The generator: video autoencoder, frame types, one step of a diffusion transformer, and (small) a refiner."""
 
     def __init__(
         self,
@@ -144,15 +144,17 @@ class Odfte(nn.Module):
             latents = self.step(latents)
         restored = self.vae.decode(latents)
         if diffuse and self.vae.transform is not None:
-            restored = whole + restored - self._told(whole)
+            restored = whole + restored - self._plain(whole)
         restored = restored[:, :, :frames, :height, :width]
         if not diffuse or self.refiner is None:
             return restored
+        if noise is None:
+            noise = self.refiner.pattern(height, width).to(video.device)
         pairs = zip(restored.unbind(2), video.unbind(2), strict=True)
         return torch.stack([self.refiner(picture, sent, noise) for picture, sent in pairs], dim=2)
 
     @torch.no_grad()
-    def _told(self, video: Tensor) -> Tensor:
+    def _plain(self, video: Tensor) -> Tensor:
         """What the decoder makes of a video's plain components.
 
         The generator's output is taken for a change of it, so that what a small autoencoder cannot hold stays as the

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.neural.coding import CodecOptions
-
-RDOQ = 0.02
-"""What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
+from bench.neural.coding import RDOQ, CodecOptions
 
 
 class DiffSitOptions(CodecOptions):

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.neural.channel import Channel, TrainingChannel
+from bench.neural.coding import RDOQ
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.motion import FIELD_STRIDE, FlowNet, MotionCodec, warp
-from bench.neural.diff_sit.options import RDOQ
 from bench.neural.picture_codec import PictureCodec
 
 GROUP = 3

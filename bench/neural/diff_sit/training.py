@@ -18,10 +18,10 @@ from bench.neural.block_transform import TIME, pad_video
 from bench.neural.blocks import pad_to
 from bench.neural.channel import TrainingChannel
 from bench.neural.clips import Pictures
+from bench.neural.coding import RDOQ
 from bench.neural.critic import adversarial_loss, critic_loss
 from bench.neural.diff_sit.model import DiffSit
 from bench.neural.diff_sit.motion import warp
-from bench.neural.diff_sit.options import RDOQ
 from bench.neural.diff_sit.stem import GROUP, INTER, INTRA, MOTION, Intermediate, State
 from bench.neural.perceptual_loss import DeepFeatures, feature_distance, texture_distance
 from bench.neural.picture_codec import STRIDE
