@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,6 +12,7 @@ pytest.importorskip("diffusers")
 
 from bench.neural.actdiff_vc.config import ActDiffConfig  # noqa: E402
 from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, estimate, integrate, noisy, windowed  # noqa: E402
+from bench.neural.actdiff_vc.expectation import LARGEST, SMALLEST, unlikeliness  # noqa: E402
 from bench.neural.actdiff_vc.latents import ResidualLatents  # noqa: E402
 from bench.neural.actdiff_vc.model import Generator, small  # noqa: E402
 from bench.neural.actdiff_vc.render import MAPS, Conditions, render, warped  # noqa: E402
@@ -130,6 +133,33 @@ def test_latents_hold_what_the_prediction_lacks() -> None:
         latents.deviation.fill_(0.3)
         assert torch.allclose(latents.decode(latents.encode(video, seen), seen), video, atol=1e-4)
         assert latents.encode(seen.predicted, seen).abs().max() < 1e-5
+        torch.nn.init.normal_(latents.expectation.layers[-1].weight, std=0.1)
+        assert torch.allclose(latents.decode(latents.encode(video, seen), seen), video, atol=1e-4)
+
+
+def test_latents_are_in_units_of_what_is_expected() -> None:
+    torch.manual_seed(0)
+    latents = ResidualLatents(CONFIG)
+    seen = conditions(6, 33, 50)
+    video = torch.rand(1, 3, 6, 33, 50) - 0.5
+    with torch.no_grad():
+        usual = latents.residual(video, seen)
+        assert torch.equal(latents.encode(video, seen), usual)  # nothing learned: mean 0, spread 1
+        torch.nn.init.normal_(latents.expectation.layers[-1].weight, std=200.0)
+        mean, spread = latents.expected(seen)
+        assert torch.allclose(latents.encode(video, seen), (usual - mean) / spread)
+    assert float(spread.min()) == pytest.approx(SMALLEST)
+    assert float(spread.max()) == pytest.approx(LARGEST)
+
+
+def test_unlikeliness_is_that_of_laplaces_distribution() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found, mean = (torch.randn(2, 3, 2, 4, 5, generator=generator) for _ in range(2))
+    spread = torch.rand(2, 3, 2, 4, 5, generator=generator) + 0.1
+    laplace = torch.distributions.Laplace(mean, spread / math.sqrt(2))
+    assert torch.allclose(laplace.stddev, spread)
+    wanted = -laplace.log_prob(found).mean() - 0.5 * math.log(2)
+    assert float(unlikeliness(found, mean, spread)) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_conditions_have_the_size_of_the_latents() -> None:

@@ -75,7 +75,9 @@ def batch_of(clips: list[Pictures], frames: int, size: int = 64) -> torch.Tensor
     return to_batch(np.stack([clip[:frames, :size, :size] for clip in clips[:2]]), torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("part", "frames"), [("intra", 1), ("refiner", 5), ("flow", 5), ("pictures", 6)])
+@pytest.mark.parametrize(
+    ("part", "frames"), [("intra", 1), ("expectation", 5), ("refiner", 5), ("flow", 5), ("pictures", 6)]
+)
 def test_gradients_reach_what_should_learn_and_nothing_else(
     started: dict[str, torch.Tensor], features: DeepFeatures, clips: list[Pictures], part: str, frames: int
 ) -> None:
@@ -108,14 +110,14 @@ def test_every_stage_names_a_part() -> None:
 def test_a_training_goes_through_all_stages(
     tmp_path: Path, started: dict[str, torch.Tensor], features: DeepFeatures, clips: list[Pictures]
 ) -> None:
-    parts = [("intra", 1), ("refiner", 5), ("flow", 5), ("pictures", 5)]
+    parts = [("intra", 1), ("expectation", 5), ("refiner", 5), ("flow", 5), ("pictures", 5)]
     stages = [Stage(part, 1, 1e-3, 1, 64, frames, {"part": part}) for part, frames in parts]
     small_clips = [clip[:, :64, :64] for clip in clips]
     lines: list[str] = []
     training = Training(ActDiffTask(model_of(started), features, small_clips[2:]), stages, small_clips[:2], tmp_path)
     assert training.run(progress=lines.append)
     found = " ".join(lines)
-    for name in ("bpp", "bpp_0", "psnr_warped_2", "features_0", "velocity", "changes", "l1"):
+    for name in ("bpp", "bpp_0", "psnr_warped_2", "features_0", "unlikeliness", "velocity", "changes", "l1"):
         assert f" {name} " in found, name
     assert all(torch.isfinite(value).all() for value in training.model.state_dict().values())
 
@@ -157,6 +159,25 @@ def test_the_refiner_learns_what_keyframes_lack(
     first, last = losses[0], losses[-1]
     assert last["l1"] + last["features"] < 0.9 * (first["l1"] + first["features"])
     assert last["critic"] < first["critic"]
+
+
+def test_what_to_expect_is_learned(
+    started: dict[str, torch.Tensor], features: DeepFeatures, clips: list[Pictures]
+) -> None:
+    """Of clips on which warped keyframes tell nearly everything, that little is left."""
+    of = ActDiffTask(model_of(started), features, [])
+    stage = Stage("expectation", 1, 1e-3, 2, 64, 5, {"part": "expectation"})
+    of.begin(stage)
+    optimizer = torch.optim.Adam([p for p in of.model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for step in range(30):
+        torch.manual_seed(0)
+        optimizer.zero_grad()
+        loss, _ = of.loss(batch_of(clips, 5), stage, step)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_random_tracks_are_those_of_the_motion(clips: list[Pictures]) -> None:

@@ -32,6 +32,7 @@ CONFIG = DiffSitConfig(
     vae_width=4, latent_channels=8, heads=2, head_width=8, layers=1, chunk=9,
 )  # fmt: skip
 TYPES = [MOTION, INTRA, MOTION, MOTION, INTER]
+LOWEST = torch.tensor([0])
 
 
 def odfte() -> Odfte:
@@ -77,14 +78,14 @@ def test_cosines_are_those_of_scipy() -> None:
 
 def test_frame_types_change_nothing_at_zero_and_something_otherwise() -> None:
     generator, source = odfte(), video(5)
-    untold = generator(source, TYPES)
-    assert torch.equal(generator(source, [INTRA] * 5), untold)
+    untold = generator(source, TYPES, LOWEST)
+    assert torch.equal(generator(source, [INTRA] * 5, LOWEST), untold)
     torch.nn.init.normal_(generator.frame_types.out.weight, std=0.5)
-    told = generator(source, TYPES)
+    told = generator(source, TYPES, LOWEST)
     assert not torch.allclose(told, untold, atol=1e-3)
-    assert not torch.allclose(generator(source, [INTRA] * 5), told, atol=1e-3)
+    assert not torch.allclose(generator(source, [INTRA] * 5, LOWEST), told, atol=1e-3)
     generator.told_types = False
-    assert torch.equal(generator(source, TYPES), untold)
+    assert torch.equal(generator(source, TYPES, LOWEST), untold)
 
 
 def test_a_frame_type_reaches_the_tokens_of_its_frame_and_its_neighbours() -> None:
@@ -112,13 +113,26 @@ def test_a_new_generator_leaves_the_intermediate_sequence_as_it_is() -> None:
     torch.manual_seed(0)
     source = video(6, 20, 30)
     generator = small_odfte(CONFIG).requires_grad_(False)
-    assert torch.allclose(generator(source, [MOTION] * 6), source, atol=1e-5)
-    assert not torch.allclose(generator(source, [MOTION] * 6, diffuse=False), source, atol=0.1)
+    assert torch.allclose(generator(source, [MOTION] * 6, LOWEST), source, atol=1e-5)
+    assert not torch.allclose(generator(source, [MOTION] * 6, LOWEST, diffuse=False), source, atol=0.1)
+
+
+def test_each_rate_has_its_share_of_the_change() -> None:
+    generator, source = odfte(), video(5)
+    whole = generator(source, TYPES, LOWEST)
+    assert not torch.allclose(whole, source, atol=1e-3)
+    assert torch.equal(generator(source, TYPES, LOWEST + 1), whole)
+    generator.strength[1] *= 0.25
+    assert torch.equal(generator(source, TYPES, LOWEST), whole)
+    assert torch.allclose(generator(source, TYPES, LOWEST + 1), source + 0.25 * (whole - source), atol=1e-6)
+    both = generator(source.expand(2, -1, -1, -1, -1), TYPES, torch.tensor([1, 0]))
+    assert torch.allclose(both[1:], whole, atol=1e-5)
+    assert torch.allclose(both[:1], source + 0.25 * (whole - source), atol=1e-5)
 
 
 @pytest.mark.parametrize(("frames", "height", "width"), [(1, 16, 16), (2, 33, 50), (4, 18, 70), (5, 32, 48), (8, 5, 9)])
 def test_any_length_and_size_comes_back(frames: int, height: int, width: int) -> None:
-    restored = odfte()(video(frames, height, width), [MOTION] * frames)
+    restored = odfte()(video(frames, height, width), [MOTION] * frames, LOWEST)
     assert restored.shape == (1, 3, frames, height, width)
     assert torch.isfinite(restored).all()
 

@@ -199,7 +199,7 @@ def test_a_new_codec_is_a_transform_codec_already(features: DeepFeatures, clips:
     assert ideal * 0.8 < found < 2 * ideal + 2e-4
     video = to_batch(clips[0][None, :5], torch.device("cpu")).transpose(1, 2)
     with torch.no_grad():
-        restored = model.odfte(video, [2, 0, 2, 2, 1])
+        restored = model.odfte(video, [2, 0, 2, 2, 1], torch.tensor([0]))
     assert psnr([restored], [video]) > 15
 
 

@@ -10,7 +10,8 @@ class ActDiffConfig:
     """Sizes of the networks, and how many rate points the keyframe codec has.
 
     ``width`` to ``rates``: of the learned keyframe codec. ``latent_channels``: components of a block of 4 x 8 x 8.
-    ``heads`` to ``layers``: of the transformer. ``refiner_width`` to ``refiner_noise``: of what mends the pictures.
+    ``expectation_width``: of what tells their mean and spread. ``heads`` to ``layers``: of the transformer.
+    ``refiner_width`` to ``refiner_noise``: of what mends the pictures.
     """
 
     width: int = 64
@@ -19,6 +20,7 @@ class ActDiffConfig:
     hyper_channels: int = 24
     rates: int = 8
     latent_channels: int = 48
+    expectation_width: int = 64
     heads: int = 4
     head_width: int = 40
     layers: int = 5

@@ -1,8 +1,8 @@
 """Latents of a segment: what its frames have beyond the warped keyframes, as components of blocks of 4 x 8 x 8.
 
-A small network does well to leave alone what is known: it generates the difference from the prediction, and a second
-network mends the pictures that prediction and difference give, frame by frame. Detail that no component carries stays
-what the keyframes show.
+A small network does well to leave alone what is known: it generates the difference from the prediction, and that in
+units of what can be expected of it. Another mends the pictures that prediction and difference give, frame by frame.
+Detail that no component carries stays what the keyframes show.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.neural.actdiff_vc.config import ActDiffConfig
+from bench.neural.actdiff_vc.expectation import Expectation
 from bench.neural.actdiff_vc.render import MAPS, Conditions
 from bench.neural.block_transform import SIDE, TIME, BlockTransform, pad_video
 from bench.neural.refiner import Refiner
@@ -27,6 +28,7 @@ class ResidualLatents(nn.Module):
     def __init__(self, config: ActDiffConfig) -> None:
         super().__init__()
         self.transform = BlockTransform(config.latent_channels)
+        self.expectation = Expectation(self.condition_channels, self.channels, config.expectation_width)
         self.refiner = Refiner(config.refiner_width, config.refiner_blocks, config.refiner_noise)
         self.register_buffer("spread", torch.ones(1, config.latent_channels, 1, 1, 1))
         self.register_buffer("deviation", torch.ones(1, config.latent_channels, 1, 1, 1))
@@ -42,9 +44,19 @@ class ResidualLatents(nn.Module):
         return 2 * self.channels + MAPS
 
     def encode(self, video: Tensor, conditions: Conditions) -> Tensor:
-        """Latents of a video, of what it has beyond its prediction."""
-        residual: Tensor = self.transform(_padded(video - conditions.predicted))
-        return residual / self.deviation
+        """Latents of a video: what it has beyond its prediction, and beyond what can be expected of that."""
+        mean, spread = self.expected(conditions)
+        return (self.residual(video, conditions) - mean) / spread
+
+    def residual(self, video: Tensor, conditions: Conditions) -> Tensor:
+        """What a video has beyond its prediction, in units of what is usual."""
+        found: Tensor = self.transform(_padded(video - conditions.predicted))
+        return found / self.deviation
+
+    def expected(self, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """Mean and spread of `residual`, as `Expectation` has them."""
+        found: tuple[Tensor, Tensor] = self.expectation(self.condition(conditions))
+        return found
 
     def condition(self, conditions: Conditions) -> Tensor:
         """What the denoiser sees beside noisy latents, of their size: latents of the pictures, and maps."""
@@ -57,7 +69,8 @@ class ResidualLatents(nn.Module):
         """Prediction and difference together, not yet mended."""
         predicted = conditions.predicted
         frames, height, width = predicted.shape[2:]
-        residual = self.transform.back(latents * self.deviation)[:, :, :frames, :height, :width]
+        mean, spread = self.expected(conditions)
+        residual = self.transform.back((mean + spread * latents) * self.deviation)[:, :, :frames, :height, :width]
         return predicted + residual
 
     def refine(self, pictures: Tensor, predicted: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -1,9 +1,10 @@
-"""How ActDiff-VC is trained: keyframes, then pictures mended, then the flow, then both together through the pictures.
+"""How ActDiff-VC is trained: keyframes, what to expect between them, the refiner, the flow, then both by the pictures.
 
 Keyframes learn for rate and mean squared error, each item of a batch at a rate index of its own. What lies between
-them is learned on segments whose keyframes are decoded at random rates and whose tracks are few: first the
-refiner, on the latents of the source with a little noise; then the flow, whose loss is the mean squared error of the
-velocity, on segments of growing length; at last both, by the pictures that one step from a random time gives.
+them is learned on segments whose keyframes are decoded at random rates and whose tracks are few: first the latents'
+mean and spread, by their likelihood; the refiner, on the latents of the source with a little noise; then the flow,
+whose loss is the mean squared error of the velocity, on segments of growing length; at last both, by the pictures that
+one step from a random time gives.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.neural.actdiff_vc.denoiser import estimate, noisy
+from bench.neural.actdiff_vc.expectation import unlikeliness
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.model import ActDiffVc, to_device
 from bench.neural.actdiff_vc.motion import conditions_of
@@ -45,6 +47,7 @@ ONE_SIDED = 0.1
 
 LEARNS = {
     "intra": ("intra.",),
+    "expectation": ("generator.latents.expectation.",),
     "refiner": ("generator.latents.refiner.", "critic."),
     "flow": ("generator.denoiser.",),
     "pictures": ("generator.denoiser.", "generator.latents.refiner.", "critic."),
@@ -65,6 +68,7 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
     stages = [
         Stage("intra", 6000, 5e-4, 8, 128, 1, {"part": "intra"}),
+        Stage("expectation", 1000, 2e-3, 8, 128, 9, {"part": "expectation"}),
         Stage("refiner", 1200, 5e-4, 4, 128, 9, {"part": "refiner"}),
         Stage("flow-9", 3000, 5e-4, 6, 128, 9, {"part": "flow"}),
         Stage("flow-21", 1500, 3e-4, 3, 128, 21, {"part": "flow"}),
@@ -109,6 +113,9 @@ class ActDiffTask:
 
     def _terms(self, video: Tensor, conditions: Conditions) -> dict[str, Tensor]:
         generator = self._codec.generator
+        if self._part == "expectation":
+            model = generator.latents
+            return {"unlikeliness": unlikeliness(model.residual(video, conditions), *model.expected(conditions))}
         latents = generator.latents.encode(video, conditions)
         if self._part == "refiner":
             found = latents + 0.3 * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device) * torch.randn_like(
@@ -216,8 +223,13 @@ class ActDiffTask:
     def _segment_figures(self, index: int, clips: Sequence[Tensor]) -> dict[str, float]:
         conditions = [self._conditions(clip, index, seed=0) for clip in clips]
         videos = [clip.transpose(1, 2) for clip in clips]
-        if self._part == "refiner":
-            latents = self._codec.generator.latents
+        latents = self._codec.generator.latents
+        if self._part == "expectation":
+            made = [
+                latents.decode(torch.zeros_like(latents.residual(v, c)), c)
+                for v, c in zip(videos, conditions, strict=True)
+            ]
+        elif self._part == "refiner":
             made = [latents.decode(latents.encode(v, c), c) for v, c in zip(videos, conditions, strict=True)]
         else:
             made = [self._codec.generator(one, steps=STEPS, seed=0) for one in conditions]

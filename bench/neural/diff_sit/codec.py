@@ -115,10 +115,11 @@ def decode(
     header = reader.header
     header.expect(name, weights, model.config.rates)
     with torch.inference_mode():
+        rate = torch.tensor([header.rate_index], device=device)
         for pictures, types in _chunks(_groups(model.stem, reader), model.config.chunk):
             video = torch.stack([_cut(picture, header.format) for picture in pictures], dim=2)
             if not options.intermediate:
-                video = model.odfte.to(device)(video.clamp(-1, 1).to(device), types).cpu()
+                video = model.odfte.to(device)(video.clamp(-1, 1).to(device), types, rate).cpu()
             yield from (to_frame(picture, header.format) for picture in video.unbind(2))
 
 

@@ -22,6 +22,9 @@ from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.stem import MOTION
 from bench.neural.refiner import Refiner
 
+FASTER = 10.0
+"""How many times as fast as other parameters the strengths of the generator's change learn."""
+
 SMALL_LOG_VARIANCE = -6.0
 """Of latents at the start: less noise than their smallest component has."""
 
@@ -108,7 +111,11 @@ class FrameTypeEmbedding(nn.Module):
 
 
 class Odfte(nn.Module):
-    """The generator: video autoencoder, frame types, one step of a diffusion transformer, and (small) a refiner."""
+    """The generator: video autoencoder, frame types, one step of a diffusion transformer, and (small) a refiner.
+
+    ``rates``, for the small scale: rate indexes, each with a share of the generator's change that is shown (1 at the
+    start). What is hardly wrong needs little mending, and a small generator cannot tell how wrong a picture is.
+    """
 
     def __init__(
         self,
@@ -118,21 +125,24 @@ class Odfte(nn.Module):
         sigma: float,
         frame_types: bool,
         refiner: Refiner | None = None,
+        rates: int = 0,
     ) -> None:
         super().__init__()
         self.vae, self.transformer, self.sigma, self.told_types = vae, transformer, sigma, frame_types
         self.refiner = refiner
+        self.strength = nn.Parameter(torch.full((rates,), 1 / FASTER)) if rates else None
         self.frame_types = FrameTypeEmbedding(vae.tokens)
         latents = transformer.config.in_channels
         self.register_buffer("mean", torch.zeros(1, latents, 1, 1, 1))
         self.register_buffer("deviation", torch.ones(1, latents, 1, 1, 1))
 
     def forward(
-        self, video: Tensor, types: Sequence[int], *, diffuse: bool = True, noise: Tensor | None = None
+        self, video: Tensor, types: Sequence[int], rate: Tensor, *, diffuse: bool = True, noise: Tensor | None = None
     ) -> Tensor:
         """The restored video (B x 3 x T x H x W, not clamped) of an intermediate one of the same size, any size.
 
-        ``types``: of its T frames. Without ``diffuse`` the latents go straight to the decoder, whose video is given.
+        ``types``: of its T frames. ``rate``: B, its rate indexes. Without ``diffuse`` the latents go straight to the
+        decoder, whose video is given.
         ``noise``: B x channels x H x W, in training; what `Refiner.pattern` says unless given.
         """
         _, _, frames, height, width = video.shape
@@ -151,7 +161,10 @@ class Odfte(nn.Module):
         if noise is None:
             noise = self.refiner.pattern(height, width).to(video.device)
         pairs = zip(restored.unbind(2), video.unbind(2), strict=True)
-        return torch.stack([self.refiner(picture, sent, noise) for picture, sent in pairs], dim=2)
+        mended = torch.stack([self.refiner(picture, sent, noise) for picture, sent in pairs], dim=2)
+        if self.strength is None:
+            return mended
+        return video + FASTER * self.strength[rate][:, None, None, None, None] * (mended - video)
 
     @torch.no_grad()
     def _plain(self, video: Tensor) -> Tensor:
@@ -216,4 +229,11 @@ def small_odfte(config: DiffSitConfig) -> Odfte:
     zeroed(transformer.proj_out)
     vae = VideoAutoencoder(wan, BlockTransform(latents))
     refiner = Refiner(config.refiner_width, config.refiner_blocks, config.refiner_noise)
-    return Odfte(vae, transformer, sigma=config.sigma, frame_types=config.frame_types, refiner=refiner)
+    return Odfte(
+        vae,
+        transformer,
+        sigma=config.sigma,
+        frame_types=config.frame_types,
+        refiner=refiner,
+        rates=config.rates,
+    )

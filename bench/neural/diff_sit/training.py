@@ -56,7 +56,7 @@ LEARNS = {
     "stem": ("stem.",),
     "generator": (
         "odfte.vae.wan.encoder.", "odfte.vae.wan.quant_conv.", "odfte.transformer.", "odfte.frame_types.",
-        "odfte.refiner.", "critic.",
+        "odfte.refiner.", "odfte.strength", "critic.",
     ),
 }  # fmt: skip
 """What learns in each part of the training, by the beginning of its name."""
@@ -132,14 +132,11 @@ class DiffSitTask:
 
     def _generator_terms(self, batch: Tensor) -> dict[str, Tensor]:
         target = batch.transpose(1, 2)
+        rate = self._rates(len(batch), batch.device)
         with torch.no_grad():
-            stem = self._diff_sit.stem(pad_clip(batch), self._rates(len(batch), batch.device))
+            stem = self._diff_sit.stem(pad_clip(batch), rate)
         video = pictures_of(stem, batch).transpose(1, 2).clamp(-1, 1)
-        refiner = self._diff_sit.odfte.refiner
-        noise = (
-            None if refiner is None else torch.randn(len(video), refiner.noise, *video.shape[3:], device=video.device)
-        )
-        found = self._diff_sit.odfte(video, stem.types, noise=noise)
+        found = self._diff_sit.odfte(video, stem.types, rate, noise=self._noise(video))
         changes = (found.diff(dim=2) - target.diff(dim=2)).abs().mean() if target.shape[2] > 1 else found.new_zeros(())
         return {**self._likeness(found, target, judged=True), "changes": CHANGES * changes}
 
@@ -267,7 +264,7 @@ class DiffSitTask:
         }
         if self._part == "generator":
             restored = [
-                self._diff_sit.odfte(some.transpose(1, 2), sequence.types).transpose(1, 2).clamp(-1, 1)
+                self._diff_sit.odfte(some.transpose(1, 2), sequence.types, rate).transpose(1, 2).clamp(-1, 1)
                 for some, sequence in zip(pictures, coded, strict=True)
             ]
             found[f"restored_{index}"] = psnr(restored, clips)
