@@ -41,10 +41,11 @@ def test_a_card_is_one_and_names_its_weights(tmp_path: Path, codec: str) -> None
     assert "never the paper's" in (card.note or "")
 
 
-def test_of_the_weights_that_come_with_vcbench_it_is_their_card(tmp_path: Path) -> None:
-    (own,) = (path for folder in brought("codecs") if (path := folder / "s2vc-small.toml").is_file())
+@pytest.mark.parametrize("name", ["s2vc-small", "diff-sit-small"])
+def test_of_the_weights_that_come_with_vcbench_it_is_their_card(tmp_path: Path, name: str) -> None:
+    (own,) = (path for folder in brought("codecs") if (path := folder / f"{name}.toml").is_file())
     known = load_card(own)
-    weights = tmp_path / "s2vc-small.safetensors"
+    weights = tmp_path / f"{name}.safetensors"
     shutil.copy(own.parent / known.weights[0].file, weights)
     made = load_card(write_codec_card(weights, FACTS, "again"))
     for what in ("adapter", "kind", "gop", "extension", "rates", "input", "settings", "rate_kind"):
