@@ -182,6 +182,8 @@ def test_the_flow_leads_from_noise_to_latents() -> None:
 
     for steps in (1, 4, 10):
         assert torch.allclose(integrate(velocity, noise, latents, steps), latents, atol=1e-5)
+        between = noisy(latents, noise, torch.full((2,), 0.3))
+        assert torch.allclose(integrate(velocity, between, latents, steps, 0.3), latents, atol=1e-5)
     time = torch.tensor([0.3, 0.9])
     at = noisy(latents, noise, time)
     assert torch.allclose(estimate(noise - latents, at, time), latents, atol=1e-5)
@@ -221,5 +223,8 @@ def test_a_seed_is_a_video() -> None:
     generator: Generator = small(CONFIG).generator.eval()
     with torch.no_grad():
         first, again, other = (generator(conditions(), steps=2, seed=seed) for seed in (3, 3, 4))
+        none, weak = (generator(conditions(), steps=2, seed=3, strength=strength) for strength in (1e-6, 0.25))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    # untrained, it leaves the noise as it is
+    assert torch.allclose(weak - none, 0.25 * (first - none), atol=1e-4)

@@ -183,7 +183,9 @@ def decode(
                 video = conditions.predicted
             else:
                 generator = model.generator.to(device)
-                video = generator(conditions, steps=chosen.steps, seed=header.seed + number).cpu()
+                video = generator(
+                    conditions, steps=chosen.steps, seed=header.seed + number, strength=chosen.strength
+                ).cpu()
             shown = video if part.ends else video[:, :, :-1]
             yield from (to_frame(picture.clamp(-1, 1), header.format) for picture in shown.unbind(2))
 

@@ -103,10 +103,10 @@ def estimate(velocity: Tensor, at: Tensor, time: Tensor) -> Tensor:
     return at - time[:, None, None, None, None] * velocity
 
 
-def integrate(velocity: Velocity, noise: Tensor, condition: Tensor, steps: int) -> Tensor:
-    """Latents that the flow leads to from noise, in so many equal steps (Euler)."""
-    latents = noise
+def integrate(velocity: Velocity, start: Tensor, condition: Tensor, steps: int, begin: float = 1.0) -> Tensor:
+    """Latents that the flow leads to, in so many equal steps (Euler), from a point of the way at time ``begin``."""
+    latents = start
     for step in range(steps, 0, -1):
-        time = torch.full((len(latents),), step / steps, device=latents.device)
-        latents = latents - velocity(latents, condition, time) / steps
+        time = torch.full((len(latents),), begin * step / steps, device=latents.device)
+        latents = latents - begin * velocity(latents, condition, time) / steps
     return latents

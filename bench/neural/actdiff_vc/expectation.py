@@ -15,32 +15,25 @@ from torch import Tensor, nn
 
 from bench.neural.blocks import zeroed
 
-FAINT = 0.01
-"""What is added to magnitudes before their logarithm."""
-
 SMALLEST, LARGEST = 0.02, 4.0
 """Of the spread, on latents of about unit variance."""
 
 
 class Expectation(nn.Module):
-    """Mean and spread of latents (each B x ``latents`` x T x H x W) from their conditions; 0 and 1 until trained.
-
-    The conditions' magnitudes are seen in logarithm too: of these, that of a spread is nearly a linear map.
-    """
+    """Mean and spread of latents (each B x ``latents`` x T x H x W) from their conditions; 0 and 1 until trained."""
 
     def __init__(self, condition: int, latents: int, width: int) -> None:
         super().__init__()
         near = {"kernel_size": 3, "padding": 1, "padding_mode": "replicate"}
         self.layers = nn.Sequential(
-            nn.Conv3d(2 * condition, width, 1), nn.LeakyReLU(0.1),
+            nn.Conv3d(condition, width, 1), nn.LeakyReLU(0.1),
             nn.Conv3d(width, width, **near), nn.LeakyReLU(0.1),
             nn.Conv3d(width, width, **near), nn.LeakyReLU(0.1),
             zeroed(nn.Conv3d(width, 2 * latents, 1)),
         )  # fmt: skip
 
     def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        seen = torch.cat([condition, torch.log(condition.abs() + FAINT)], dim=1)
-        mean, exponent = self.layers(seen).float().chunk(2, dim=1)
+        mean, exponent = self.layers(condition).float().chunk(2, dim=1)
         return mean, exponent.clamp(math.log(SMALLEST), math.log(LARGEST)).exp()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.neural.actdiff_vc.config import ActDiffConfig
-from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate, windowed
+from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate, noisy, windowed
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.render import Conditions
 from bench.neural.critic import Critic
@@ -43,14 +43,20 @@ class Generator(nn.Module):
         super().__init__()
         self.latents, self.denoiser, self.channels, self.window = latents, denoiser, channels, window
 
-    def forward(self, conditions: Conditions, *, steps: int, seed: int) -> Tensor:
-        """The video, in so many steps. Noise is drawn on the CPU: a seed gives the same on every device."""
+    def forward(self, conditions: Conditions, *, steps: int, seed: int, strength: float = 1.0) -> Tensor:
+        """The video, in so many steps. Noise is drawn on the CPU: a seed gives the same on every device.
+
+        ``strength``: how far from the prediction (0) to noise alone (1) the flow begins (Meng et al. 2022, SDEdit).
+        """
         moved = to_device(conditions, next(self.parameters()).device)
         condition = self.latents.condition(moved)
         size = (len(condition), self.channels, *condition.shape[2:])
         noise = torch.randn(size, generator=torch.Generator().manual_seed(seed)).to(condition.device)
+        start = noise
+        if strength < 1:
+            start = noisy(self.latents.encode(moved.predicted, moved), noise, noise.new_full((len(noise),), strength))
         velocity = windowed(self.denoiser, self.window)
-        video: Tensor = self.latents.decode(integrate(velocity, noise, condition, steps), moved)
+        video: Tensor = self.latents.decode(integrate(velocity, start, condition, steps, strength), moved)
         return video
 
 

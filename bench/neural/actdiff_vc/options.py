@@ -38,6 +38,9 @@ class ActDiffOptions(CodecOptions):
     """The table ``settings.options`` of a card of ActDiff-VC."""
 
     steps: int = Field(default=10, ge=1, le=100, description="denoising steps of the decoder")
+    strength: float = Field(
+        default=1.0, gt=0, le=1, description="how far from the warped keyframes to noise alone the decoder begins"
+    )
     keyframes: Annotated[str, AfterValidator(_known)] = Field(
         default=LEARNED,
         description="codec of the keyframes: the learned one, an intra picture through FFmpeg (x265 ...), or "

@@ -68,7 +68,7 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
     stages = [
         Stage("intra", 6000, 5e-4, 8, 128, 1, {"part": "intra"}),
-        Stage("expectation", 1000, 3e-3, 8, 128, 9, {"part": "expectation"}),
+        Stage("expectation", 1000, 2e-3, 8, 128, 9, {"part": "expectation"}),
         Stage("refiner", 1200, 5e-4, 4, 128, 9, {"part": "refiner"}),
         Stage("flow-9", 3000, 5e-4, 6, 128, 9, {"part": "flow"}),
         Stage("flow-21", 1500, 3e-4, 3, 128, 21, {"part": "flow"}),
