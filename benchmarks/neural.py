@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +28,8 @@ from bench.neural.container import StreamHeader
 from bench.neural.weights import Loaded
 from bench.video.frame import Frame
 from bench.video.sequence import open_sequence
+
+Done = TypeVar("Done")
 
 
 def main() -> None:
@@ -87,10 +89,11 @@ def print_card(name: str, frames: list[Frame], options: argparse.Namespace) -> N
     pixels = frames[0].format.width * frames[0].format.height
     for what, count in (("first frame", 1), ("all frames", len(frames))):
         some = frames[:count]
-        stream = coder.encode(some, 0)
-        encoding = macs(partial(coder.encode, some, 0)) / pixels / count
-        decoding = macs(partial(coder.decode, stream)) / pixels / count
-        print(f"  {what}: {encoding / 1e3:.1f} kMAC a pixel to encode, {decoding / 1e3:.1f} to decode")
+        # counting takes other ways through torch, whose rounding differs: a counted decode needs a counted encode
+        encoding, stream = macs(partial(coder.encode, some, 0))
+        decoding, _ = macs(partial(coder.decode, stream))
+        figures = [operations / pixels / count / 1e3 for operations in (encoding, decoding)]
+        print(f"  {what}: {figures[0]:.1f} kMAC a pixel to encode, {figures[1]:.1f} to decode")
     for rate in (int(text) for text in options.rates.split(",")):
         stream = coder.encode(frames, rate)
         encoding = median_seconds(partial(coder.encode, frames, rate), options.runs)
@@ -101,11 +104,11 @@ def print_card(name: str, frames: list[Frame], options: argparse.Namespace) -> N
         )
 
 
-def macs(work: Callable[[], object]) -> float:
-    """Multiplications with additions that torch counts in some work."""
+def macs(work: Callable[[], Done]) -> tuple[float, Done]:
+    """Multiplications with additions that torch counts in some work, and what it returned."""
     with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() / 2
+        done = work()
+    return counter.get_total_flops() / 2, done
 
 
 def median_seconds(work: Callable[[], object], runs: int) -> float:
