@@ -164,20 +164,25 @@ def test_the_refiner_learns_what_keyframes_lack(
 def test_what_to_expect_is_learned(
     started: dict[str, torch.Tensor], features: DeepFeatures, clips: list[Pictures]
 ) -> None:
-    """Of clips on which warped keyframes tell nearly everything, that little is left."""
+    """On one batch, what is left becomes likelier than the best spread could make it that is one for all places."""
     of = ActDiffTask(model_of(started), features, [])
     stage = Stage("expectation", 1, 1e-3, 2, 64, 5, {"part": "expectation"})
     of.begin(stage)
-    optimizer = torch.optim.Adam([p for p in of.model.parameters() if p.requires_grad], lr=1e-2)
+    optimizer = torch.optim.Adam([p for p in of.model.parameters() if p.requires_grad], lr=2e-3)
     losses = []
-    for step in range(30):
+    for step in range(40):
         torch.manual_seed(0)
         optimizer.zero_grad()
         loss, _ = of.loss(batch_of(clips, 5), stage, step)
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0] - 0.3
+    torch.manual_seed(0)
+    batch = batch_of(clips, 5)
+    with torch.no_grad():
+        left = of.model.generator.latents.residual(batch.transpose(1, 2), of._conditions(batch))
+    best = 1 + math.log(math.sqrt(2) * float(left.abs().mean()))  # at a spread of sqrt(2) times the mean magnitude
+    assert losses[-1] < best - 0.1
 
 
 def test_random_tracks_are_those_of_the_motion(clips: list[Pictures]) -> None:
