@@ -269,6 +269,8 @@ def test_options_are_read_from_a_card_and_held_to_what_there_is() -> None:
     for wrong, message in (
         ({"step": 3}, "step"),
         ({"steps": 0}, "steps"),
+        ({"strength": 0}, "strength"),
+        ({"strength": 1.5}, "strength"),
         ({"qualities": (1, 2)}, "qualities: are of other keyframes"),
         ({"keyframes": "x265", "rdoq": 0.1}, "rdoq: is of learned keyframes"),
         ({"keyframes": "x266"}, "keyframes: 'x266' is no codec of keyframes; there are learned, x264"),

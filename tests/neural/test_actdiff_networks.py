@@ -12,7 +12,7 @@ pytest.importorskip("diffusers")
 
 from bench.neural.actdiff_vc.config import ActDiffConfig  # noqa: E402
 from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, estimate, integrate, noisy, windowed  # noqa: E402
-from bench.neural.actdiff_vc.expectation import LARGEST, SMALLEST, unlikeliness  # noqa: E402
+from bench.neural.actdiff_vc.expectation import LARGEST, SMALLEST, negative_log_likelihood  # noqa: E402
 from bench.neural.actdiff_vc.latents import ResidualLatents  # noqa: E402
 from bench.neural.actdiff_vc.model import Generator, small  # noqa: E402
 from bench.neural.actdiff_vc.render import MAPS, Conditions, render, warped  # noqa: E402
@@ -152,14 +152,14 @@ def test_latents_are_in_units_of_what_is_expected() -> None:
     assert float(spread.max()) == pytest.approx(LARGEST)
 
 
-def test_unlikeliness_is_that_of_laplaces_distribution() -> None:
+def test_the_likelihood_is_that_of_laplaces_distribution() -> None:
     generator = torch.Generator().manual_seed(0)
     found, mean = (torch.randn(2, 3, 2, 4, 5, generator=generator) for _ in range(2))
     spread = torch.rand(2, 3, 2, 4, 5, generator=generator) + 0.1
     laplace = torch.distributions.Laplace(mean, spread / math.sqrt(2))
     assert torch.allclose(laplace.stddev, spread)
     wanted = -laplace.log_prob(found).mean() - 0.5 * math.log(2)
-    assert float(unlikeliness(found, mean, spread)) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(negative_log_likelihood(found, mean, spread)) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_conditions_have_the_size_of_the_latents() -> None:

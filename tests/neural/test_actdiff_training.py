@@ -117,7 +117,7 @@ def test_a_training_goes_through_all_stages(
     training = Training(ActDiffTask(model_of(started), features, small_clips[2:]), stages, small_clips[:2], tmp_path)
     assert training.run(progress=lines.append)
     found = " ".join(lines)
-    for name in ("bpp", "bpp_0", "psnr_warped_2", "features_0", "unlikeliness", "velocity", "changes", "l1"):
+    for name in ("bpp", "bpp_0", "psnr_warped_2", "features_0", "nll", "velocity", "changes", "l1"):
         assert f" {name} " in found, name
     assert all(torch.isfinite(value).all() for value in training.model.state_dict().values())
 

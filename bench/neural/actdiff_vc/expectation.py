@@ -33,11 +33,12 @@ class Expectation(nn.Module):
         )  # fmt: skip
 
     def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread, the latter from `SMALLEST` to `LARGEST`. ``condition``: B x ``condition`` x T x H x W."""
         mean, exponent = self.layers(condition).float().chunk(2, dim=1)
         return mean, exponent.clamp(math.log(SMALLEST), math.log(LARGEST)).exp()
 
 
-def unlikeliness(latents: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+def negative_log_likelihood(latents: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
     """Negative log-likelihood of Laplace-distributed latents, the mean over components without its constant (nats).
 
     ``spread`` is their standard deviation. Latents have heavy tails; under a normal distribution few of them would

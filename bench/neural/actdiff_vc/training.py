@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.neural.actdiff_vc.denoiser import estimate, noisy
-from bench.neural.actdiff_vc.expectation import unlikeliness
+from bench.neural.actdiff_vc.expectation import negative_log_likelihood
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.model import ActDiffVc, to_device
 from bench.neural.actdiff_vc.motion import conditions_of
@@ -115,7 +115,7 @@ class ActDiffTask:
         generator = self._codec.generator
         if self._part == "expectation":
             model = generator.latents
-            return {"unlikeliness": unlikeliness(model.residual(video, conditions), *model.expected(conditions))}
+            return {"nll": negative_log_likelihood(model.residual(video, conditions), *model.expected(conditions))}
         latents = generator.latents.encode(video, conditions)
         if self._part == "refiner":
             found = latents + 0.3 * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device) * torch.randn_like(

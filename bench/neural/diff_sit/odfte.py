@@ -20,10 +20,8 @@ from bench.neural.block_transform import TIME, BlockTransform, pad_video
 from bench.neural.blocks import zeroed
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.stem import MOTION
+from bench.neural.latent_coder import FASTER
 from bench.neural.refiner import Refiner
-
-FASTER = 10.0
-"""How many times as fast as other parameters the strengths of the generator's change learn."""
 
 SMALL_LOG_VARIANCE = -6.0
 """Of latents at the start: less noise than their smallest component has."""
