@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench.catalog import Model, explain
 from bench.errors import UnknownNameError
@@ -45,6 +45,14 @@ class ImageCard:
 
 RDOQ = 0.02
 """What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
+
+
+TEMPORAL_FILTER = Field(
+    default=0.0,
+    ge=0,
+    lt=1,
+    description="decoder: share of the frame before, moved along, in each that the generator gives; 0: none",
+)
 
 
 class CodecOptions(Model):

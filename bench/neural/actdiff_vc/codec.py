@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -34,6 +35,7 @@ from bench.neural.container import (
     varint,
 )
 from bench.neural.pictures import to_frame
+from bench.neural.temporal_filter import TemporalFilter
 from bench.video import colour
 from bench.video.frame import Frame
 
@@ -177,6 +179,7 @@ def decode(
     header = reader.header
     header.expect(name, weights, model.config.rates)
     with torch.inference_mode():
+        steady = TemporalFilter(0 if warped else chosen.temporal_filter)
         for number, part in enumerate(_parts(model, reader, chosen, images)):
             conditions = render(part.first, part.last, *_points(part.trajectories, part.length))
             if warped:
@@ -186,8 +189,9 @@ def decode(
                 video = generator(
                     conditions, steps=chosen.steps, seed=header.seed + number, strength=chosen.strength
                 ).cpu()
-            shown = video if part.ends else video[:, :, :-1]
-            yield from (to_frame(picture.clamp(-1, 1), header.format) for picture in shown.unbind(2))
+            shown = part.length if part.ends else part.length - 1
+            pairs = zip(video.clamp(-1, 1).unbind(2), conditions.predicted.unbind(2), strict=True)
+            yield from (to_frame(steady(picture, guide), header.format) for picture, guide in islice(pairs, shown))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bench.neural.actdiff_vc.config import ActDiffConfig
 from bench.neural.actdiff_vc.denoiser import ConcatDenoiser, integrate, noisy, windowed
 from bench.neural.actdiff_vc.latents import ResidualLatents
 from bench.neural.actdiff_vc.render import Conditions
+from bench.neural.conv3d import ByFrames
 from bench.neural.critic import Critic
 from bench.neural.perceptual_loss import CHANNELS
 from bench.neural.picture_codec import PictureCodec
@@ -49,6 +50,10 @@ class Generator(nn.Module):
         ``strength``: how far from the prediction (0) to noise alone (1) the flow begins (Meng et al. 2022, SDEdit).
         """
         moved = to_device(conditions, next(self.parameters()).device)
+        with ByFrames():
+            return self._generated(moved, steps, seed, strength)
+
+    def _generated(self, moved: Conditions, steps: int, seed: int, strength: float) -> Tensor:
         condition = self.latents.condition(moved)
         size = (len(condition), self.channels, *condition.shape[2:])
         noise = torch.randn(size, generator=torch.Generator().manual_seed(seed)).to(condition.device)

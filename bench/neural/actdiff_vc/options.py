@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from bench import ffmpeg
 from bench.digests import file_digest
 from bench.neural.actdiff_vc.intra_encoders import ENCODERS
-from bench.neural.coding import RDOQ, CodecOptions, ImageCard
+from bench.neural.coding import RDOQ, TEMPORAL_FILTER, CodecOptions, ImageCard
 
 LEARNED, COMPRESSAI = "learned", "compressai"
 """Kinds of keyframes beside those through FFmpeg; the second is followed by a colon and the name of a card."""
@@ -41,6 +41,7 @@ class ActDiffOptions(CodecOptions):
     strength: float = Field(
         default=1.0, gt=0, le=1, description="how far from the warped keyframes to noise alone the decoder begins"
     )
+    temporal_filter: float = TEMPORAL_FILTER
     keyframes: Annotated[str, AfterValidator(_known)] = Field(
         default=LEARNED,
         description="codec of the keyframes: the learned one, an intra picture through FFmpeg (x265 ...), or "

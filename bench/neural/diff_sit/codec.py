@@ -35,6 +35,7 @@ from bench.neural.diff_sit.stem import (
 )
 from bench.neural.picture_codec import STRIDE
 from bench.neural.pictures import to_frame, to_tensor
+from bench.neural.temporal_filter import TemporalFilter
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 
@@ -116,11 +117,15 @@ def decode(
     header.expect(name, weights, model.config.rates)
     with torch.inference_mode():
         rate = torch.tensor([header.rate_index], device=device)
+        steady = TemporalFilter(options.temporal_filter)
         for pictures, types in _chunks(_groups(model.stem, reader), model.config.chunk):
-            video = torch.stack([_cut(picture, header.format) for picture in pictures], dim=2)
-            if not options.intermediate:
-                video = model.odfte.to(device)(video.clamp(-1, 1).to(device), types, rate).cpu()
-            yield from (to_frame(picture, header.format) for picture in video.unbind(2))
+            sent = torch.stack([_cut(picture, header.format) for picture in pictures], dim=2).clamp(-1, 1)
+            if options.intermediate:
+                yield from (to_frame(picture, header.format) for picture in sent.unbind(2))
+                continue
+            restored = model.odfte.to(device)(sent.to(device), types, rate).cpu().clamp(-1, 1)
+            for picture, guide in zip(restored.unbind(2), sent.unbind(2), strict=True):
+                yield to_frame(steady(picture, guide), header.format)
 
 
 def _cut(picture: Tensor, fmt: VideoFormat) -> Tensor:

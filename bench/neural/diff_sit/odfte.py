@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from bench.neural.block_transform import TIME, BlockTransform, pad_video
 from bench.neural.blocks import zeroed
+from bench.neural.conv3d import ByFrames
 from bench.neural.diff_sit.config import DiffSitConfig
 from bench.neural.diff_sit.stem import MOTION
 from bench.neural.latent_coder import FASTER
@@ -147,12 +148,13 @@ class Odfte(nn.Module):
         missing = (1 - frames) % TIME
         whole = pad_video(video, missing)
         added = self.frame_types([*types, *[types[-1]] * missing]) if self.told_types else None
-        latents, _ = self.vae.encode(whole, added)
-        if diffuse:
-            latents = self.step(latents)
-        restored = self.vae.decode(latents)
-        if diffuse and self.vae.transform is not None:
-            restored = whole + restored - self._plain(whole)
+        with ByFrames():
+            latents, _ = self.vae.encode(whole, added)
+            if diffuse:
+                latents = self.step(latents)
+            restored = self.vae.decode(latents)
+            if diffuse and self.vae.transform is not None:
+                restored = whole + restored - self._plain(whole)
         restored = restored[:, :, :frames, :height, :width]
         if not diffuse or self.refiner is None:
             return restored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.neural.coding import RDOQ, CodecOptions
+from bench.neural.coding import RDOQ, TEMPORAL_FILTER, CodecOptions
 
 
 class DiffSitOptions(CodecOptions):
@@ -16,6 +16,7 @@ class DiffSitOptions(CodecOptions):
     intermediate: bool = Field(
         default=False, description="show the intermediate sequence, as it is before the generator restores it"
     )
+    temporal_filter: float = TEMPORAL_FILTER
     rdoq: float = Field(
         default=RDOQ,
         ge=0,
