@@ -123,6 +123,18 @@ def test_the_same_file_is_the_same_frames(model: ActDiffVc, stream: bytes) -> No
     assert len(longer) == len(first) == 11
 
 
+def test_the_temporal_filter_is_the_decoders_alone_and_goes_on_over_segments(
+    model: ActDiffVc, frames: list[Frame], stream: bytes
+) -> None:
+    options = FIVES.model_copy(update={"temporal_filter": 0.5})
+    assert stream == written(model, frames, options=options)
+    plain, filtered = read(model, stream), read(model, stream, options=options)
+    assert [np.array_equal(a.data, b.data) for a, b in zip(plain, filtered, strict=True)] == [True] + [False] * 10
+    bare = read(model, stream, warped=True)
+    again = read(model, stream, options=options, warped=True)
+    assert all(np.array_equal(a.data, b.data) for a, b in zip(bare, again, strict=True))
+
+
 def test_the_generator_is_no_part_of_what_must_agree(model: ActDiffVc, stream: bytes) -> None:
     changed = small(CONFIG).eval()
     changed.load_state_dict(model.state_dict())
@@ -271,6 +283,7 @@ def test_options_are_read_from_a_card_and_held_to_what_there_is() -> None:
         ({"steps": 0}, "steps"),
         ({"strength": 0}, "strength"),
         ({"strength": 1.5}, "strength"),
+        ({"temporal_filter": 1}, "temporal_filter"),
         ({"qualities": (1, 2)}, "qualities: are of other keyframes"),
         ({"keyframes": "x265", "rdoq": 0.1}, "rdoq: is of learned keyframes"),
         ({"keyframes": "x266"}, "keyframes: 'x266' is no codec of keyframes; there are learned, x264"),

@@ -131,6 +131,19 @@ def test_the_intermediate_sequence_is_what_the_encoder_predicts(model: DiffSit, 
     assert not any(np.array_equal(a.data, b.data) for a, b in zip(decoded, final, strict=True))
 
 
+def test_the_temporal_filter_is_the_decoders_alone_and_goes_on_over_chunks(model: DiffSit, frames: list[Frame]) -> None:
+    """Chunks are of nine frames: the tenth is filtered too, the first is not, and the intermediate sequence never."""
+    data = written(model, frames[:11])
+    assert data == written(model, frames[:11], options=DiffSitOptions(temporal_filter=0.5))
+    plain, filtered = (read(model, data, options=DiffSitOptions(temporal_filter=share)) for share in (0, 0.5))
+    same = [np.array_equal(a.data, b.data) for a, b in zip(plain, filtered, strict=True)]
+    assert same == [True] + [False] * 10
+    sent, also = (
+        read(model, data, options=DiffSitOptions(intermediate=True, temporal_filter=share)) for share in (0, 0.5)
+    )
+    assert all(np.array_equal(a.data, b.data) for a, b in zip(sent, also, strict=True))
+
+
 def test_motion_frames_are_their_backbone_where_nothing_moves(model: DiffSit, frames: list[Frame]) -> None:
     """With motion coders that give zeros, the frames beside a backbone equal it: nothing else is sent of them."""
     still = small(CONFIG).eval()
@@ -268,6 +281,7 @@ def test_a_cards_options_are_taken_and_held_to_their_range() -> None:
         ({"chains": 1}, "chains"),
         ({"intermediate": "some"}, "intermed"),
         ({"rdoq": -1}, "rdoq"),
+        ({"temporal_filter": 1}, "temporal_filter"),
     ):
         with pytest.raises(ValueError, match=message):
             options_of("diff-sit", wrong)
