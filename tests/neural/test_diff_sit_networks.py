@@ -126,8 +126,9 @@ def test_each_rate_has_its_share_of_the_change() -> None:
     assert torch.equal(generator(source, TYPES, LOWEST), whole)
     assert torch.allclose(generator(source, TYPES, LOWEST + 1), source + 0.25 * (whole - source), atol=1e-6)
     both = generator(source.expand(2, -1, -1, -1, -1), TYPES, torch.tensor([1, 0]))
-    assert torch.allclose(both[1:], whole, atol=1e-5)
-    assert torch.allclose(both[:1], source + 0.25 * (whole - source), atol=1e-5)
+    # torch convolves batches of two otherwise, with other rounding
+    assert torch.allclose(both[1:], whole, atol=5e-5)
+    assert torch.allclose(both[:1], source + 0.25 * (whole - source), atol=5e-5)
 
 
 @pytest.mark.parametrize(("frames", "height", "width"), [(1, 16, 16), (2, 33, 50), (4, 18, 70), (5, 32, 48), (8, 5, 9)])
