@@ -133,9 +133,9 @@ def test_whole_metric_scores_as_pyiqas_on_the_same_picture(
     savemat(tmp_path / "model.mat", {"mu_prisparam": model.mean[None], "cov_prisparam": model.covariance})
     theirs = NIQE(pretrained_model_path=str(tmp_path / "model.mat"))
     frame = next(open_sequence(shared_clips / "cif" / "akiyo_352x288.y4m").read())
-    picture = torch.from_numpy(rgb_of(frame)).permute(2, 0, 1)[None] / 255
+    # in float32 their luma's halves would be rounded up or down as a machine's arithmetic has it: one pixel is 1e-3
+    picture = torch.from_numpy(rgb_of(frame)).permute(2, 0, 1)[None].double() / 255
     ours = Niqe(frame.format).update(FramePair(0, frame, frame))
-    # their luma is float32: halves are rounded up or down as it falls
     assert ours == pytest.approx(float(theirs(picture)), abs=1e-3)
 
 
