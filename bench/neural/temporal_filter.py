@@ -48,7 +48,8 @@ class TemporalFilter:
             change = functional.avg_pool2d(functional.pad(change, margin, mode="replicate"), WINDOW, 1)
             share = self.share * torch.exp(-change / (2 * TOLERANCE**2))
             shown = (picture + share * (_moved(self._shown, flow, sharp=True) - picture)).clamp(-1, 1)
-        self._shown, self._guide = shown, guide
+        # copies: a view of a chunk of frames would keep the whole of it
+        self._shown, self._guide = shown.clone(), guide.clone()
         return shown
 
 
