@@ -46,13 +46,13 @@ class ImageCard:
 RDOQ = 0.02
 """What a bit is worth to the choice of symbols, in squared steps: in training, and in coding unless a card differs."""
 
-
 TEMPORAL_FILTER = Field(
     default=0.0,
     ge=0,
     lt=1,
     description="decoder: share of the frame before, moved along, in each that the generator gives; 0: none",
 )
+"""The option of that name, for codecs whose decoders end in `bench.neural.temporal_filter`."""
 
 
 class CodecOptions(Model):

@@ -2,7 +2,7 @@
 
 A generator that draws each frame's texture anew flickers, the more the finer its detail. A decoder has the frame before
 as it was shown, and can find where each place of it went; what it draws may differ from that only as much as what was
-sent does.
+sent does. After Dubois and Sabri 1984, "Noise Reduction in Image Sequences Using Motion-Compensated Temporal Filtering".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TemporalFilter:
 
     ``share``: of the frame before, 0 (nothing) to below 1, where the guide is the same; in noise that is independent
     from frame to frame it leaves (1 - share) / (1 + share) of the variance. Pictures with a side below 32 pixels have
-    no flow and stay as they are. The state is one frame.
+    no flow and stay as they are. The state is one frame and its guide.
     """
 
     def __init__(self, share: float) -> None:
@@ -40,8 +40,10 @@ class TemporalFilter:
 
         Both 1 x 3 x H x W, -1 to 1, on the CPU; the guide is what was sent of it.
         """
+        if not self.share or min(picture.shape[-2:]) < MIN_SIDE:
+            return picture
         shown = picture
-        if self._shown is not None and self._guide is not None and self.share and min(picture.shape[-2:]) >= MIN_SIDE:
+        if self._shown is not None and self._guide is not None:
             flow = dis_flow(_grey(guide), _grey(self._guide))
             change = (_moved(self._guide, flow) - guide).square().mean(1, keepdim=True)
             margin = (WINDOW // 2,) * 4
