@@ -2,7 +2,8 @@
 
 A generator that draws each frame's texture anew flickers, the more the finer its detail. A decoder has the frame before
 as it was shown, and can find where each place of it went; what it draws may differ from that only as much as what was
-sent does. After Dubois and Sabri 1984, "Noise Reduction in Image Sequences Using Motion-Compensated Temporal Filtering".
+sent does. After Dubois and Sabri 1984, "Noise Reduction in Image Sequences Using Motion-Compensated Temporal
+Filtering".
 """
 
 from __future__ import annotations
