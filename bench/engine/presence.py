@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -37,6 +38,19 @@ def host() -> str:
 def signature() -> dict[str, Any]:
     """This process, as strict JSON for its file."""
     return {"host": host(), "pid": os.getpid(), "process_started": _started(os.getpid())}
+
+
+def tag() -> str:
+    """This process in a file name, for a file that its process may be killed before signing."""
+    return f"{_host_tag()}-{os.getpid()}"
+
+
+def tagged_lives(text: str, path: Path) -> bool:
+    """Whether the process lives that named a file with its ``tag``; of another machine's, the file's times tell."""
+    of_host, _, pid = text.partition("-")
+    if of_host == _host_tag() and pid.isdecimal():
+        return _started(int(pid)) is not None
+    return silence(path) < LOST_AFTER_S
 
 
 def read_signed(path: Path, *, numbers: Iterable[str] = (), texts: Iterable[str] = ()) -> dict[str, Any]:
@@ -94,6 +108,10 @@ def beating(path: Path) -> Iterator[None]:
         yield
     finally:
         ended.set()
+
+
+def _host_tag() -> str:
+    return f"{zlib.crc32(host().encode()):08x}"
 
 
 def _started(pid: int) -> float | None:

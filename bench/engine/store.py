@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.digests import hash_file, write_atomically
-from bench.engine.presence import LOST_AFTER_S, beating, lives, read_signed, signature, silence
+from bench.engine.presence import beating, lives, read_signed, signature, tag, tagged_lives
 from bench.errors import StoreError
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
@@ -221,7 +221,7 @@ class Store:
     def working_folder(self, name: str) -> Iterator[Path]:
         """A folder for one attempt at a cell, removed at its end; its marker tells which process works on the cell."""
         content = json.dumps({"cell": name, "since": time.time(), **signature()})
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}.{os.getpid()}.", dir=self.root / "work"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}.{tag()}.", dir=self.root / "work"))
         marker = folder / _MARKER
         try:
             marker.write_text(content, encoding="utf-8")
@@ -236,14 +236,15 @@ class Store:
 
     def abandoned(self) -> list[str]:
         """Names of cells whose worker is gone; their working folders are removed."""
-        names = []
+        names, marked = [], set()
         for path, content in self._markers():
+            marked.add(path.parent)
             if not lives(content, path):
                 names.append(str(content["cell"]))
                 _remove(path.parent)
-        for folder in (self.root / "work").iterdir():
-            # its worker was killed before it could leave a marker
-            if folder.is_dir() and not (folder / _MARKER).exists() and silence(folder) > LOST_AFTER_S:
+        for folder in set((self.root / "work").iterdir()) - marked:
+            # its worker is just making or removing it, or was killed at that: then its name is all that tells of it
+            if folder.is_dir() and not tagged_lives(folder.name.split(".")[-2:][0], folder):
                 shutil.rmtree(folder, ignore_errors=True)
         return names
 

@@ -9,10 +9,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from bench.engine import presence
 from bench.engine.store import Store, check_writable, is_disk_full, safe_name
 from bench.errors import StoreError
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError
@@ -141,6 +143,7 @@ def test_a_file_of_a_later_vcbench_stays(store: Store) -> None:
 
 READER = """
 import sys
+import tempfile
 from pathlib import Path
 from bench.engine.store import Store
 store = Store(Path(sys.argv[1]))
@@ -256,6 +259,42 @@ with store.working_folder("c_1_s_0") as folder:
     assert [path.name for path in folder.iterdir()] == ["marker.json"]
     assert store.abandoned() == ["c_1_s_0"]
     assert list((store.root / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "at"),
+    [("open", "while it leaves its marker"), ("os.rmdir", "when the marker is gone, and the folder is not")],
+)
+def test_a_process_that_is_killed_without_a_marker_is_known_by_its_folder(store: Store, event: str, at: str) -> None:
+    """Whoever waits for the result of a cell kills right then: when its folder is being removed, and the next made."""
+    program = f"""
+import os, signal, sys
+from pathlib import Path
+from bench.engine.store import Store
+def die(event, arguments):
+    if event == {event!r} and "c_1_s_0" in str(arguments[0]):
+        os.kill(os.getpid(), signal.SIGKILL)
+store = Store.create(Path({str(store.root)!r}))
+with store.working_folder("before"):
+    sys.addaudithook(die)
+    with store.working_folder("c_1_s_0"):
+        pass
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL, at
+    assert sorted(len(list(folder.iterdir())) for folder in (store.root / "work").iterdir()) == [0, 1]
+    living = tempfile.mkdtemp(prefix=f"c_1_s_0.{presence.tag()}.", dir=store.root / "work")
+    assert store.abandoned() == ["before"]
+    assert list((store.root / "work").iterdir()) == [Path(living)]
+
+
+def test_what_is_left_of_a_marker_tells_no_more_than_none(store: Store) -> None:
+    with store.working_folder("c_1_s_0") as folder:
+        (folder / "marker.json").write_text("")
+        assert store.abandoned() == []
+        gone = folder.with_name(folder.name.replace(f"-{os.getpid()}.", f"-{10**30}."))
+        folder.rename(gone)
+        assert store.abandoned() == []
+        assert not gone.exists()
 
 
 def test_working_folders_of_dead_processes_are_found_and_removed(store: Store) -> None:
