@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 )
 @click.option("--no-cascade", is_flag=True, help="Gradients through two frames at most, on as many pictures a step.")
 @click.option(
-    "--from", "origin", type=existing(), help="Start with the weights of another run: its folder, or a file in it."
+    "--from",
+    "origin",
+    type=existing(),
+    help="Start with another run's weights (its folder, a file in it) or a weight file.",
 )
 @click.option("--export", is_flag=True, help="When all stages are done, write the weight file and its cards.")
 @click.option("--licence", default="none stated", help="Licence of the exported weights, for their cards.")
@@ -66,6 +69,7 @@ def command(
     Examples:
       vcbench train s2vc --clips videos/ --out runs/s2vc
       vcbench train s2vc --clips videos/ --out runs/no-tcg --from runs/s2vc --set temporal_guidance=false
+      vcbench train diff-sit --clips videos/ --out runs/ours --from OURS.safetensors --stages generator --export
     """
     options = Options(scale, _settings(changes), backbone, seed)
     chosen = recipe(codec)
@@ -119,8 +123,13 @@ def _prepared(
     from bench.metrics.network import device
     from bench.neural.clips import find_clips, is_held_out, training_clips
     from bench.neural.training import Training, alone, weights_of
+    from bench.neural.weights import check_origin
 
-    start = weights_of(origin) if origin is not None else None
+    start = None
+    if origin is not None and origin.suffix == ".safetensors":
+        check_origin(origin, codec)
+    elif origin is not None:
+        start = weights_of(origin)
     paths = find_clips(clips)
     _tell(f"{counted(len(paths), 'video')}: decoding those not decoded before")
     size, frames = max(stage.size for stage in stages), max(stage.length for stage in stages)
@@ -146,6 +155,8 @@ def _prepared(
             _tell(f"{out}: goes on after {counted(training.total_steps, 'step')}")
         elif start is not None:
             training.start_from(start, str(origin))
+        elif origin is not None:
+            training.start_from_file(origin)
         yield training
 
 

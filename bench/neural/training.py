@@ -161,6 +161,7 @@ class Training:
         self.stage_index, self.step, self.seconds, self.skipped = 0, 0, 0.0, 0
         self.resumed = (folder / "checkpoint.pt").is_file()
         self._optimizer_state: dict[str, Any] | None = None
+        self._tables: dict[str, Tensor] = {}
         self._skipped_in_a_row = 0
         self._log = TrainingLog(folder / "log.csv")
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,6 +215,17 @@ class Training:
     def start_from(self, weights: Mapping[str, Tensor], origin: str) -> None:
         """Begin with the weights of another run; UsageError, naming ``origin``, where they do not fit."""
         self._load_own(weights, origin)
+        self.ema = {name: value.detach().clone() for name, value in self._own_state().items()}
+
+    def start_from_file(self, path: Path) -> None:
+        """Begin with a weight file, which has the tables of the entropy coder and not what they were made of.
+
+        So what is coded can only rest: UsageError, naming the file and the stage, where it would learn. What training
+        alone has begins anew. Else raises as `bench.neural.weights.begin_with` does.
+        """
+        from bench.neural.weights import begin_with
+
+        self._use(begin_with(self.model, path, str(self._facts.get("codec"))), path)
         self.ema = {name: value.detach().clone() for name, value in self._own_state().items()}
 
     def validated(self) -> dict[str, float]:
@@ -346,6 +358,7 @@ class Training:
             "model": self._own_state(),
             "ema": self.ema,
             "optimizer": self._optimizer_state,
+            "tables": self._tables,
         }
         self._save_to(self.folder / "checkpoint.pt", state)
 
@@ -368,6 +381,8 @@ class Training:
         self._load_own(state["model"], str(path))
         self.ema = state["ema"]
         self._optimizer_state = state["optimizer"]
+        if tables := state.get("tables"):
+            self._use(tables, path)
 
     def _load_own(self, weights: Mapping[str, Tensor], origin: str) -> None:
         own = self._own_state()
@@ -378,6 +393,20 @@ class Training:
                 "give the settings it was trained with, or train in another folder"
             )
         self.model.load_state_dict(dict(weights), strict=False)
+
+    def _use(self, tables: Mapping[str, Tensor], origin: Path) -> None:
+        """Code with tables whose model is not there, so that no stage may change what they were made of."""
+        from bench.neural.weights import coders, use_tables
+
+        use_tables(self.model, tables)
+        self._tables = dict(tables)
+        for stage in self.stages:
+            self.task.begin(stage)
+            if any(value.requires_grad for _, coder in coders(self.model) for value in coder.parameters()):
+                raise UsageError(
+                    f"{origin}: stage {stage.name} teaches the entropy coder, of which a weight file has the tables "
+                    "alone; name other stages by --stages, or an after-STAGE.pt by --from"
+                )
 
     def _check_facts(self, path: Path) -> None:
         """What was done must have been done as it would be done now; stages to come may change."""

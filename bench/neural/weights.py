@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.digests import canonical_json, hash_file, write_atomically
-from bench.errors import UnavailableError, UnknownNameError
+from bench.errors import UnavailableError, UnknownNameError, UsageError
 from bench.neural.blocks import channels_together
 from bench.neural.coding import Coding, coding
 from bench.neural.container import DIGEST_BYTES
@@ -71,7 +71,7 @@ def save(path: Path, about: About, model: nn.Module) -> str:
         for name, value in model.state_dict().items()
         if _PRIOR not in name and chosen.is_stored(name, about.scale)
     }
-    for name, coder in _coders(model):
+    for name, coder in coders(model):
         for what, table in zip(("hyper", "gaussian"), coder.tables(), strict=True):
             tensors[f"{_TABLES}{name}/{what}"] = table.to_tensor()
     write_atomically(path, to_bytes(tensors, {_ENTRY: canonical_json(asdict(about))}))
@@ -96,6 +96,41 @@ def load(path: Path) -> Loaded:
         ) from None
     model = channels_together(model.eval().requires_grad_(False))
     return Loaded(about, model, bytes.fromhex(hash_file(path))[:DIGEST_BYTES])
+
+
+def check_origin(path: Path, codec: str) -> None:
+    """UsageError, naming the file, where a training of a codec cannot begin with a weight file; else as `load` does."""
+    if (found := read_about(path).codec) != codec:
+        raise UsageError(f"{path}: holds weights of {found}, and {codec} is to be trained; name a file of {codec}")
+
+
+def begin_with(model: nn.Module, path: Path, codec: str) -> dict[str, Tensor]:
+    """Put what a weight file holds into a model that is to be trained on; returns the tables of its coders by name.
+
+    What training alone has (the critic, the priors that the tables were made of) stays as it is. Raises as
+    `check_origin` does, and UsageError where the networks are of other sizes.
+    """
+    check_origin(path, codec)
+    tensors, about = _read(path)
+    try:
+        _fill(model, about, tensors)
+    except (ValueError, RuntimeError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[-1].strip()
+        raise UsageError(f"{path}: is of another model ({reason}); give the settings it was trained with") from None
+    return {name: value for name, value in tensors.items() if name.startswith(_TABLES)}
+
+
+def use_tables(model: nn.Module, tables: Mapping[str, Tensor]) -> None:
+    """Have each coder of a model code with the tables stored under its name; KeyError for one that has none."""
+    for name, coder in coders(model):
+        coder.use_tables(*(Tables.from_tensor(tensors) for tensors in _tables_of(name, tables)))
+
+
+def coders(model: nn.Module) -> Iterator[tuple[str, LatentCoder]]:
+    """The parts of a model that code, by their names."""
+    for name, part in model.named_modules():
+        if isinstance(part, LatentCoder):
+            yield name, part
 
 
 def read_about(path: Path) -> About:
@@ -143,11 +178,8 @@ def _fill(model: nn.Module, about: About, tensors: Mapping[str, Tensor]) -> None
     lacking = [name for name in missing if _PRIOR not in name and stored(name, about.scale)]
     if lacking or unexpected:
         raise ValueError(f"tensor {[*lacking, *unexpected][0]} is {'missing' if lacking else 'unknown'}")
-    for name, coder in _coders(model):
-        coder.use_tables(*(Tables.from_tensor(tensors[f"{_TABLES}{name}/{what}"]) for what in ("hyper", "gaussian")))
+    use_tables(model, tensors)
 
 
-def _coders(model: nn.Module) -> Iterator[tuple[str, LatentCoder]]:
-    for name, part in model.named_modules():
-        if isinstance(part, LatentCoder):
-            yield name, part
+def _tables_of(coder: str, tables: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    return (tables[f"{_TABLES}{coder}/{what}"] for what in ("hyper", "gaussian"))

@@ -69,6 +69,47 @@ def test_a_run_is_resumed_exported_and_protected(
     assert run["config"]["rates"] == 2
 
 
+def test_a_weight_file_is_trained_on_with_its_entropy_coder_as_it_is(
+    vcbench: Callable[..., Any], videos: Path, tmp_path: Path, shared_weights: Path
+) -> None:
+    """Two runs from one file, one of them cut and gone on with: equal files, with the tables of the first."""
+    from safetensors.torch import load_file
+
+    given = ["train", "s2vc", "--clips", videos, "--steps-scale", 1e-9, "--export", "--json"]
+    first = vcbench(*given, *TINY, "--stages", "autoencoder,inter", "--out", tmp_path / "first")
+    assert first.code == 0, first.err
+    given += ["--from", first.json["weights"]]
+    cut = [*given, *TINY, "--stages", "autoencoder", "--out", tmp_path / "cut"]
+    assert not vcbench(*cut, "--minutes", 0).json["done"]
+    goes_on = [*given[:-2], *TINY, "--stages", "autoencoder", "--out", tmp_path / "cut"]
+    ended, whole = (vcbench(*goes_on).json, vcbench(*cut[:-1], tmp_path / "whole").json)
+    assert ended["sha256"] == whole["sha256"] != first.json["sha256"]
+    before, after = (load_file(path) for path in (first.json["weights"], whole["weights"]))
+    assert before.keys() == after.keys()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"vae"}
+
+    refused = vcbench(*given, *TINY, "--stages", "inter", "--out", tmp_path / "refused")
+    assert "stage inter teaches the entropy coder, of which a weight file has the tables alone" in refused.err
+    later = vcbench(*goes_on[:-4], "--stages", "autoencoder,inter", "--out", tmp_path / "cut")
+    assert "checkpoint.pt: stage inter teaches the entropy coder" in later.err
+    other = vcbench(*given, "--stages", "autoencoder", "--out", tmp_path / "other")
+    assert "first/s2vc-small.safetensors: is of another model (size mismatch" in other.err
+    assert [outcome.code for outcome in (refused, later, other)] == [4, 4, 4]
+
+
+def test_a_weight_file_of_another_codec_is_refused_before_any_clip_is_read(
+    vcbench: Callable[..., Any], tmp_path: Path, tiny_weights: Path, shared_weights: Path
+) -> None:
+    arguments = ["--clips", tmp_path, "--out", tmp_path / "run", "--from"]
+    refused = vcbench("train", "diff-sit", *arguments, tiny_weights)
+    assert refused.code == 4
+    assert f"{tiny_weights}: holds weights of s2vc, and diff-sit is to be trained" in refused.err
+    damaged = tmp_path / "cut.safetensors"
+    damaged.write_bytes(tiny_weights.read_bytes()[:100])
+    assert f"{damaged}: is damaged or no safetensors file" in vcbench("train", "s2vc", *arguments, damaged).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
