@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -72,10 +73,8 @@ class WorkerProcess:
 
     def ask(self, request: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its reply. Raises WorkerError with the worker's reason, or with ours."""
-        try:
+        with suppress(OSError):  # one that has hung up may have said why: its last words are read all the same
             self._socket.sendall(json.dumps({"request": request, **fields}).encode() + b"\n")
-        except OSError:
-            raise self._lost(request) from None
         return self._checked(self._read(request), request)
 
     def _read(self, request: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import pytest
 import bench
 from bench.adapters.base import RatePoint
 from bench.adapters.worker import SERVER, WorkerFileCodec
+from bench.adapters.worker_process import CHANNEL, WorkerError, WorkerProcess
 from bench.catalog import load_card
 from bench.errors import CardError, DecodeError, EncodeError, SkippedError, UnavailableError
 from bench.neural.container import StreamReader
@@ -255,6 +256,23 @@ def test_nonsense_is_a_typed_error(
     code, reason, message = NONSENSE[kind]
     with pytest.raises(EncodeError, match=message) as caught:
         encoded(program(code.replace("; ", "\n") + "\n"), sequence, tmp_path)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "message"),
+    [
+        (b"", "worker_lost", "ended with status 0 before it replied to hello"),
+        (b'{"ok": false, "error": "unavailable", "message": "no GPU"}\n', "worker_unavailable", "hello: no GPU"),
+    ],
+)
+def test_the_last_words_of_a_worker_that_has_ended_are_heard(said: bytes, reason: str, message: str) -> None:
+    """However late it is asked: the request can no longer be sent."""
+    code = f"import os; os.write(int(os.environ[{CHANNEL!r}]), {said!r})"
+    with WorkerProcess([sys.executable, "-c", code]) as worker:
+        os.waitid(os.P_PID, worker._process.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(WorkerError, match=message) as caught:
+            worker.hello({})
     assert caught.value.reason == reason
 
 
