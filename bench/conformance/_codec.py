@@ -54,6 +54,9 @@ HELD = 0.5
 NOISE_BYTES = {"classical": 6 << 20, "learned": 24 << 20, "diffusion": 24 << 20}
 """By how much peak memory differs from run to run."""
 
+MEMORY_RUNS = 3
+"""So many times at most is peak memory measured, and the least taken: what disturbs it raises it."""
+
 HEAVY = ("torch", "torchvision", "tensorflow", "jax", "compressai", "diffusers", "pandas", "numba", "cv2", "matplotlib")
 """What ``check`` and ``tool`` must leave alone: they run for every codec of a listing or a plan."""
 
@@ -478,14 +481,16 @@ def _memory(trial: _Trial) -> str:
     size, lengths = LONG_CLASSICAL if trial.card.kind == "classical" else LONG_LEARNED
     width, height = (max(side, trial.card.input.minimum_size) for side in size)
     fmt = replace(trial.format, width=width, height=height)
-    peaks = []
-    for frames in lengths:
-        stream = trial.encode(trial.clip(fmt, frames))
-        peaks.append((stream.usage.peak_rss_bytes, trial.decode(stream).usage.peak_rss_bytes))
+    clips = [trial.clip(fmt, frames) for frames in lengths]
     raw = (lengths[1] - lengths[0]) * fmt.frame_bytes
     allowed = max(HELD * raw, NOISE_BYTES[trial.card.kind])
+    least = np.full((2, 2), np.inf)
+    for _ in range(MEMORY_RUNS):
+        least = np.minimum(least, [_peaks(trial, source) for source in clips])
+        if (least[1] - least[0] <= allowed).all():
+            break
     told = []
-    for what, short, long in zip(("encoding", "decoding"), *peaks, strict=True):
+    for what, (short, long) in zip(("encoding", "decoding"), least.T, strict=True):
         told.append(f"{what} {short / 1e6:.0f} and {long / 1e6:.0f} MB")
         if long - short > allowed:
             raise _BrokenError(
@@ -493,6 +498,12 @@ def _memory(trial: _Trial) -> str:
                 f"have {raw / 1e6:.0f} MB more); read and write one frame at a time"
             )
     return f"{', '.join(told)} for {lengths[0]} and {lengths[1]} frames of {width}x{height}"
+
+
+def _peaks(trial: _Trial, source: Sequence) -> tuple[int, int]:
+    """Peak memory of encoding and of decoding, in bytes."""
+    stream = trial.encode(source)
+    return stream.usage.peak_rss_bytes, trial.decode(stream).usage.peak_rss_bytes
 
 
 RULES: dict[str, Callable[[_Trial], str]] = {

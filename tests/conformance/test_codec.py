@@ -217,6 +217,17 @@ class Greedy(Honest):
         return super().encode(source, rate, bitstream)
 
 
+class Unlucky(Honest):
+    """Is disturbed the first time that it encodes a long clip."""
+
+    def encode(self, source, rate, bitstream):
+        disturbed = Path(__file__).with_name("disturbed")
+        if source.frames > 100 and not disturbed.exists():
+            disturbed.touch()
+            np.ones(100 << 20, np.uint8)
+        return super().encode(source, rate, bitstream)
+
+
 class Hanging(Honest):
     def decode(self, bitstream):
         while True:
@@ -277,6 +288,12 @@ def test_each_fault_is_found_by_its_rule(run: Run, name: str, rule: str, message
     found = run(name, rule)
     assert found[rule].outcome == "failed", found[rule]
     assert message in found[rule].message
+
+
+def test_memory_that_was_disturbed_once_is_measured_again(run: Run, tmp_path: Path) -> None:
+    found = run("Unlucky", "memory")
+    assert found["memory"].outcome == "ok", found
+    assert (tmp_path / "disturbed").exists()
 
 
 def test_a_decoder_that_does_not_end_is_ended_and_nothing_more_is_tried(run: Run) -> None:
