@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from equal_rate import UNITS, is_better, print_row
+from equal_rate import UNITS, is_better, loaded, print_row
 
-from bench.results import CellResult, ResultSet, load
+from bench.results import CellResult, ResultSet
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--variants", required=True, help="names, separated by commas")
     parser.add_argument("--metrics", default="psnr_y,niqe,fd_squeezenet,kd_squeezenet,ewarp")
     options = parser.parse_args()
-    results, metrics = load(*options.results), options.metrics.split(",")
+    results, metrics = loaded(parser, options.results), options.metrics.split(",")
     base = cells_of(results, options.base)
     if not base:
         parser.error(f"no measured cell of {options.base} in {', '.join(map(str, options.results))}")

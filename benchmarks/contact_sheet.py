@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from equal_rate import loaded
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.adapters.base import copy_alone
@@ -20,7 +21,7 @@ from bench.catalog import Catalog
 from bench.engine.cell import external
 from bench.engine.stored import source_clip, stored_codec, stored_format
 from bench.report.frame_values import frame_values
-from bench.results import CellResult, ResultSet, load
+from bench.results import CellResult, ResultSet
 from bench.video import colour
 from bench.video.frame import Frame
 
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--crop", help="WIDTHxHEIGHT+X+Y of each picture; default all")
     parser.add_argument("-o", "--out", required=True, type=Path)
     options = parser.parse_args()
-    results = load(*options.results)
+    results = loaded(parser, options.results)
     catalog = Catalog(tuple(options.path))
     # what a search for a rate tried has a rate alone
     cells = [c for c in results.cells if c.measurements and c.sequence.name == options.sequence]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.analysis.at_rate import AtRate, at_rate
+from bench.errors import VcbenchError
 from bench.registry import metric_class
 from bench.results import ResultSet, load
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--shown", default="0,2,5", help="rate points of the table of values")
     parser.add_argument("--within", type=float, default=0.1)
     options = parser.parse_args()
-    results = load(*options.results)
+    results = loaded(parser, options.results)
     metrics, anchors = options.metrics.split(","), options.anchors.split(",")
     bands = list(pairwise(float(bound) for bound in options.bands.split(",")))
     rows = at_rate(results, anchor=options.test, metrics=metrics, codecs=[options.test, *anchors])
@@ -46,6 +47,14 @@ def main() -> None:
         print_rates(results, options.test, anchor, metrics)
     shown = {float(value) for value in options.shown.split(",")}
     print_values([point for point in points if point[0].rate in shown], metrics, options.within)
+
+
+def loaded(parser: argparse.ArgumentParser, folders: Sequence[Path]) -> ResultSet:
+    """The results of a command line; one that cannot be read ends it, saying which and why."""
+    try:
+        return load(*folders)
+    except VcbenchError as error:
+        parser.error(str(error))
 
 
 def near(row: AtRate, within: float) -> bool:

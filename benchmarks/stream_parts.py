@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from equal_rate import loaded
+
 from bench.neural.actdiff_vc.codec import bytes_by_type as parts_of_actdiff
 from bench.neural.container import StreamReader
 from bench.neural.diff_sit.codec import bytes_by_type as parts_of_diff_sit
-from bench.results import CellResult, ResultSet, load
+from bench.results import CellResult, ResultSet
 
 COUNTERS = {"actdiff-vc": parts_of_actdiff, "diff-sit": parts_of_diff_sit}
 
@@ -25,7 +27,7 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=Path)
     parser.add_argument("--codec", required=True)
     options = parser.parse_args()
-    results = load(*options.results)
+    results = loaded(parser, options.results)
     cells = [c for c in results.cells if c.codec.name == options.codec and c.bitstream and c.bpp]
     if not cells:
         parser.error(f"no measured cell of {options.codec} in {', '.join(map(str, options.results))}")
