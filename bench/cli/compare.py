@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, NumbersOr, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, Command, NumbersOr, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.results import CellResult, ResultSet
 
 
-@click.command("compare", short_help="BD-rate of codecs against an anchor, and speed.")
+@click.command("compare", cls=Command, short_help="BD-rate of codecs against an anchor, and speed.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
 @click.option("--anchor", help="Codec compared with; of the first of two folders. Default there: all they share.")
 @click.option("--test", help="Codec compared; of the second of two folders. Default: every other, or there the same.")

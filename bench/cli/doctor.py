@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from bench.cli.options import as_json, print_json, search_path
+from bench.cli.options import Command, as_json, print_json, search_path
 
 
-@click.command("doctor", short_help="Say what works on this machine.")
+@click.command("doctor", cls=Command, short_help="Say what works on this machine.")
 @search_path
 @as_json
 def command(paths: tuple[Any, ...], json_output: bool) -> int:

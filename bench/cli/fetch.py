@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from bench.cli.options import CommaList, LocalPath, as_json, print_json, print_table, search_path
+from bench.cli.options import CommaList, Command, LocalPath, as_json, print_json, print_table, search_path
 from bench.errors import UsageError
 
 
-@click.command("fetch", short_help="Download datasets and weights, verified.")
+@click.command("fetch", cls=Command, short_help="Download datasets and weights, verified.")
 @click.argument("names", nargs=-1, required=True)
 @click.option("--sequences", type=CommaList(), help="Only these sequences or subsets.")
 @click.option("--to", "root", type=LocalPath(), help="Folder for the files; default VCBENCH_DATA or the cache.")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, LocalPath, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     from bench.analysis.gate.judge import GateResult
 
 
-@click.command("gate", short_help="Pass or fail a candidate against a baseline.")
+@click.command("gate", cls=Command, short_help="Pass or fail a candidate against a baseline.")
 @click.option(
     "--baseline",
     multiple=True,

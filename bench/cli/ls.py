@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from bench.cli.options import as_json, counted, existing, print_json, print_table, search_path
+from bench.cli.options import Command, as_json, counted, existing, print_json, print_table, search_path
 
 _TABLE_WIDTH = 80
 
 
-@click.command("ls", short_help="List codecs, datasets, metrics, results or published curves.")
+@click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, results or published curves.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results", "published"]))
 @click.argument("folders", nargs=-1, type=existing(folder=True))
 @search_path

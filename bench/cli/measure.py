@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, Command, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     from bench.metrics.base import Measurement
 
 
-@click.command("measure", short_help="Score video files against their source.")
+@click.command("measure", cls=Command, short_help="Score video files against their source.")
 @click.argument("reference", type=existing())
 @click.argument("files", nargs=-1, required=True, type=existing())
 @click.option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,7 +66,19 @@ class PerCent(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no share such as 2%", param, ctx)
 
 
-class ManyFilesCommand(click.Command):
+class Command(click.Command):
+    """A command whose lists are given once: of two, one would be left out without a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for option, times in Counter(order).items():
+            if isinstance(option.type, CommaList) and times > 1:
+                name = option.opts[0]
+                raise click.UsageError(f"{name} is given {times} times; give one list, such as {name} A,B", ctx)
+        return super().parse_args(ctx, args)
+
+
+class ManyFilesCommand(Command):
     """A command whose ``--input`` takes every following word up to the next option, as a shell's *.y4m gives them."""
 
     greedy: ClassVar[str] = "--input"

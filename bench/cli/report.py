@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import CommaList, LocalPath, as_json, existing, print_json, search_path
+from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, search_path
 
 
-@click.command("report", short_help="Write a site, tables and figures.")
+@click.command("report", cls=Command, short_help="Write a site, tables and figures.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
 @click.option("--out", "-o", type=LocalPath(), help="Folder of the report; default report/ in the first.")
 @click.option("--anchor", help="Codec of the tables, and the first one of the site; default x265 if there.")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import as_json, counted, duration, existing, pace, print_json
+from bench.cli.options import Command, as_json, counted, duration, existing, pace, print_json
 
 if TYPE_CHECKING:
     from bench.engine.watch import FolderState, RunState
 
 
-@click.command("status", short_help="How far the runs of a result folder are.")
+@click.command("status", cls=Command, short_help="How far the runs of a result folder are.")
 @click.argument("folder", type=existing(folder=True))
 @as_json
 def command(folder: Path, json_output: bool) -> int:

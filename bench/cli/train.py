@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, LocalPath, as_json, counted, existing, print_json
+from bench.cli.options import CommaList, Command, LocalPath, as_json, counted, existing, print_json
 from bench.errors import TrainingError, UnknownNameError, UsageError
 from bench.neural.recipes import RECIPES, SCALES, Options, Recipe, recipe
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.neural.training import Stage, Training
 
 
-@click.command("train", short_help="Train our own codecs.")
+@click.command("train", cls=Command, short_help="Train our own codecs.")
 @click.argument("codec", type=click.Choice(sorted(RECIPES)))
 @click.option("--clips", type=existing(folder=True), required=True, help="Folder with videos to train on.")
 @click.option("--out", type=LocalPath(), required=True, help="Folder of the run; goes on with what is there.")

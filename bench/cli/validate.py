@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, LocalPath, as_json, existing, print_json, search_path
+from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, search_path
 
 if TYPE_CHECKING:
     from bench.catalog import Catalog
 
 
-@click.command("validate", short_help="Check cards, manifests, result sets and metrics.")
+@click.command("validate", cls=Command, short_help="Check cards, manifests, result sets and metrics.")
 @click.argument("targets", nargs=-1, type=LocalPath())
 @click.option(
     "--metric",

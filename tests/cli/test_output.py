@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import vcbench as group
+from bench.cli.options import CommaList
 
 COMMANDS = sorted(group.commands)
 
@@ -31,6 +32,27 @@ def test_every_option_says_what_it_is_for(name: str) -> None:
     options = [item for item in group.commands[name].params if isinstance(item, click.Option)]
     assert [option.name for option in options if not option.help] == []
     assert "json_output" in {option.name for option in options}
+
+
+LISTS = [
+    (name, option.opts[0])
+    for name in COMMANDS
+    for option in group.commands[name].params
+    if isinstance(option.type, CommaList)
+]
+
+
+@pytest.mark.parametrize(("name", "option"), LISTS)
+def test_a_list_that_is_given_twice_is_refused(vcbench, name: str, option: str) -> None:
+    """The second would take the place of the first: a gate would look at half of what it was to guard."""
+    refused = vcbench(name, option, "x265", f"{option}=x264")
+    assert refused.code == 4
+    assert f"{option} is given 2 times; give one list, such as {option} A,B" in refused.err
+
+
+def test_every_list_of_every_command_is_known() -> None:
+    assert len(LISTS) >= 12
+    assert {("run", "--codecs"), ("gate", "--codecs"), ("compare", "--metric"), ("run", "--rates")} <= {*LISTS}
 
 
 def test_help_names_every_command_in_a_whole_sentence() -> None:
