@@ -130,11 +130,19 @@ class Bench:
         path.write_text(CARD.format(name=path.stem, mode=mode))
         return path.stem
 
-    def arguments(self, *modes: str, clip: Path | None = None, out: Path | None = None, jobs: int = 1) -> list[str]:
-        """A run of the codec in these modes, psnr_y alone."""
-        names = ",".join(self.card(mode) for mode in modes)
+    def arguments(
+        self,
+        *modes: str,
+        clip: Path | None = None,
+        out: Path | None = None,
+        jobs: int = 1,
+        metrics: str = "psnr_y",
+        before: tuple[str, ...] = (),
+    ) -> list[str]:
+        """A run of the codec in these modes, after the codecs ``before``."""
+        names = ",".join([*before, *(self.card(mode) for mode in modes)])
         given = ["run", "--codecs", names, "--path", self.folder, "--trust", "--input", clip or self.clip,
-                 "--metrics", "psnr_y", "--jobs", jobs, "--out", out or self.out]  # fmt: skip
+                 "--metrics", metrics, "--jobs", jobs, "--out", out or self.out]  # fmt: skip
         return [str(argument) for argument in given]
 
     def run(self, *modes: str, **settings: Any) -> tuple[Outcome, dict[str, Any]]:

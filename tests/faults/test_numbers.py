@@ -69,7 +69,7 @@ class Odd(Metric):
 
 def test_fault_14_metric_gives_nan(vcbench, trial, plug_ins: Callable[..., None]) -> None:
     plug_ins("odd_metric", NOT_A_NUMBER, metrics="odd = odd_metric:Odd")
-    done, cells = trial.run("good", more=("--metrics", "odd,psnr_y", "--json"))
+    done, cells = trial.run("good", metrics="odd,psnr_y", more=("--json",))
     reason = "2 of 5 frames are not a number, the first is frame 1"
     odd = cells["good"].measurements["odd"]
     assert (odd.status, odd.value, odd.reason) == ("undefined", None, reason)

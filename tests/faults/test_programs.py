@@ -81,7 +81,7 @@ def test_fault_07_truncated_bitstream_is_never_reused(trial) -> None:
     whole = stored.read_bytes()
     assert len(whole) == record.bytes > 5 * 64 * 48 * 3 // 2
     stored.write_bytes(whole[:-1])
-    done, cells = trial.run("encode-stops-halfway", more=("--metrics", "psnr_y,ssim"))
+    done, cells = trial.run("encode-stops-halfway", metrics="psnr_y,ssim")
     assert done.code == 0
     assert cells["encode-stops-halfway"].bitstream == record
     assert stored.read_bytes() == whole
@@ -158,7 +158,7 @@ def test_fault_15_out_of_memory(trial, plug_ins: Callable[..., None]) -> None:
     (trial.folder / "codecs" / "greedy.toml").write_text(card)
     (trial.folder / "codecs" / "greedy.py").write_text(GREEDY)
     plug_ins("greedy_metric", GREEDY_METRIC, metrics="greedy = greedy_metric:Greedy")
-    done, cells = trial.run("good", more=("--codecs", "greedy,test-good", "--metrics", "greedy,psnr_y"))
+    done, cells = trial.run("good", before=("greedy",), metrics="greedy,psnr_y")
     assert done.code == 6
     assert (cells["greedy"].status, cells["greedy"].reason) == ("failed", "oom")
     assert "MemoryError" in cells["greedy"].message
