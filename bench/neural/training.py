@@ -432,9 +432,11 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """What a file of a training run holds, read without executing it; UsageError for one that cannot be read."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # archive readers and unpicklers raise anything for damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{path}: is no checkpoint of a training ({reason})") from None
+    except Exception:  # archive readers and unpicklers raise anything for damaged files; torch advises to trust them
+        raise UsageError(
+            f"{path}: is no checkpoint of a training, or a damaged one; name the folder of a training, one of its "
+            "after-STAGE.pt, or a weight file (.safetensors)"
+        ) from None
     if not isinstance(state, dict):
         raise UsageError(f"{path}: is no checkpoint of a training (holds a {type(state).__name__})")
     return state

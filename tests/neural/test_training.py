@@ -177,7 +177,7 @@ def test_stages_to_come_may_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\x80\x04."])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(UsageError, match=r"checkpoint.pt: is no checkpoint of a training"):
+    with pytest.raises(UsageError, match=r"checkpoint.pt: is no checkpoint of a training, or a damaged one; name"):
         Training(Tiny(), STAGES, CLIPS, tmp_path)
 
 
