@@ -36,9 +36,9 @@ class MetricPass:
                 self._values[kind.name] = []
             except (UnavailableError, MetricError) as error:
                 self._ended[kind.name] = Measurement(kind.name, _status(error), reason=str(error))
-        self._filtered = [metric for metric in self._running.values() if isinstance(metric, FilterMetric)]
+        filtered = [metric for metric in self._running.values() if isinstance(metric, FilterMetric)]
         self._unfiltered = [metric for metric in self._running.values() if not isinstance(metric, FilterMetric)]
-        self._filter_pass = FilterPass(self._filtered, fmt, folder, threads=threads) if self._filtered else None
+        self._filter_pass = FilterPass(filtered, fmt, folder, threads=threads) if filtered else None
 
     def push(self, pair: FramePair) -> None:
         """Measure one pair."""
@@ -66,12 +66,11 @@ class MetricPass:
         """Measurements in the order the metrics were asked for."""
         extras: dict[str, Mapping[str, float]] = {}
         if self._filter_pass is not None:
-            try:
-                for name, (values, extra) in self._filter_pass.finish(self._frames).items():
-                    self._values[name], extras[name] = values, extra
-            except MetricError as error:
-                for filtered in self._filtered:
-                    self._ended[filtered.name] = Measurement(filtered.name, "failed", reason=str(error))
+            for name, outcome in self._filter_pass.finish(self._frames).items():
+                if isinstance(outcome, MetricError):
+                    self._ended[name] = Measurement(name, "failed", reason=str(outcome))
+                else:
+                    self._values[name], extras[name] = outcome
         for name, metric in self._running.items():
             if name not in self._ended:
                 try:
