@@ -42,13 +42,13 @@ from urllib.request import (
 )
 
 from bench.errors import FetchError, UnavailableError
+from bench.folders import exclusive
 from bench.manifests import ENVIRONMENT as DATA_FOLDER
 from bench.manifests import (
     LOCK_FILE,
     Entry,
     Manifest,
     data_root,
-    exclusive,
     find,
     how_to_get,
     locate,

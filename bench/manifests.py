@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
 from collections.abc import Sequence as Names
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 from bench.catalog import Digest, Model, Name, explain, read_toml
 from bench.digests import cache_folder, canonical_json, file_digest, write_atomically
 from bench.errors import ManifestError, MediaError, UnavailableError, UnknownNameError, UsageError
+from bench.folders import exclusive
 from bench.paths import local_path
 from bench.video.formats import MAX_SIDE, VideoFormat, parse_fps
 
@@ -338,17 +336,6 @@ def _lock_file(folder: Path, manifest: Manifest) -> Path:
     if beside.exists() or os.access(folder, os.W_OK):
         return beside
     return cache_folder() / "data" / manifest.name / LOCK_FILE
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[int]:
-    """Hold the folder's advisory lock (flock), which ends with the process whatever happens to it; its descriptor."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _generate(manifest: Manifest, entry: Entry, root: Path | None) -> Path:

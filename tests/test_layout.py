@@ -17,7 +17,7 @@ PACKAGE = ROOT / "bench"
 STAGES = (
     {"errors"},
     {"deep_compression", "digests", "paths", "process"},
-    {"ffmpeg", "video"},
+    {"ffmpeg", "folders", "video"},
     {"catalog"},
     {"manifests", "published"},
     {"weights", "published_import"},

@@ -113,10 +113,12 @@ def _leaderboard(
     json_output: bool,
 ) -> int:
     from bench.errors import UsageError
+    from bench.folders import check_rewritable
     from bench.report.leaderboard import BoardOptions, build_leaderboard, write_leaderboard
 
     if anchor is None or out is None:
         raise UsageError("a leaderboard needs --anchor CODEC to rank against and --out FOLDER to be written to")
+    check_rewritable(out, "leaderboard")
     board = build_leaderboard(folders, BoardOptions(anchor, metrics, rank_estimates, mix_published))
     page = write_leaderboard(board, out)
     if json_output:

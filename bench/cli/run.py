@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
 )
-@click.option("--out", type=LocalPath(), help="Result folder; default results/DATASET or results/input.")
+@click.option("--out", type=LocalPath(), help="Result folder, new or empty or a result set; default results/DATASET.")
 @click.option(
     "--jobs",
     "-j",
@@ -172,9 +172,12 @@ def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
     from bench.engine.match import match, plan_match
     from bench.engine.run import plan, run
     from bench.engine.store import Store, check_writable
+    from bench.folders import check_rewritable
 
     out, settings, matching = _folder(options), _settings(options), _matching(options)
     check_writable(out)
+    if options["report"]:
+        check_rewritable(_report_folder(out), "report")
     prepared = None if matching is None else plan_match(settings, matching)
     planned = plan(settings) if prepared is None else prepared.planned
     if not planned.cells and prepared is None:
@@ -264,11 +267,15 @@ def _state(stored: Store, name: str, planned: Plan, *, timing: bool) -> dict[str
     }
 
 
+def _report_folder(out: Path) -> Path:
+    return out / "report"
+
+
 def _report(folder: Path, options: dict[str, Any]) -> Path:
     from bench.report import build_report
     from bench.results import load
 
-    return build_report(load(folder), folder / "report", paths=options["paths"], trust=options["trust"])
+    return build_report(load(folder), _report_folder(folder), paths=options["paths"], trust=options["trust"])
 
 
 def _conclude(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench.digests import hash_file, write_atomically
 from bench.engine.presence import beating, lives, read_signed, signature, tag, tagged_lives
 from bench.errors import StoreError
+from bench.folders import entries, kind_of, mark, refusal
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 _MARKER = "marker.json"
 """In a working folder: which process works there on which cell."""
 
+_RESULT_SET = "result set"
 _SUBFOLDERS = ("cells", "bitstreams", "frames", "features", "work")
+_MADE_LATER = ("sources", "set-aside")
+
+_WORKING_FOLDER = re.compile(r"(?P<cell>.+)\.(?P<tag>[0-9a-f]{8}-(?P<pid>[0-9]+))\.[a-z0-9_]{8}")
+"""Name of a working folder: the cell, the process that made it, and what makes it unlike any other."""
 
 
 def safe_name(text: str) -> str:
@@ -36,7 +42,19 @@ def safe_name(text: str) -> str:
 
 
 def check_writable(root: Path) -> None:
-    """Raise StoreError if a result folder could not be made or written there; makes nothing."""
+    """Raise StoreError if a result folder could not be made or written there; makes nothing.
+
+    A folder that holds anything else than a result set is refused, and so are links in a result set to other places:
+    what is replaced and cleaned up there must be vcbench's own.
+    """
+    if entries(root) and kind_of(root) != _RESULT_SET and not _is_earlier_set(root):
+        raise refusal(root, _RESULT_SET)
+    for path in (root / name for name in (*_SUBFOLDERS, *_MADE_LATER)):
+        if path.is_symlink():
+            raise StoreError(
+                f"{path}: is a link, and vcbench writes into real folders of a result set alone; "
+                "put the folder itself there, or let the whole result folder be the link"
+            )
     folder = root.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -45,6 +63,18 @@ def check_writable(root: Path) -> None:
             pass
     except OSError as error:
         raise _not_writable(root, error) from None
+
+
+def _is_earlier_set(root: Path) -> bool:
+    """Whether a folder without a marker is a result set, as those are that were written before there were markers."""
+    if all((root / name).is_dir() for name in _SUBFOLDERS):
+        return True  # of a run that was ended before its first result
+    for path in (root / "cells").glob("*.json"):
+        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            content = json.loads(path.read_bytes())
+            if content["name"] == path.stem and content["schema_version"]:
+                return True
+    return False
 
 
 def _not_writable(root: Path, error: OSError) -> StoreError:
@@ -60,10 +90,13 @@ class Store:
 
     @classmethod
     def create(cls, root: Path) -> Store:
-        """Open or make a result folder; StoreError before any work if it cannot be written."""
+        """Open or make a result folder; StoreError as of ``check_writable``."""
+        check_writable(root)
         try:
+            root.mkdir(parents=True, exist_ok=True)
+            mark(root, _RESULT_SET)
             for name in _SUBFOLDERS:
-                (root / name).mkdir(parents=True, exist_ok=True)
+                (root / name).mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=root / "work"):
                 pass
         except OSError as error:
@@ -235,25 +268,50 @@ class Store:
         return [content for path, content in self._markers() if lives(content, path)]
 
     def abandoned(self) -> list[str]:
-        """Names of cells whose worker is gone; their working folders are removed."""
-        names, marked = [], set()
-        for path, content in self._markers():
-            marked.add(path.parent)
-            if not lives(content, path):
-                names.append(str(content["cell"]))
-                _remove(path.parent)
-        for folder in set((self.root / "work").iterdir()) - marked:
-            # its worker is just making or removing it, or was killed at that: then its name is all that tells of it
-            if folder.is_dir() and not tagged_lives(folder.name.split(".")[-2:][0], folder):
-                shutil.rmtree(folder, ignore_errors=True)
+        """Names of cells whose worker is gone; their working folders are removed.
+
+        Removed is what a worker of vcbench made for certain: a folder of such a name that holds the marker of the same
+        cell and process, or, of one that was killed before it left its marker, nothing at all.
+        """
+        names = []
+        for folder in self._working_folders():
+            made = _WORKING_FOLDER.fullmatch(folder.name)
+            if made is None:
+                continue
+            try:
+                content = read_signed(folder / _MARKER, texts=["cell"])
+            except (OSError, ValueError):
+                if not tagged_lives(made["tag"], folder):
+                    _remove_empty(folder)
+                continue
+            if (content["cell"], content["pid"]) == (made["cell"], int(made["pid"])) and not lives(
+                content, folder / _MARKER
+            ):
+                names.append(made["cell"])
+                _remove(folder)
         return names
 
+    def _working_folders(self) -> list[Path]:
+        work = self.root / "work"
+        if work.is_symlink() or not work.is_dir():
+            return []
+        return [folder for folder in work.iterdir() if folder.is_dir() and not folder.is_symlink()]
+
     def _markers(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        for path in (self.root / "work").glob(f"*/{_MARKER}"):
+        for path in (folder / _MARKER for folder in self._working_folders()):
             try:
                 yield path, read_signed(path, texts=["cell"])
             except (OSError, ValueError):
                 continue  # it has ended just now, or is just being written
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a working folder with nothing in it but, perhaps, a marker that nothing was written to yet."""
+    marker = folder / _MARKER
+    with suppress(OSError):
+        if marker.is_file() and not marker.is_symlink() and marker.stat().st_size == 0:
+            marker.unlink()
+        folder.rmdir()
 
 
 def _remove(folder: Path) -> None:

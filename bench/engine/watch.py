@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 import time
 from collections import Counter
@@ -25,6 +26,9 @@ from bench.errors import StoreError
 from bench.results import CellResult
 
 _ENOUGH = 4
+
+_WORD = re.compile(r"run-[0-9a-f]{16}\.json")
+"""Name of the file that a driver leaves."""
 
 
 class Pace:
@@ -121,7 +125,7 @@ def announced(store: Store, jobs: Iterable[Job], total: int, facts: Mapping[str,
     """
     costs = {name: job.seconds / len(job.names) for job in jobs for name in job.names}
     for path, content in _runs(store.root):
-        if not lives(content, path):
+        if _WORD.fullmatch(path.name) and not path.parent.is_symlink() and not lives(content, path):
             path.unlink(missing_ok=True)
     path = store.root / "work" / f"run-{secrets.token_hex(8)}.json"
     content = {**signature(), **facts, "started": time.time(), "total": total, "cells": costs}

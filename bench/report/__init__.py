@@ -27,8 +27,9 @@ def build_report(
 ) -> Path:
     """Write the report of a result set into the folder `out`; its start page is returned.
 
-    `out` gets the site (``index.html`` and what it needs) and ``tables/`` (CSV, Markdown); data files and pictures of
-    an earlier report that are not shown any more are removed. Equal results give equal files.
+    `out` gets the site (``index.html`` and what it needs) and ``tables/`` (CSV, Markdown). It is a new folder, an empty
+    one, or one with an earlier report, which is replaced; files there that vcbench did not write, or that were changed
+    since, are kept. Equal results give equal files.
 
     `anchor` is the codec that the others are compared with: by default x265, or the first in alphabetical order where
     x265 has no result; the site compares with any. `metrics` are those to report, in order: by default all that were
@@ -37,7 +38,7 @@ def build_report(
     which with `trust` may run programs. `mix_published` compares published curves with measured ones.
 
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
-    report, StoreError when `out` cannot be written.
+    report, StoreError when `out` cannot be written or holds other files.
     """
     from bench.paths import local_path
     from bench.report.build import build

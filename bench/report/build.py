@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.analysis.curves import SequenceKey
 from bench.errors import StoreError, UnknownNameError, UsageError
+from bench.folders import check_rewritable, rewritten
 from bench.report import tables
 from bench.report.comparisons import choose_anchor, comparisons, scopes, speeds
 from bench.report.distinct import told_apart
@@ -14,7 +15,7 @@ from bench.report.facts import codec_facts, environment, metric_facts, sequence_
 from bench.report.page import Content
 from bench.report.payload import Names
 from bench.report.pictures import PictureOptions
-from bench.report.site import Measured, write_comparisons, write_site
+from bench.report.site import START_PAGE, Measured, write_comparisons, write_site
 from bench.report.summary import default_title, no_comparison, notes, summary
 from bench.results import ResultSet
 
@@ -30,6 +31,7 @@ def build(
     pictures: PictureOptions,
 ) -> Path:
     """See `bench.report.build_report`."""
+    check_rewritable(out, "report")
     names = _metrics(results, metrics)
     cells, renamed = told_apart(results.cells)
     results = results.having(cells)
@@ -49,38 +51,41 @@ def build(
     order = Names(tuple(codecs), published, tuple(names), shown, sequences)
     measured = Measured(results, frame, datasets, facts, order, mix_published)
     try:
-        (out / "tables").mkdir(parents=True, exist_ok=True)
-        left_out = write_comparisons(out, measured)
-        excluded = tables.excluded_rows(cells, results.problems, names, compared, left_out)
-        content = Content(
-            title=title or default_title(codecs, [scope.label for scope in shown if scope.dataset is not None]),
-            summary=summary(cells, names),
-            anchor=base,
-            anchor_reason=why,
-            notes=notes(results, renamed, facts, compared, timed),
-            no_comparison=no_comparison(codecs, names),
-            codecs=[codec_facts(cells, name) for name in codecs if name not in published],
-            published=results.published,
-            sequences=[sequence_facts(records[key]) for key in sorted(records)],
-            metrics=facts,
-            environment=environment(results, cells),
-        )
-        tables.write_results(out / "tables" / "results.csv", list(frame.columns), [*cells, *results.published])
-        tables.write_rd(out / "tables" / "rd.csv", cells, names)
-        tables.write_datasets(out / "tables" / "datasets.csv", datasets.values())
-        tables.write_bd_rate(out / "tables" / "bd_rate.csv", compared)
-        tables.write_bd_rate_sequences(out / "tables" / "bd_rate_sequences.csv", compared)
-        tables.write_speed(out / "tables" / "speed.csv", timed, base)
-        tables.write_excluded(out / "tables" / "excluded.csv", excluded)
-        nothing = content.no_comparison or "No sequence has a comparison."
-        for name, grids, none in (
-            ("bd_rate", tables.bd_rate_grids(compared), nothing),
-            ("bd_rate_sequences", tables.bd_rate_sequence_grids(compared), nothing),
-            ("speed", tables.speed_grids(timed, base), "Nothing was timed."),
-            ("excluded", [tables.excluded_grid(excluded)] if excluded else [], "Nothing is excluded."),
-        ):
-            tables.write_markdown(out / "tables" / f"{name}.md", grids, none)
-        return write_site(out, measured, content, excluded, pictures)
+        with rewritten(out, "report") as folder:
+            (folder.path / "tables").mkdir(parents=True, exist_ok=True)
+            left_out = write_comparisons(folder.path, measured)
+            excluded = tables.excluded_rows(cells, results.problems, names, compared, left_out)
+            content = Content(
+                title=title or default_title(codecs, [scope.label for scope in shown if scope.dataset is not None]),
+                summary=summary(cells, names),
+                anchor=base,
+                anchor_reason=why,
+                notes=notes(results, renamed, facts, compared, timed),
+                no_comparison=no_comparison(codecs, names),
+                codecs=[codec_facts(cells, name) for name in codecs if name not in published],
+                published=results.published,
+                sequences=[sequence_facts(records[key]) for key in sorted(records)],
+                metrics=facts,
+                environment=environment(results, cells),
+            )
+            file, columns = folder.path / "tables" / "results.csv", list(frame.columns)
+            tables.write_results(file, columns, [*cells, *results.published])
+            tables.write_rd(folder.path / "tables" / "rd.csv", cells, names)
+            tables.write_datasets(folder.path / "tables" / "datasets.csv", datasets.values())
+            tables.write_bd_rate(folder.path / "tables" / "bd_rate.csv", compared)
+            tables.write_bd_rate_sequences(folder.path / "tables" / "bd_rate_sequences.csv", compared)
+            tables.write_speed(folder.path / "tables" / "speed.csv", timed, base)
+            tables.write_excluded(folder.path / "tables" / "excluded.csv", excluded)
+            nothing = content.no_comparison or "No sequence has a comparison."
+            for name, grids, none in (
+                ("bd_rate", tables.bd_rate_grids(compared), nothing),
+                ("bd_rate_sequences", tables.bd_rate_sequence_grids(compared), nothing),
+                ("speed", tables.speed_grids(timed, base), "Nothing was timed."),
+                ("excluded", [tables.excluded_grid(excluded)] if excluded else [], "Nothing is excluded."),
+            ):
+                tables.write_markdown(folder.path / "tables" / f"{name}.md", grids, none)
+            write_site(folder, measured, content, excluded, pictures)
+        return out / START_PAGE
     except OSError as error:
         raise StoreError(
             f"{out}: the report cannot be written there: {error.strerror or error}; name a folder that can be written"

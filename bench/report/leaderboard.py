@@ -12,6 +12,7 @@ from bench.analysis.compare import Comparison
 from bench.analysis.ranking import Place, Standing, places
 from bench.engine.check import result_problems
 from bench.errors import StoreError, UnknownNameError, UsageError, VcbenchError
+from bench.folders import rewritten
 from bench.report.comparisons import comparisons
 from bench.report.distinct import codec_key
 from bench.report.escape import markdown, write_csv
@@ -181,24 +182,24 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
 def write_leaderboard(board: Leaderboard, out: Path) -> Path:
     """Write ``index.html``, ``leaderboard.md``, ``.csv`` and ``.json`` into a folder; the page is returned.
 
-    Raises StoreError where the folder cannot be written.
+    Raises StoreError where the folder cannot be written, or holds something else than a leaderboard.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(board.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        (out / "leaderboard.json").write_text(f"{text}\n", encoding="utf-8")
-        (out / "leaderboard.md").write_text(_markdown(board), encoding="utf-8")
-        write_csv(out / "leaderboard.csv", _COLUMNS, _csv_rows(board))
-        style = next(path for path in template_folders() if path.is_dir()) / "assets" / "site.css"
-        page = templates().get_template("leaderboard.html.j2")
-        html = page.render(
-            board=board,
-            style=style.read_text(encoding="utf-8"),
-            table=[(b, [_cells(row) for row in b.rows]) for b in board.boards],
-            headings=_HEADINGS,
-            dataset_text=dataset_text,
-        )
-        (out / "index.html").write_text(html, encoding="utf-8")
+        with rewritten(out, "leaderboard") as folder:
+            text = json.dumps(board.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+            (folder.path / "leaderboard.json").write_text(f"{text}\n", encoding="utf-8")
+            (folder.path / "leaderboard.md").write_text(_markdown(board), encoding="utf-8")
+            write_csv(folder.path / "leaderboard.csv", _COLUMNS, _csv_rows(board))
+            style = next(path for path in template_folders() if path.is_dir()) / "assets" / "site.css"
+            page = templates().get_template("leaderboard.html.j2")
+            html = page.render(
+                board=board,
+                style=style.read_text(encoding="utf-8"),
+                table=[(b, [_cells(row) for row in b.rows]) for b in board.boards],
+                headings=_HEADINGS,
+                dataset_text=dataset_text,
+            )
+            (folder.path / "index.html").write_text(html, encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"{out}: cannot be written: {error.strerror or error}; name a folder that can be written"

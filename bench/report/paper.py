@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.analysis.curves import RDCurve, curves
 from bench.analysis.pooled import dataset_curves
 from bench.errors import StoreError, UnknownNameError, UsageError
+from bench.folders import check_rewritable, rewritten
 from bench.report import figures
 from bench.report.captions import T1, Section, methods, write_latex, write_markdown
 from bench.report.comparisons import Compared, Scope, choose_anchor, comparisons
@@ -25,6 +26,7 @@ from bench.results import ResultSet
 if TYPE_CHECKING:
     import pandas as pd
 
+DOCUMENT = "paper.tex"
 COLUMNS = {"single-column": 2, "double-column": 5, "slides": 4}
 """Metrics side by side in a table."""
 
@@ -61,12 +63,13 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     """Write figures, tables and captions of a result set into the folder `out`; ``paper.tex`` there is returned.
 
     ``figures/`` gets SVG, PDF and PNG, ``tables/`` LaTeX (booktabs), Markdown and CSV, ``captions.tex`` and
-    ``captions.md`` what was measured and how. ``paper.tex`` shows them all. Figures and tables of an earlier call are
-    removed.
+    ``captions.md`` what was measured and how. ``paper.tex`` shows them all. Files that an earlier call wrote, and that
+    have not changed since, are replaced or removed.
 
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
     show, StoreError when `out` cannot be written.
     """
+    check_rewritable(out, "paper")
     if not results.codecs:
         raise UsageError(f"{', '.join(map(str, results.folders))}: has no results; make some with vcbench run")
     for name in options.metrics or ():
@@ -83,38 +86,32 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     measured = sorted({cell.codec.name for cell in cells}, key=codecs.index)
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     try:
-        for kind in ("figures", "tables"):
-            _emptied(out / kind)
-        drawn = list(_draw(frame, results, metrics, codecs, out / "figures", options))
-        tables = list(_tables(compared, out / "tables", COLUMNS[options.style]))
-        write_bd_rate(out / "tables" / "bd_rate.csv", compared)
-        sections = [
-            *([Section("Read this first", tuple(renamed))] if renamed else []),
-            *(Section(f"Figure {item.name}", (item.caption,), level=3) for item in drawn),
-            *(Section(f"Table {item.name}", (item.caption,), level=3) for item in tables),
-            *methods(
-                [codec_facts(cells, name) for name in measured],
-                [sequence_facts(records[key]) for key in sorted(records)],
-                metrics,
-                results.published,
-                environment(results, cells),
-            ),
-        ]
-        write_markdown(out / "captions.md", "What was measured and how", sections)
-        write_latex(out / "captions.tex", sections)
-        return _write_document(out, drawn, tables, options.style)
+        with rewritten(out, "paper") as folder:
+            for kind in ("figures", "tables"):
+                (folder.path / kind).mkdir()
+            drawn = list(_draw(frame, results, metrics, codecs, folder.path / "figures", options))
+            tables = list(_tables(compared, folder.path / "tables", COLUMNS[options.style]))
+            write_bd_rate(folder.path / "tables" / "bd_rate.csv", compared)
+            sections = [
+                *([Section("Read this first", tuple(renamed))] if renamed else []),
+                *(Section(f"Figure {item.name}", (item.caption,), level=3) for item in drawn),
+                *(Section(f"Table {item.name}", (item.caption,), level=3) for item in tables),
+                *methods(
+                    [codec_facts(cells, name) for name in measured],
+                    [sequence_facts(records[key]) for key in sorted(records)],
+                    metrics,
+                    results.published,
+                    environment(results, cells),
+                ),
+            ]
+            write_markdown(folder.path / "captions.md", "What was measured and how", sections)
+            write_latex(folder.path / "captions.tex", sections)
+            _write_document(folder.path, drawn, tables, options.style)
+        return out / DOCUMENT
     except OSError as error:
         raise StoreError(
             f"{out}: cannot be written: {error.strerror or error}; name a folder that can be written"
         ) from error
-
-
-def _emptied(folder: Path) -> None:
-    """Make the folder, without what an earlier call wrote there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.name.startswith(("rd_", "bd_rate")) and path.suffix in {".svg", ".pdf", ".png", ".tex", ".md", ".csv"}:
-            path.unlink()
 
 
 def _draw(
@@ -314,8 +311,8 @@ def _letter(number: int) -> str:
     return string.ascii_lowercase[number % 26] * (number // 26 + 1)
 
 
-def _write_document(out: Path, drawn: Iterable[Float], tables: Iterable[Float], style: str) -> Path:
-    """A document that shows everything, to be compiled in `out`, and to be copied from."""
+def _write_document(out: Path, drawn: Iterable[Float], tables: Iterable[Float], style: str) -> None:
+    """Write a document that shows everything, to be compiled in `out`, and to be copied from."""
     wide = "*" if style == "double-column" else ""
     width = r"[width=\linewidth]" if style == "slides" else ""
     floats = [
@@ -330,8 +327,7 @@ def _write_document(out: Path, drawn: Iterable[Float], tables: Iterable[Float], 
         "\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{booktabs,graphicx,textcomp}\n"
         "\\begin{document}\n" + "\n".join(floats) + "\\clearpage\n\\input{captions}\n\\end{document}\n"
     )
-    (out / "paper.tex").write_text(text, encoding="utf-8")
-    return out / "paper.tex"
+    (out / DOCUMENT).write_text(text, encoding="utf-8")
 
 
 def _sentences(*parts: str) -> str:

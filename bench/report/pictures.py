@@ -18,6 +18,7 @@ from bench.engine.measure import check_format
 from bench.engine.plan import CodecEntry
 from bench.engine.stored import source_clip, stored_codec, stored_format
 from bench.errors import MismatchError, StoreError, VcbenchError
+from bench.folders import Rewriting
 from bench.report.facts import dataset_text
 from bench.report.frame_values import frame_values
 from bench.report.payload import Names, short
@@ -64,21 +65,20 @@ def write_pictures(
     results: ResultSet,
     cells: Mapping[SequenceKey, Sequence[CellResult]],
     names: Names,
-    out: Path,
+    folder: Rewriting,
     options: PictureOptions,
 ) -> dict[str, Any]:
-    """Write the pictures into `out` and give what the viewer needs to know of them.
+    """Write the pictures into a report's folder and give what the viewer needs to know of them.
 
-    Pictures of an earlier report are used again where they are of the same bitstream, and removed where they are not
-    shown any more. What cannot be decoded or found is told with its reason. Raises OSError when `out` cannot be
-    written.
+    Pictures of an earlier report are used again where they are of the same bitstream. What cannot be decoded or found
+    is told with its reason. Raises OSError when the folder cannot be written.
     """
     able = {key: found for key, of_key in cells.items() if (found := [c for c in of_key if _bitstream(results, c)])}
     chosen = _Choosing(able, options.limit)
-    gallery = _Gallery(results, names, out, options)
+    gallery = _Gallery(results, names, folder, options)
     shown = [entry for choice in chosen.choices.values() if (entry := gallery.sequence(choice))]
-    for path in out.glob("*.webp"):
-        if path.name not in gallery.files:
+    for path in (folder.path / "pictures").iterdir():
+        if path.name not in gallery.files:  # of a video that went wrong later
             path.unlink()
     absent = [*gallery.absent, *(_left_out(cells, chosen) if options.limit != 0 else [NOT_ASKED])]
     return {"about": _about(shown, list(chosen.choices.values())), "absent": absent, "sequences": shown}
@@ -170,12 +170,13 @@ def _bitstream(results: ResultSet, cell: CellResult) -> Path | None:
 class _Gallery:
     """Pictures being written. `files` are those that are shown, `absent` what could not be."""
 
-    def __init__(self, results: ResultSet, names: Names, out: Path, options: PictureOptions) -> None:
+    def __init__(self, results: ResultSet, names: Names, folder: Rewriting, options: PictureOptions) -> None:
         self.files: set[str] = set()
         self.absent: list[str] = []
         self._results = results
         self._names = names
-        self._out = out
+        self._folder = folder
+        self._out = folder.path / "pictures"
         self._options = options
         self._catalog = Catalog(options.paths)
         self._entries: dict[str, CodecEntry] = {}
@@ -251,7 +252,11 @@ class _Gallery:
 
     def _written(self, stem: str, frames: Sequence[int], read: Any) -> list[str]:
         files = [f"{stem}-{frame}.webp" for frame in frames]
-        missing = {frame: name for frame, name in zip(frames, files, strict=True) if not (self._out / name).is_file()}
+        missing = {
+            frame: name
+            for frame, name in zip(frames, files, strict=True)
+            if not (self._out / name).is_file() and not self._folder.reuse(f"pictures/{name}")
+        }
         if missing:
             stream = read()
             for index, frame in enumerate(stream):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.curves import SequenceKey
 from bench.errors import UnavailableError
+from bench.folders import Rewriting
 from bench.report import frame_values, payload
 from bench.report.facts import MetricFacts
 from bench.report.page import Content, template_folders, write_page
@@ -22,8 +23,9 @@ from bench.results import CellResult, ResultSet
 if TYPE_CHECKING:
     import pandas as pd
 
+START_PAGE = "index.html"
 PAGES = (
-    ("index.html", "Overview"),
+    (START_PAGE, "Overview"),
     ("sequences.html", "Sequences"),
     ("frames.html", "Frames"),
     ("gaps.html", "Gaps"),
@@ -46,9 +48,10 @@ class Measured:
 def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
     """Write every codec against every other into the data of the site; rows of what overall curves leave out.
 
-    Data files of an earlier report are removed. Raises OSError when `out` cannot be written.
+    Raises OSError when `out` cannot be written.
     """
-    data = _emptied(out / "data")
+    data = out / "data"
+    data.mkdir()
     left_out: list[Mapping[str, Any]] = []
     for number, metric in enumerate(measured.metrics):
         on_scopes = payload.metric_comparisons(
@@ -65,12 +68,13 @@ def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
 
 
 def write_site(
-    out: Path, measured: Measured, content: Content, gaps: Sequence[Mapping[str, Any]], pictures: PictureOptions
-) -> Path:
-    """Write pages, assets and the other data into `out`; the start page is returned.
+    folder: Rewriting, measured: Measured, content: Content, gaps: Sequence[Mapping[str, Any]], pictures: PictureOptions
+) -> None:
+    """Write pages, assets and the other data into a folder.
 
-    `gaps` are the rows of what has no value. Raises OSError when `out` cannot be written.
+    `gaps` are the rows of what has no value. Raises OSError when the folder cannot be written.
     """
+    out = folder.path
     data = out / "data"
     names, cells = measured.names, _by_sequence(measured)
     index = payload.index(names, measured.results.cells, measured.metrics, content.title)
@@ -79,13 +83,12 @@ def write_site(
         sequence["framesData"] = number in with_frames
     write_script(data, "index", {**index, **_frames_note(with_frames, index)})
     write_script(data, "gaps", payload.gaps(gaps))
-    (out / "pictures").mkdir(exist_ok=True)
-    shown = write_pictures(measured.results, cells, names, out / "pictures", pictures)
+    (out / "pictures").mkdir()
+    shown = write_pictures(measured.results, cells, names, folder, pictures)
     write_script(data, "pictures", shown)
     _write_assets(out / "assets")
     for file, _ in PAGES:
         write_page(out / file, content, page=file, pages=PAGES, scripts=_scripts(file))
-    return out / "index.html"
 
 
 def _scripts(page: str) -> tuple[str, ...]:
@@ -130,15 +133,8 @@ def _frames_note(with_frames: set[int], index: Mapping[str, Any]) -> dict[str, s
     }
 
 
-def _emptied(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    for path in folder.glob("*.js"):
-        path.unlink()
-    return folder
-
-
 def _write_assets(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     own = next(path for path in template_folders() if path.is_dir()) / "assets"
     for path in own.iterdir():
         shutil.copyfile(path, folder / path.name)

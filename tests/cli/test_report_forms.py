@@ -16,6 +16,7 @@ def test_a_paper_is_written_where_it_is_told(vcbench, measured: Path, tmp_path: 
         "figures",
         "paper.tex",
         "tables",
+        "vcbench.json",
     }
     # every encode's command line, for whoever repeats it
     assert "libx265" in (tmp_path / "captions.md").read_text()

@@ -42,7 +42,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return [name for name in found if name != "vcbench.json"]
 
 
 @pytest.mark.parametrize(
@@ -301,15 +302,98 @@ def test_working_folders_of_dead_processes_are_found_and_removed(store: Store) -
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
     for name, pid in (("gone", dead.pid), ("alive", os.getpid())):
-        folder = store.root / "work" / name
+        folder = store.root / "work" / f"{name}.01234567-{pid}.abcd_123"
         folder.mkdir()
         (folder / "marker.json").write_text(json.dumps({"cell": name, "pid": pid}))
-    (store.root / "work" / "unmarked").mkdir()
     assert store.abandoned() == ["gone"]
-    assert sorted(path.name for path in (store.root / "work").iterdir()) == ["alive", "unmarked"]
+    assert [path.name[:5] for path in (store.root / "work").iterdir()] == ["alive"]
 
 
 def test_a_full_disk_is_told_from_other_errors() -> None:
     assert is_disk_full(OSError(errno.ENOSPC, "full"))
     assert is_disk_full(OSError(errno.EDQUOT, "quota"))
     assert not is_disk_full(OSError(errno.EACCES, "no"))
+
+
+def users(folder: Path) -> dict[str, bytes]:
+    """Files that somebody has in a folder, by path, to be compared with what is there afterwards."""
+    for name in ("notes.txt", "work/thesis/chapter.tex", "work/old.01234567-1.abcd_123/photo.jpg", "work/empty/.keep"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"of the user: {name}")
+        os.utime((folder / name).parent, (1, 1))
+    return content_of(folder)
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    before = users(tmp_path)
+    for refuse in (Store.create, check_writable):
+        with pytest.raises(StoreError, match=r"no result set of vcbench \(notes\.txt, work\); name a new folder"):
+            refuse(tmp_path)
+    Store.create(tmp_path / "result-set")
+    assert content_of(tmp_path).items() >= before.items()
+
+
+def test_a_new_an_empty_and_a_hidden_file_s_folder_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / ".gitkeep").touch()
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty", "kept"):
+        assert Store.create(tmp_path / name).root == tmp_path / name
+
+
+def test_a_result_set_of_an_earlier_vcbench_is_taken(store: Store) -> None:
+    store.write(result())
+    (store.root / "vcbench.json").unlink()
+    (store.root / "notes.txt").touch()
+    assert Store.create(store.root).read("c_1_s_0") == result()
+    (store.root / "vcbench.json").unlink()
+    (store.root / "frames").rmdir()
+    assert Store.create(store.root).read("c_1_s_0") == result()
+    (store.root / "vcbench.json").unlink()
+    (store.root / "frames").rmdir()
+    store.cell_path("c_1_s_0").write_text('{"name": "c_1_s_0"}')
+    with pytest.raises(StoreError, match="no result set of vcbench"):
+        Store.create(store.root)
+
+
+def test_only_what_a_worker_made_is_removed_from_the_working_folder(store: Store) -> None:
+    """Whatever lies there: folders of other names or with other markers, files, links to either."""
+    before = users(store.root)
+    dead = {"cell": "c", "pid": 2**22 + 1}
+    marked = {
+        "of-another-name": dead,
+        "c.01234567-1.abcd_123": dead,  # of another process than its marker
+        "d.01234567-4194305.abcd_123": dead,  # of another cell than its marker
+    }
+    for name, content in marked.items():
+        (store.root / "work" / name).mkdir()
+        (store.root / "work" / name / "marker.json").write_text(json.dumps(content))
+    outside = store.root.parent / "c.01234567-4194305.abcd_123"
+    outside.mkdir()
+    (outside / "marker.json").write_text(json.dumps(dead))
+    (store.root / "work" / outside.name).symlink_to(outside)
+    (store.root / "work" / "file.01234567-4194305.abcd_123").touch()
+    names = sorted(path.name for path in (store.root / "work").iterdir())
+    assert store.abandoned() == []
+    assert sorted(path.name for path in (store.root / "work").iterdir()) == names
+    assert content_of(store.root).items() >= before.items()
+    assert (outside / "marker.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["cells", "bitstreams", "frames", "features", "work", "sources", "set-aside"])
+def test_nothing_is_written_or_removed_through_links_of_a_set(store: Store, name: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    (victim / "c.01234567-4194305.abcd_123").mkdir(parents=True)
+    (victim / "c.01234567-4194305.abcd_123" / "marker.json").write_text('{"cell": "c", "pid": 4194305}')
+    if (store.root / name).is_dir():
+        (store.root / name).rmdir()
+    (store.root / name).symlink_to(victim)
+    assert store.abandoned() == []
+    for refuse in (Store.create, check_writable):
+        with pytest.raises(StoreError, match=rf"{name}: is a link"):
+            refuse(store.root)
+    assert (victim / "c.01234567-4194305.abcd_123" / "marker.json").is_file()

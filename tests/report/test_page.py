@@ -129,7 +129,7 @@ def test_data_have_nothing_that_ends_a_script(hostile_report: Path) -> None:
 def test_a_report_stays_in_its_folder(hostile_report: Path) -> None:
     assert [path.name for path in hostile_report.parent.iterdir()] == ["out"]
     inside = sorted(path.name for path in hostile_report.iterdir())
-    assert inside == sorted([*NAMES, "assets", "data", "pictures", "tables"])
+    assert inside == sorted([*NAMES, "assets", "data", "tables", "vcbench.json"])
 
 
 def test_it_says_what_was_measured_and_how(usual_report: Path) -> None:
