@@ -166,10 +166,12 @@ class CellResult(Model):
 
     @property
     def bits(self) -> int | None:
-        """The rate of the cell: bits of the bitstream file, headers included, or the codec's estimate."""
+        """The rate of the cell: bits of the bitstream file, headers included; of a codec whose card says that its rate
+        is an estimate, that estimate."""
         if self.bitstream is None:
             return None
-        return 8 * self.bitstream.bytes if self.estimated_bits is None else self.estimated_bits
+        estimated = self.codec.rate_kind == "estimate" and self.estimated_bits is not None
+        return self.estimated_bits if estimated else 8 * self.bitstream.bytes
 
     @property
     def rate_bytes(self) -> int | None:

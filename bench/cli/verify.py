@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli.options import ManyFilesCommand, as_json, counted, existing, print_json, search_path
 
+if TYPE_CHECKING:
+    from bench.engine.verify import Check
+
 
 @click.command("verify", cls=ManyFilesCommand, short_help="Decode stored bitstreams again and compare.")
 @click.argument("folder", type=existing(folder=True))
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Only N cells, drawn at random.")
-@click.option("--metrics", is_flag=True, help="Measure again too, and compare the values; needs the source clips.")
+@click.option("--metrics", is_flag=True, help="Measure again too: values, features, frames; needs the source clips.")
+@click.option("--encode", is_flag=True, help="Code some cells of each codec again too, and compare the bytes.")
+@click.option(
+    "--encode-cells",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="With --encode: cells per codec, drawn at random.",
+)
 @click.option(
     "--input",
     "inputs",
     multiple=True,
     type=existing(),
     metavar="FILE...",
-    help="Source clips for --metrics, found by their digests; those of datasets are found by themselves.",
+    help="Source clips of yours, found by their digests; those of datasets are found by themselves.",
 )
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
 @click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Of one decode.")
@@ -29,6 +42,8 @@ def command(
     folder: Path,
     sample: int | None,
     metrics: bool,
+    encode: bool,
+    encode_cells: int,
     inputs: tuple[Path, ...],
     trust: bool,
     time_limit: float | None,
@@ -37,13 +52,15 @@ def command(
 ) -> int:
     """Check that stored bitstreams are those that were measured and decode to the frames that were measured.
 
-    Every bitstream is decoded alone in a fresh process. The source clips may be gone, unless --metrics asks for values.
-    The exit code is 6 where something differs or could not be checked; each such thing is named.
+    Every bitstream is decoded alone in a fresh process. Cards, rate kinds and source clips are those found here, never
+    those in FOLDER, in which nothing is written. The source clips may be gone, unless --metrics or --encode needs them.
+    What cannot be computed again, such as times, is "claimed". The exit code is 6 where something differs or could not
+    be checked; each such thing is named.
 
     \b
     Examples:
       vcbench verify results/mine
-      vcbench verify results/submitted --sample 20 --metrics
+      vcbench verify results/submitted --metrics --encode
     """
     from bench.engine.verify import VerifyOptions, choose, outcomes, verify
     from bench.errors import UsageError
@@ -53,11 +70,11 @@ def command(
     chosen = choose(results.cells, sample)
     if not chosen and not results.problems:
         raise UsageError(f"{folder}: no cell has a bitstream, so there is nothing to verify")
-    options = VerifyOptions(metrics, inputs, paths, trust, time_limit)
+    options = VerifyOptions(metrics, inputs, paths, trust, time_limit, encode_cells if encode else 0)
     checked = []
     for number, cell in enumerate(verify(folder, chosen, options), start=1):
         checked.append(cell)
-        different = [check for check in cell.checks if check.outcome != "equal"]
+        different = [check for check in cell.checks if check.outcome not in {"equal", "claimed"}]
         state = ", ".join(f"{check.what} {check.outcome}" for check in different) or "equal"
         click.echo(f"{number}/{len(chosen)} {cell.cell}: {state}", err=True)
     counts = outcomes(checked)
@@ -76,14 +93,22 @@ def command(
             click.echo(f"unreadable: {problem}")
         for cell in checked:
             for check in cell.checks:
-                if check.outcome != "equal":
+                if _is_told(check):
                     click.echo(f"{cell.cell}: {check.what}: {check.outcome}: {_detail(check.stored, check.found)}")
-                    click.echo(f"  {check.reason}" + (f" ({cell.note})" if cell.note else ""))
+                    if check.reason:
+                        click.echo(f"  {check.reason}" + (f" ({cell.note})" if cell.note else ""))
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         without = len(results.cells) - len(chosen) if sample is None else 0
         left = f"; {counted(without, 'cell')} without a bitstream" if without else ""
         click.echo(f"{counted(len(checked), 'cell')} of {len(results.cells)}; checks: {told}{left}")
-    return 0 if not results.problems and counts["equal"] == sum(counts.values()) else 6
+    return 6 if results.problems or counts["different"] or counts["unchecked"] else 0
+
+
+def _is_told(check: Check) -> bool:
+    """Whether a check is worth a line: what did not come out equal, and claimed times only beside those of here."""
+    return check.outcome in {"different", "unchecked"} or (
+        check.outcome == "claimed" and (check.reason is not None or check.found is not None)
+    )
 
 
 def _detail(stored: str | float | None, found: str | float | None) -> str:

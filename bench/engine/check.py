@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.engine.store import Store
 from bench.errors import UnavailableError, UnknownNameError
 from bench.published import PublishedSet
 from bench.registry import metric_class
-from bench.results import ResultSet
+from bench.results import CellResult, ResultSet
 
 
 def result_problems(folder: Path, results: ResultSet) -> list[str]:
@@ -18,6 +19,7 @@ def result_problems(folder: Path, results: ResultSet) -> list[str]:
     for published in results.published:
         problems += _unknown_metrics(published)
     for cell in results.cells:
+        problems += _rate_problems(cell)
         if cell.bitstream is not None and not store.bitstream_is_whole(cell.bitstream):
             problems.append(
                 f"{cell.name}: bitstreams/{cell.bitstream.file} is missing or not the file that was measured"
@@ -34,6 +36,16 @@ def result_problems(folder: Path, results: ResultSet) -> list[str]:
                 f"{cell.name}: frames/{cell.name}.parquet is missing; delete cells/{cell.name}.json to measure it again"
             )
     return problems
+
+
+def _rate_problems(cell: CellResult) -> Iterator[str]:
+    """Contradictions between what a result file says its rate is and the card that it says it was made by."""
+    kind = cell.codec.rate_kind
+    said = cell.codec.card.get("rate_kind", kind)
+    if kind != said:
+        yield f"{cell.name}: codec.rate_kind is {kind!r}, the card in the same file says {said!r}"
+    if kind == "bitstream" and cell.estimated_bits is not None:
+        yield f"{cell.name}: estimated_bits is given, but the rate of {cell.codec.name} is measured; remove it"
 
 
 def _unknown_metrics(published: PublishedSet) -> list[str]:

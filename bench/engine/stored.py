@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bench.catalog import Card, Catalog
+from bench.catalog import Card, Catalog, load_card
 from bench.engine.plan import CodecEntry
-from bench.errors import MediaError, UnavailableError, UsageError
-from bench.manifests import load_manifest, locate
+from bench.errors import UnavailableError, UnknownNameError, VcbenchError
+from bench.manifests import load_manifest, open_entry
 from bench.results import CodecRecord, SequenceRecord
 from bench.video.formats import VideoFormat
-from bench.video.sequence import DIRECT_INPUT, Sequence, open_sequence
+from bench.video.sequence import Sequence, open_sequence
+
+_Way = Callable[[], Sequence]
 
 
-def stored_codec(record: CodecRecord, catalog: Catalog, *, trust: bool = False) -> CodecEntry:
+def stored_codec(
+    record: CodecRecord, catalog: Catalog, *, trust: bool = False, outside: Path | None = None
+) -> CodecEntry:
     """The codec of a result by its card as it is found here, never by the one in the result file, which may come from
-    anybody.
+    anybody, nor by one in the folder ``outside``, where that file lies.
 
     Raises UnavailableError, or UsageError for a card that cannot be found or run, with what to do.
     """
+    base, _, configuration = record.name.partition("@")
+    path = catalog.files("codecs").get(base)  # by name alone: Catalog.find would take a path from a result file
+    if path is None:
+        raise UnknownNameError("codec", base, catalog.files("codecs"))
+    if _lies_in(path, outside):
+        raise UnavailableError(
+            f"the card {record.name} lies in the results themselves; name a folder of yours by --path"
+        )
     try:
-        path = catalog.find("codecs", record.name.partition("@")[0])
-        entry = CodecEntry(catalog.card(record.name), path.parent, trust)
+        entry = CodecEntry(load_card(path).configured(configuration or None), path.parent, trust)
         if entry.card.digest() != _card(record).digest():
-            raise UnavailableError(
-                f"the card {record.name} here is another than the result's; give its folder by --path"
-            )
+            raise UnavailableError(f"the card {record.name} here differs from the result's; give its folder by --path")
     except ValidationError:
-        raise UnavailableError(f"the result's card of {record.name} is none that this vcbench knows") from None
+        raise UnavailableError(f"this vcbench cannot read the result's card of {record.name}") from None
     entry.build().check()
     return entry
 
@@ -45,8 +57,11 @@ def stored_format(record: SequenceRecord) -> VideoFormat:
     return VideoFormat(**values)
 
 
-def source_clip(record: SequenceRecord, catalog: Catalog, files: Iterable[Path]) -> Sequence:
-    """The source among `files` or in its dataset, with the bytes and the format that were measured.
+def source_clip(
+    record: SequenceRecord, catalog: Catalog, files: Iterable[Path], *, outside: Path | None = None
+) -> Sequence:
+    """The source in the datasets that are found here, or among `files`, with the bytes and the format that were
+    measured; never one in the folder ``outside``, where the result lies: it would prove nothing.
 
     Raises UnavailableError where no file has them.
     """
@@ -56,21 +71,40 @@ def source_clip(record: SequenceRecord, catalog: Catalog, files: Iterable[Path])
         "fps": record.fps,
         "start": record.start,
         "frames": record.frames,
+        "name": record.name,
+        "dataset": record.dataset,
     }
-    for path in _candidates(record, catalog, files):
+    given: Iterator[_Way] = (partial(open_sequence, path, **settings) for path in files)
+    for open_clip in chain(_in_datasets(record, catalog, outside), given):
         try:
-            clip = open_sequence(path, name=record.name, dataset=record.dataset, **settings)
-            if clip.identity() == _identity(record):
+            clip = open_clip()
+            if not _lies_in(clip.path, outside) and clip.identity() == _identity(record):
                 return clip
-        except (UsageError, MediaError):
+        except (VcbenchError, OSError):
             continue
-    raise UnavailableError(f"the source {record.file} (SHA-256 {record.sha256[:12]}) is not here; name it with --input")
+    raise UnavailableError(
+        f"the source {record.file} (SHA-256 {record.sha256[:12]}) is not here; name a copy of yours with --input"
+    )
 
 
-def _candidates(record: SequenceRecord, catalog: Catalog, files: Iterable[Path]) -> Iterator[Path]:
-    yield from files
-    if record.dataset != DIRECT_INPUT:
-        yield locate(load_manifest(catalog.find("datasets", record.dataset)), record.name)
+def _in_datasets(record: SequenceRecord, catalog: Catalog, outside: Path | None) -> Iterator[_Way]:
+    """Ways to open the clip in manifests: by the record's names, then wherever one has its digest.
+
+    A manifest is looked up by its name alone: what a result file says is never opened as a path.
+    """
+    manifests = catalog.files("datasets")
+    for name in sorted(manifests, key=lambda name: name != record.dataset):
+        if _lies_in(manifests[name], outside):
+            continue
+        with suppress(VcbenchError):
+            manifest = load_manifest(manifests[name])
+            for entry in manifest.sequences:
+                if (manifest.name, entry.name) == (record.dataset, record.name) or entry.sha256 == record.sha256:
+                    yield partial(open_entry, manifest, entry, frames=record.frames)
+
+
+def _lies_in(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
 def _card(record: CodecRecord) -> Card:

@@ -66,7 +66,7 @@ def test_unchanged_results_are_equal_without_their_source(vcbench, folder: Path,
     finally:
         hidden.rename(source)
     assert outcome.code == 0
-    assert outcome.json["outcomes"] == {"equal": 4, "different": 0, "unchecked": 0}
+    assert outcome.json["outcomes"] == {"equal": 6, "different": 0, "unchecked": 0, "claimed": 4}
 
 
 def test_values_are_measured_again_from_a_clip_found_by_its_bytes(vcbench, folder: Path, source: Path) -> None:
@@ -74,7 +74,7 @@ def test_values_are_measured_again_from_a_clip_found_by_its_bytes(vcbench, folde
     other.write_bytes(source.read_bytes()[:-1] + b"x")
     outcome = vcbench("verify", folder, "--metrics", "--input", other, source, "--json")
     assert outcome.code == 0
-    assert outcome.json["outcomes"]["equal"] == 8
+    assert outcome.json["outcomes"]["equal"] == 12
     assert checks(outcome)["psnr_y"]["found"] == checks(outcome)["psnr_y"]["stored"]
 
 
@@ -84,14 +84,14 @@ def test_a_value_that_was_improved_is_named(vcbench, folder: Path, source: Path)
     assert outcome.code == 6
     assert checks(outcome)["psnr_y"]["outcome"] == "different"
     assert checks(outcome)["ssim"]["outcome"] == "equal"
-    assert checks(outcome)["psnr_y"]["reason"].startswith("differs by -")
+    assert checks(outcome)["psnr_y"]["reason"].startswith("value differs by -")
 
 
 def test_values_are_unchecked_without_the_source(vcbench, folder: Path) -> None:
     outcome = vcbench("verify", folder, "--metrics")
     assert outcome.code == 6
-    assert "psnr_y: unchecked" in outcome.out and "name it with --input" in outcome.out
-    assert "checks: 4 equal, 0 different, 4 unchecked" in outcome.out
+    assert "psnr_y: unchecked" in outcome.out and "name a copy of yours with --input" in outcome.out
+    assert "checks: 6 equal, 0 different, 6 unchecked, 4 claimed" in outcome.out
 
 
 def test_a_bitstream_with_another_byte_is_not_decoded(vcbench, folder: Path) -> None:
@@ -174,3 +174,117 @@ def test_nothing_to_verify_is_no_success(vcbench, tmp_path: Path) -> None:
     outcome = vcbench("verify", tmp_path)
     assert outcome.code == 4
     assert "no cell has a bitstream" in outcome.err
+
+
+def test_estimated_bits_of_a_measured_codec_are_no_rate(vcbench, folder: Path) -> None:
+    def halve(cell: dict[str, Any]) -> None:
+        cell["estimated_bits"] = 4 * cell["bitstream"]["bytes"]
+
+    change(result_file(folder), halve)
+    assert "estimated_bits is given, but the rate of x265@low-delay is measured" in vcbench("validate", folder).out
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6
+    assert checks(outcome)["rate"]["outcome"] == "different"
+    assert checks(outcome)["rate"]["found"] == 2 * checks(outcome)["rate"]["stored"]
+    (cell,) = [cell for cell in bench.load(folder).cells if cell.codec.name.startswith("x265")]
+    assert cell.bits == 8 * cell.bitstream.bytes
+
+
+def test_the_rate_kind_is_that_of_the_card_here(vcbench, folder: Path) -> None:
+    def estimate(cell: dict[str, Any]) -> None:
+        cell["codec"]["rate_kind"] = "estimate"
+        cell["estimated_bits"] = 8
+
+    change(result_file(folder), estimate)
+    assert "codec.rate_kind is 'estimate'" in vcbench("validate", folder).out
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6
+    assert "the rate kind is bitstream by the card here" in checks(outcome)["rate"]["reason"]
+
+
+MANIFEST = """
+name = "{name}"
+title = "t"
+licence = "l"
+root = "clips"
+[[sequences]]
+name = "clip"
+file = "clip.y4m"
+width = 64
+height = 48
+"""
+
+
+@pytest.mark.parametrize("named", ["by path", "by name", "by --input"])
+def test_the_source_is_never_taken_from_the_results(
+    vcbench, folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """A stranger's source would make any stream perfect; and looking for it writes nothing beside it."""
+    (folder / "datasets" / "clips").mkdir(parents=True)
+    shutil.copy(source, folder / "datasets" / "clips" / "clip.y4m")
+    (folder / "datasets" / "theirs.toml").write_text(MANIFEST.format(name="theirs"))
+    dataset = str(folder / "datasets" / "theirs.toml") if named == "by path" else "theirs"
+    for path in (folder / "cells").iterdir():
+        change(path, lambda cell: cell["sequence"].update(dataset=dataset, name="clip"))
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    more = ["--input", "datasets/clips/clip.y4m"] if named == "by --input" else []
+    outcome = vcbench("verify", ".", "--metrics", "--json", *more)
+    assert outcome.code == 6
+    assert checks(outcome)["source"]["outcome"] == checks(outcome)["psnr_y"]["outcome"] == "unchecked"
+    assert sorted(folder.rglob("*")) == before
+    elsewhere = shutil.copytree(folder / "datasets", folder.parent / "keeper" / "datasets")
+    (elsewhere / "theirs.toml").write_text(MANIFEST.format(name="theirs"))
+    monkeypatch.chdir(folder.parent)
+    honest = vcbench("verify", folder, "--metrics", "--json", "--path", elsewhere)
+    assert checks(honest)["source"]["outcome"] == ("unchecked" if named == "by path" else "equal")
+
+
+def test_a_card_is_never_taken_from_the_results(vcbench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Path(__file__).parents[2] / "codecs" / "x265.toml"
+    (folder / "codecs").mkdir()
+    shutil.copy(card, folder / "codecs" / "x265.toml")
+    monkeypatch.chdir(folder)
+    outcome = vcbench("verify", ".", "--json")
+    assert outcome.code == 6
+    assert "lies in the results themselves" in checks(outcome)["frames"]["reason"]
+    change(result_file(folder), lambda cell: cell["codec"].update(name=f"{folder / 'codecs' / 'x265.toml'}@low-delay"))
+    monkeypatch.chdir(folder.parent)
+    assert "unknown codec" in checks(vcbench("verify", folder, "--json"))["frames"]["reason"]
+
+
+@pytest.mark.parametrize("field", ["status", "pooled", "frames"])
+def test_everything_of_a_measurement_is_computed_again(vcbench, folder: Path, source: Path, field: str) -> None:
+    """A point marked as undefined leaves the curve, pooled values are shown, and so are those of frames."""
+    path = result_file(folder)
+    if field == "frames":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = folder / "frames" / f"{path.stem}.parquet"
+        columns = pq.read_table(table).to_pydict()
+        pq.write_table(pa.table({**columns, "psnr_y": [value + 1 for value in columns["psnr_y"]]}), table)
+    else:
+        edit = {"status": {"status": "undefined", "value": None, "reason": "no frame"}, "pooled": {"pooled": {}}}[field]
+        change(path, lambda cell: cell["measurements"]["psnr_y"].update(edit))
+    outcome = vcbench("verify", folder, "--metrics", "--input", source, "--json")
+    assert outcome.code == 6
+    assert checks(outcome)["psnr_y"]["outcome"] == "different"
+    expected = {"status": "stored as undefined", "pooled": "pooled.maximum", "frames": "frame 0 differs"}[field]
+    assert expected in checks(outcome)["psnr_y"]["reason"]
+    assert checks(outcome)["ssim"]["outcome"] == "equal"
+
+
+def test_encoding_again_gives_the_same_bytes_or_says_not(vcbench, folder: Path, source: Path) -> None:
+    outcome = vcbench("verify", folder, "--encode", "--input", source, "--json")
+    assert outcome.code == 0
+    assert checks(outcome)["encode"]["outcome"] == checks(outcome, "vvenc")["encode"]["outcome"] == "equal"
+    assert checks(outcome)["encode_s"]["outcome"] == "claimed" and checks(outcome)["encode_s"]["found"] > 0
+    # bits, frames and values are right, but another encoder than the card's made them: here that of another rate
+    change(result_file(folder), lambda cell: cell["rate"].update(value=38))
+    outcome = vcbench("verify", folder, "--encode", "--input", source, "--json")
+    assert outcome.code == 6
+    assert "gives other bytes than the stored bitstream" in checks(outcome)["encode"]["reason"]
+    change(result_file(folder), lambda cell: cell["codec"]["tool"].update(ffmpeg="another"))
+    outcome = vcbench("verify", folder, "--encode", "--encode-cells", "1", "--input", source, "--json")
+    assert (outcome.code, checks(outcome)["encode"]["outcome"]) == (0, "claimed")
