@@ -191,8 +191,11 @@ class CellResult(Model):
             return None
         return float(self.bits * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
 
-    def rows(self) -> Iterable[dict[str, Any]]:
-        """One row a metric for the table; a cell that failed, was skipped or has no metric gives one row without."""
+    def rows(self, poolings: Iterable[str] = ()) -> Iterable[dict[str, Any]]:
+        """One row per metric for the table; a cell that failed, was skipped or has no metric gives one row without.
+
+        ``poolings`` are keys of a measurement's pooled values, each a further column.
+        """
         shared = {
             "codec": self.codec.name,
             "rate": self.rate.value,
@@ -231,6 +234,7 @@ class CellResult(Model):
                 "reason": measured.reason,
                 "pooling": measured.provenance.get("pooling"),
                 "value_capped": measured.pooled.get("mean_capped"),
+                **{name: measured.pooled.get(name) for name in poolings},
             }
 
 
@@ -285,16 +289,19 @@ class ResultSet:
     problems: list[str] = field(default_factory=list)
     published: list[PublishedSet] = field(default_factory=list)
 
-    def to_pandas(self) -> pd.DataFrame:
-        """One row a (cell, metric); failed and skipped cells have one row with their status and reason.
+    def to_pandas(self, poolings: Iterable[str] = ()) -> pd.DataFrame:
+        """One row per cell and metric; failed and skipped cells have one row with their status and reason.
 
         A published point is a row of ``rate_kind`` "published": a value of a whole dataset, without frames and bytes.
+        Each of ``poolings`` adds a column: "mean", "minimum", "maximum", "harmonic_mean", "p1", "p5", "p10", "p50" or
+        "p95" of the frames' values, empty where the cell has none.
         """
         import pandas as pd
 
-        rows = [row for cell in self.cells for row in cell.rows()]
+        wanted = tuple(dict.fromkeys(poolings))
+        rows = [row for cell in self.cells for row in cell.rows(wanted)]
         rows += [row for part in self.published for row in part.rows()]
-        return pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
+        return pd.DataFrame(rows, columns=[*_TABLE_COLUMNS, *wanted])
 
     def frames(self, metric: str) -> pd.DataFrame:
         """Per-frame values of a metric: codec, rate, dataset, sequence, frame, value."""

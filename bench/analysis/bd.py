@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal
@@ -16,43 +16,73 @@ from bench.analysis.hull import upper_hull
 from bench.errors import UsageError
 
 METHODS = ("pchip", "akima", "cubic")
-MIN_POINTS = 4
-MIN_OVERLAP = 0.75
+SPREAD_METHODS = ("pchip", "akima", "linear")
+"""Interpolations through every point: how far they differ is what the choice among them is worth."""
 
-Status = Literal["ok", "undefined"]
+MIN_POINTS = 3
+FEW_POINTS = 4
+LITTLE_OVERLAP = 0.75
+DISAGREEMENT = 0.01
+"""Rate that methods may differ by without a flag, as a share; or a tenth of the value, where that is more."""
+
+Status = Literal["ok", "partial", "undefined"]
 Domain = Literal["quality", "rate"]
 Numbers = Sequence[float] | NDArray[np.float64]
 _Array = NDArray[np.float64]
+_Integral = Callable[[_Array], _Array]
 
 
 class Cause(StrEnum):
-    """Why a Bjontegaard delta is undefined, for programs; `BDResult.reason` says the same to people."""
+    """Why a Bjontegaard delta is undefined, or what its value is in doubt for; `reason` and `notes` say it in words."""
 
+    # There is no value.
     TOO_FEW_POINTS = "too_few_points"
     BAD_RATE = "bad_rate"
     NAN_QUALITY = "nan_quality"
     INFINITE_QUALITY = "infinite_quality"
-    SATURATED = "saturated"
-    DUPLICATE_RATE = "duplicate_rate"
-    DUPLICATE_QUALITY = "duplicate_quality"
-    NON_MONOTONE = "non_monotone"
     NO_OVERLAP = "no_overlap"
-    LITTLE_OVERLAP = "little_overlap"
     ILL_CONDITIONED = "ill_conditioned"
     NOT_MEASURED = "not_measured"
     SOURCE_DIFFERS = "source_differs"
     PROTOCOL_DIFFERS = "protocol_differs"
     NO_SEQUENCE = "no_sequence"
+    # There is a value, and a doubt; too little overlap leaves none where a minimum is asked for.
+    LITTLE_OVERLAP = "little_overlap"
+    SATURATED = "saturated"
+    CAPPED = "capped"
+    POINTS_LEFT_OUT = "points_left_out"
+    NON_MONOTONE = "non_monotone"
+    THREE_POINTS = "three_points"
+    METHODS_DISAGREE = "methods_disagree"
+    FIT_FALLS = "fit_falls"
+    PARTIAL = "partial"
+
+
+FLAG_TEXTS: Mapping[Cause, str] = {
+    Cause.LITTLE_OVERLAP: f"less than {LITTLE_OVERLAP:.0%} of the anchor's curve is compared",
+    Cause.SATURATED: "points beyond the metric's saturation, where it no longer tells codecs apart",
+    Cause.CAPPED: "infinite qualities counted as the metric's cap",
+    Cause.POINTS_LEFT_OUT: "rate points without a value are left out",
+    Cause.NON_MONOTONE: "quality does not rise with rate; points that a cheaper one equals or betters are left out",
+    Cause.THREE_POINTS: "a curve of three points",
+    Cause.METHODS_DISAGREE: "PCHIP, Akima and linear interpolation disagree",
+    Cause.FIT_FALLS: "the cubic fit falls inside the interval; the value is not averaged",
+    Cause.PARTIAL: "some sequences have no value",
+}
+"""One line on each flag, for legends; a result's notes have the figures."""
 
 
 @dataclass(frozen=True)
 class BDResult:
-    """One Bjontegaard delta, or why there is none.
+    """One Bjontegaard delta with its doubts, or why there is none.
 
     value: per cent for `bd_rate`, the metric's unit for `bd_metric`; None when undefined, finite otherwise.
-    overlap: 0 to 1; None when the data have no range (empty or not finite).
+    status: "ok" or "undefined"; "partial" only for a mean that rests on a part of the sequences.
+    overlap: the share of the anchor's interval that is compared, 0 to 1; None when that interval is not known.
+    compared: that interval, of quality in the metric's unit (`bd_rate`) or of rate (`bd_metric`), low end first.
     method: the interpolation, and the convex hull where one was taken.
-    notes: what a reader must know beside the value, such as capped points.
+    by_method: the value by each of `SPREAD_METHODS` that has one.
+    flags: the doubts by type; notes: each with its figures, and whatever else a reader must know beside the value.
     """
 
     value: float | None
@@ -61,12 +91,25 @@ class BDResult:
     overlap: float | None
     method: str
     cause: Cause | None = None
+    flags: tuple[Cause, ...] = ()
     notes: tuple[str, ...] = ()
+    compared: tuple[float, float] | None = None
+    by_method: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def undefined(cls, cause: Cause, reason: str, method: str, overlap: float | None = None) -> BDResult:
         """A result without a value."""
         return cls(None, "undefined", reason, overlap, method, cause)
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """The least and the greatest value over `by_method`, in the unit of `value`."""
+        return (min(self.by_method.values()), max(self.by_method.values())) if self.by_method else None
+
+    @property
+    def averageable(self) -> bool:
+        """Whether the value may enter a mean: it exists, and its curve does not fall where quality rises."""
+        return self.value is not None and Cause.FIT_FALLS not in self.flags
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as strict JSON."""
@@ -75,8 +118,12 @@ class BDResult:
             "status": self.status,
             "reason": self.reason,
             "overlap": self.overlap,
+            "compared": None if self.compared is None else list(self.compared),
             "method": self.method,
+            "by_method": dict(self.by_method),
+            "spread": None if self.spread is None else list(self.spread),
             "cause": None if self.cause is None else str(self.cause),
+            "flags": [str(flag) for flag in self.flags],
             "notes": list(self.notes),
         }
 
@@ -89,7 +136,7 @@ def bd_rate(
     *,
     higher_is_better: bool = True,
     method: str = "pchip",
-    min_overlap: float = MIN_OVERLAP,
+    min_overlap: float = 0.0,
     cap: float | None = None,
     saturation: float | None = None,
     hull: bool = False,
@@ -97,34 +144,35 @@ def bd_rate(
     """Mean rate difference of test against anchor at equal quality, in per cent; negative when test needs less rate.
 
     Each curve is the logarithm of rate as a function of quality; the difference of the two is integrated in closed form
-    over the qualities both reach, and its mean m gives 100 * (exp(m) - 1).
+    over the qualities both reach, and its mean m gives 100 * (exp(m) - 1). There is a value wherever the curves share
+    an interval of quality; what makes it doubtful stands in `flags`, with figures in `notes`.
 
     Rates are positive, in any unit common to both; points come in any order. `method` is "pchip", "akima" or "cubic"
     (one polynomial of degree three, by least squares when there are more than four points): the three differ by
-    several per cent on real curves, so the result names the one used. With `higher_is_better=False` quality rises as
-    the number falls (LPIPS, DISTS, NIQE, FID).
+    several per cent on real curves, so the result names the one used, and has the value by PCHIP, Akima and linear
+    interpolation beside it. With `higher_is_better=False` quality rises as the number falls (LPIPS, DISTS, NIQE, FID).
 
-    Overlap is the length of the quality interval that both curves reach, divided by that of the longer curve: the share
-    of either curve that is compared, whichever is less. A test curve inside half of the anchor's range scores 0.5;
-    divided by the shorter curve it would score 1 and hide that half of the anchor was left out. Divided by the interval
-    that either reaches, it would fall twice as fast with a mere shift of one curve, which is what a delta measures.
+    Overlap is the share of the anchor's interval that is compared; a test curve that reaches further takes nothing from
+    it. Under `LITTLE_OVERLAP` it is flagged, under `min_overlap` there is no value.
 
-    `cap` replaces qualities beyond it (an infinite PSNR: 99.9 dB) and is named in the notes. `saturation` is the
-    quality from which a metric no longer tells codecs apart (VMAF: 99.5). `hull` replaces each curve by its upper
-    convex hull in the plane of log rate and quality.
+    Which points count: identical ones once; of several at one rate the best; of a curve that is not monotone the
+    envelope, which leaves out points that a cheaper one equals or betters. `cap` replaces qualities beyond it (an
+    infinite PSNR: 99.9 dB). `saturation` is the quality from which a metric no longer tells codecs apart (VMAF: 99.5):
+    points there count, flagged, until they no longer rise; the points from there on are left out, as by the AOM CTC.
+    `hull` keeps of each curve the upper convex hull in the plane of rate and quality.
 
-    Undefined, with the reason: fewer than four points (left, with `hull`); a rate that is zero, negative or not finite;
-    NaN or uncapped infinite quality; a point at or beyond `saturation`; two points of one rate or one quality; quality
-    that does not rise with rate; no overlap, or less than `min_overlap`; points too close for floating-point numbers.
+    Undefined, with the reason: no common interval; under three usable points; a rate that is zero, negative or not
+    finite; NaN or uncapped infinite quality; points too close for floating-point numbers.
 
     Raises UsageError for an unknown method, rates and qualities of unequal number, or `min_overlap` outside 0 to 1.
 
     Sources: G. Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001 (cubic);
-    ITU-T HSTP-VID-WPOM, 2020 (piecewise cubic); C. Herglotz et al., "Beyond Bjontegaard", ICIP 2022 (Akima).
+    ITU-T HSTP-VID-WPOM, 2020 (piecewise cubic); C. Herglotz et al., "Beyond Bjontegaard", ICIP 2022 (Akima); AOM Common
+    Test Conditions (saturated VMAF, convex hull).
     """
-    settings = _Settings(method, min_overlap, cap, saturation, hull, higher_is_better)
-    anchor = _Points.read("anchor", anchor_rate, anchor_quality, settings)
-    return _delta(anchor, _Points.read("test", test_rate, test_quality, settings), "quality", settings)
+    settings = CurveSettings(method, cap, saturation, hull, higher_is_better)
+    anchor = prepare("anchor", anchor_rate, anchor_quality, "quality", settings)
+    return delta(anchor, prepare("test", test_rate, test_quality, "quality", settings), settings, min_overlap)
 
 
 def bd_metric(
@@ -135,7 +183,7 @@ def bd_metric(
     *,
     higher_is_better: bool = True,
     method: str = "pchip",
-    min_overlap: float = MIN_OVERLAP,
+    min_overlap: float = 0.0,
     cap: float | None = None,
     saturation: float | None = None,
     hull: bool = False,
@@ -146,9 +194,9 @@ def bd_metric(
     curve is quality as a function of the logarithm of rate, and overlap is that of the log-rate intervals. Arguments,
     undefined cases and errors are those of `bd_rate`.
     """
-    settings = _Settings(method, min_overlap, cap, saturation, hull, higher_is_better)
-    anchor = _Points.read("anchor", anchor_rate, anchor_quality, settings)
-    return _delta(anchor, _Points.read("test", test_rate, test_quality, settings), "rate", settings)
+    settings = CurveSettings(method, cap, saturation, hull, higher_is_better)
+    anchor = prepare("anchor", anchor_rate, anchor_quality, "rate", settings)
+    return delta(anchor, prepare("test", test_rate, test_quality, "rate", settings), settings, min_overlap)
 
 
 def cap_quality(quality: _Array, cap: float | None, *, higher_is_better: bool = True) -> tuple[_Array, int]:
@@ -167,53 +215,194 @@ def method_label(method: str, *, hull: bool = False) -> str:
 
 
 @dataclass(frozen=True)
+class CurveSettings:
+    """How points become a curve; see `bd_rate`. Raises UsageError for an unknown method."""
+
+    method: str = "pchip"
+    cap: float | None = None
+    saturation: float | None = None
+    hull: bool = False
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        method_label(self.method, hull=self.hull)
+
+    @property
+    def sign(self) -> float:
+        """Makes a quality one of which more is better."""
+        return 1.0 if self.higher_is_better else -1.0
+
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        return method_label(self.method, hull=self.hull)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A flag, and its sentence with the figure."""
+
+    flag: Cause
+    text: str
+
+
+@dataclass(frozen=True)
 class PreparedCurve:
     """One curve made ready to be compared with many others, or why it cannot be.
 
-    low, high: ends of its range of `domain` (oriented so that more is better, or the logarithm of rate). integral: the
-    antiderivative of the other axis over that range, for arrays; None with a `problem`, then the ends are NaN.
+    low, high: ends of its range of `domain` (oriented so that more is better, or the logarithm of rate), NaN with a
+    `problem`. slope: mean change of the other axis over that range. integrals: the antiderivative of the other axis,
+    for arrays, by the method chosen and by each of `SPREAD_METHODS` that has one. derivative: that of a cubic fit.
     """
 
+    domain: Domain
     low: float
     high: float
-    integral: Callable[[_Array], _Array] | None
+    slope: float = math.nan
+    integrals: Mapping[str, _Integral] = field(default_factory=dict)
+    derivative: Any = None
+    doubts: tuple[Doubt, ...] = ()
     problem: tuple[Cause, str] | None = None
 
 
 def prepare(
-    name: str,
-    rate: Numbers,
-    quality: Numbers,
-    domain: Domain,
-    *,
-    higher_is_better: bool = True,
-    method: str = "pchip",
-    cap: float | None = None,
-    saturation: float | None = None,
+    name: str, rate: Numbers, quality: Numbers, domain: Domain, settings: CurveSettings | None = None
 ) -> PreparedCurve:
-    """A curve as `bd_rate` (domain "quality") or `bd_metric` ("rate") takes it; `name` begins its problem's reason.
+    """A curve as `bd_rate` (domain "quality") or `bd_metric` ("rate") takes it; `name` begins its reason and notes.
 
-    The mean difference m of test against anchor is that of their integrals over the common range, divided by its
-    length: 100 * (exp(m) - 1) per cent, or m in the metric's oriented unit. `overlap_problem` says whether it counts.
     Raises UsageError as `bd_rate`.
     """
-    settings = _Settings(method, MIN_OVERLAP, cap, saturation, hull=False, higher_is_better=higher_is_better)
-    points, _ = _capped(_Points.read(name, rate, quality, settings), settings)
+    settings = settings or CurveSettings()
+    points = _Points.read(name, rate, quality, settings)
+    doubts: list[Doubt] = []
     try:
-        x, y = _axes(_checked(points, settings), domain)
+        log_rate, oriented = _usable(points, settings, doubts)
+        x, y = (oriented, log_rate) if domain == "quality" else (log_rate, oriented)
         with np.errstate(all="ignore"):
-            return PreparedCurve(float(x[0]), float(x[-1]), _antiderivative(x, y, method))
+            integrals, derivative = _integrals(x, y, settings.method)
+            slope = float((y[-1] - y[0]) / (x[-1] - x[0]))
+        return PreparedCurve(domain, float(x[0]), float(x[-1]), slope, integrals, derivative, tuple(doubts))
     except _UndefinedError as problem:
-        return PreparedCurve(math.nan, math.nan, None, (problem.cause, str(problem)))
+        return PreparedCurve(domain, math.nan, math.nan, doubts=tuple(doubts), problem=(problem.cause, str(problem)))
 
 
-def overlap_problem(overlap: float, domain: Domain, min_overlap: float = MIN_OVERLAP) -> tuple[Cause, str] | None:
+def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, min_overlap: float = 0.0) -> BDResult:
+    """The Bjontegaard delta of two prepared curves of one domain and settings; see `bd_rate`."""
+    if not 0 <= min_overlap <= 1:
+        raise UsageError(f"min_overlap is {min_overlap}; give a share from 0 to 1")
+    doubts = [*anchor.doubts, *test.doubts]
+    known = [doubt.text for doubt in doubts]
+    problem = anchor.problem or test.problem
+    overlap = None
+    if problem is None:
+        low, high = max(anchor.low, test.low), min(anchor.high, test.high)
+        overlap = overlap_of(anchor.low, anchor.high, test.low, test.high)
+        problem = overlap_problem(overlap, anchor.domain, min_overlap)
+    values: dict[str, float] = {}
+    if problem is None:
+        means = mean_differences(anchor, test, np.array([low, high]))
+        values = {
+            name: value for name, mean in means.items() if (value := _value(mean, anchor.domain, settings)) is not None
+        }
+        if settings.method not in values:
+            problem = Cause.ILL_CONDITIONED, "the integral leaves the floating-point range"
+    if problem is not None:
+        return replace(BDResult.undefined(*problem, settings.label, overlap), notes=tuple(known))
+    assert overlap is not None
+    value = values[settings.method]
+    by_method = {name: values[name] for name in SPREAD_METHODS if name in values}
+    compared = _compared(low, high, anchor.domain, settings)
+    doubts += pair_doubts(anchor, test, overlap, value, by_method, (low, high))
+    return BDResult(
+        value,
+        "ok",
+        None,
+        overlap,
+        settings.label,
+        flags=tuple(dict.fromkeys(doubt.flag for doubt in doubts)),
+        notes=tuple(doubt.text for doubt in doubts),
+        compared=compared,
+        by_method=by_method,
+    )
+
+
+def overlap_of(anchor_low: float, anchor_high: float, test_low: float, test_high: float) -> float:
+    """The share of the anchor's interval that the test's reaches, 0 to 1."""
+    # Halved, because the length of an interval may overflow where the difference of the halves of its ends cannot.
+    common = min(anchor_high / 2, test_high / 2) - max(anchor_low / 2, test_low / 2)
+    whole = anchor_high / 2 - anchor_low / 2
+    return max(common, 0.0) / whole if whole > 0 else 0.0
+
+
+def overlap_problem(overlap: float, domain: Domain, min_overlap: float = 0.0) -> tuple[Cause, str] | None:
     """Why two curves of this overlap have no delta; None where they have."""
-    try:
-        _require_overlap(overlap, min_overlap, domain)
-    except _UndefinedError as problem:
-        return problem.cause, str(problem)
+    if overlap == 0:
+        axis = "quality" if domain == "quality" else "rate"
+        return Cause.NO_OVERLAP, (
+            f"the curves have no {axis} in common (overlap 0 %); add rate points that meet, or let vcbench run search"
+            " them (--rates auto)"
+        )
+    if overlap < min_overlap:
+        text = f"overlap {per_cent(overlap)} is under the {per_cent(min_overlap)} asked for (of {domain})"
+        return Cause.LITTLE_OVERLAP, text
     return None
+
+
+def mean_differences(anchor: PreparedCurve, test: PreparedCurve, ends: _Array) -> dict[str, float]:
+    """Mean of test minus anchor on the other axis between two ends, by each method that both curves have."""
+    found: dict[str, float] = {}
+    # Overflow shows as a value that is not finite, and that is no value.
+    with np.errstate(all="ignore"):
+        for name, integral in test.integrals.items():
+            if name in anchor.integrals:
+                area = np.diff(integral(ends))[0] - np.diff(anchor.integrals[name](ends))[0]
+                found[name] = float(area / (ends[1] - ends[0]))
+    return found
+
+
+def pair_doubts(
+    anchor: PreparedCurve,
+    test: PreparedCurve,
+    overlap: float,
+    value: float,
+    by_method: Mapping[str, float],
+    ends: tuple[float, float],
+) -> list[Doubt]:
+    """What makes a value of two curves doubtful, beyond the doubts of each."""
+    doubts = []
+    if overlap < LITTLE_OVERLAP:
+        doubts.append(Doubt(Cause.LITTLE_OVERLAP, f"{per_cent(overlap)} of the anchor's {anchor.domain} is compared"))
+    unit = " %" if anchor.domain == "quality" else ""
+    tolerance = 100 * DISAGREEMENT if anchor.domain == "quality" else DISAGREEMENT * abs(anchor.slope)
+    doubts += disagreement(value, by_method, tolerance, unit)
+    falling = [
+        name
+        for name, curve in (("anchor", anchor), ("test", test))
+        if curve.derivative is not None and _falls(curve.derivative, *ends)
+    ]
+    if falling:
+        doubts.append(
+            Doubt(
+                Cause.FIT_FALLS,
+                f"the cubic fit of {' and '.join(falling)} falls where it should rise; use --method pchip",
+            )
+        )
+    return doubts
+
+
+def disagreement(value: float, by_method: Mapping[str, float], tolerance: float, unit: str = "") -> list[Doubt]:
+    """A doubt where the methods differ by more than the tolerance and a tenth of the value."""
+    all_values = [value, *by_method.values()]
+    if max(all_values) - min(all_values) <= max(tolerance, 0.1 * abs(value)):
+        return []
+    listed = ", ".join(f"{name} {one:+.3g}{unit}" for name, one in by_method.items())
+    return [Doubt(Cause.METHODS_DISAGREE, f"the value depends on the interpolation: {listed}")]
+
+
+def per_cent(share: float) -> str:
+    """A share as text, rounded down to a tenth, so that 74.99 % never reads as 75 %."""
+    # The epsilon undoes 0.29 * 100 < 29.
+    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
 
 
 class _UndefinedError(Exception):
@@ -223,215 +412,157 @@ class _UndefinedError(Exception):
 
 
 @dataclass(frozen=True)
-class _Settings:
-    method: str
-    min_overlap: float
-    cap: float | None
-    saturation: float | None
-    hull: bool
-    higher_is_better: bool
-
-    def __post_init__(self) -> None:
-        method_label(self.method, hull=self.hull)
-        if not 0 <= self.min_overlap <= 1:
-            raise UsageError(f"min_overlap is {self.min_overlap}; give a share from 0 to 1")
-
-    @property
-    def sign(self) -> float:
-        return 1.0 if self.higher_is_better else -1.0
-
-    @property
-    def label(self) -> str:
-        return method_label(self.method, hull=self.hull)
-
-
-@dataclass(frozen=True)
 class _Points:
-    """The points of one side as given; `quality` is oriented so that more is better."""
+    """The points of one curve as given; `quality` is oriented so that more is better."""
 
-    side: str
+    name: str
     rate: _Array
     quality: _Array
 
     @classmethod
-    def read(cls, side: str, rate: Numbers, quality: Numbers, settings: _Settings) -> _Points:
+    def read(cls, name: str, rate: Numbers, quality: Numbers, settings: CurveSettings) -> _Points:
         try:
             rates, qualities = np.asarray(rate, dtype=np.float64), np.asarray(quality, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{side}: rates and qualities are not numbers ({error})") from error
+            raise UsageError(f"{name}: rates and qualities are not numbers ({error})") from error
         if rates.ndim != 1 or rates.shape != qualities.shape:
             raise UsageError(
-                f"{side}: {rates.size} rates and {qualities.size} qualities; give two flat lists of one length"
+                f"{name}: {rates.size} rates and {qualities.size} qualities; give two flat lists of one length"
             )
-        return cls(side, rates, settings.sign * qualities)
+        return cls(name, rates, settings.sign * qualities)
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """A checked curve: log rate and oriented quality both rise strictly."""
-
-    log_rate: _Array
-    quality: _Array
-
-
-def _delta(anchor: _Points, test: _Points, domain: Domain, settings: _Settings) -> BDResult:
-    anchor, anchor_notes = _capped(anchor, settings)
-    test, test_notes = _capped(test, settings)
-    notes = anchor_notes + test_notes
-    overlap = _raw_overlap(anchor, test, domain)
-    try:
-        anchor_x, anchor_y = _axes(_checked(anchor, settings), domain)
-        test_x, test_y = _axes(_checked(test, settings), domain)
-        overlap = _overlap(anchor_x, test_x)
-        _require_overlap(overlap, settings.min_overlap, domain)
-        low, high = max(anchor_x[0], test_x[0]), min(anchor_x[-1], test_x[-1])
-        # Overflow shows as a value that is not finite, and that is refused.
-        with np.errstate(all="ignore"):
-            ends = np.array([low, high])
-            area = np.diff(_antiderivative(test_x, test_y, settings.method)(ends))[0]
-            area -= np.diff(_antiderivative(anchor_x, anchor_y, settings.method)(ends))[0]
-            value = _value(area / (high - low), domain, settings)
-    except _UndefinedError as problem:
-        return BDResult(None, "undefined", str(problem), overlap, settings.label, problem.cause, notes)
-    if overlap < MIN_OVERLAP:
-        notes += (f"overlap of {domain} {_per_cent(overlap)} is under {_per_cent(MIN_OVERLAP)}",)
-    return BDResult(value, "ok", None, overlap, settings.label, None, notes)
-
-
-def _capped(points: _Points, settings: _Settings) -> tuple[_Points, tuple[str, ...]]:
-    cap = None if settings.cap is None else settings.sign * settings.cap
-    quality, count = cap_quality(points.quality, cap)
-    note = (f"{points.side}: {count} of {quality.size} qualities capped at {settings.cap:g}",) if count else ()
-    return _Points(points.side, points.rate, quality), note
-
-
-def _checked(points: _Points, settings: _Settings) -> _Curve:
-    side, rate, quality = points.side, points.rate, points.quality
-    _require_points(side, rate.size)
+def _usable(points: _Points, settings: CurveSettings, doubts: list[Doubt]) -> tuple[_Array, _Array]:
+    """Log rates and oriented qualities of the points that count, both rising strictly; doubts are appended."""
+    name, sign = points.name, settings.sign
+    cap = None if settings.cap is None else sign * settings.cap
+    quality, capped = cap_quality(points.quality, cap)
+    if capped:
+        doubts.append(Doubt(Cause.CAPPED, f"{name}: {capped} of {quality.size} qualities capped at {settings.cap:g}"))
+    rate = points.rate
     bad = ~(np.isfinite(rate) & (rate > 0))
     if bad.any():
-        raise _UndefinedError(Cause.BAD_RATE, f"{side}: rate {rate[bad][0]:g} is not a positive number")
+        raise _UndefinedError(Cause.BAD_RATE, f"{name}: rate {rate[bad][0]:g} is not a positive number")
     if np.isnan(quality).any():
-        raise _UndefinedError(Cause.NAN_QUALITY, f"{side}: a quality is NaN, at rate {rate[np.isnan(quality)][0]:g}")
+        raise _UndefinedError(Cause.NAN_QUALITY, f"{name}: a quality is NaN, at rate {rate[np.isnan(quality)][0]:g}")
     if np.isinf(quality).any():
         at = rate[np.isinf(quality)][0]
-        raise _UndefinedError(Cause.INFINITE_QUALITY, f"{side}: quality at rate {at:g} is infinite and not capped")
-    _require_unsaturated(points, settings)
-    order = np.argsort(rate, kind="stable")
-    log_rate, quality = np.log(rate[order]), quality[order]
-    if settings.hull:
-        kept = upper_hull(log_rate, quality)
-        _require_points(side, kept.size, f" on the convex hull of {quality.size}")
-        log_rate, quality = log_rate[kept], quality[kept]
-    _require_rising(side, log_rate, quality, settings.sign)
-    return _Curve(log_rate, quality)
+        raise _UndefinedError(Cause.INFINITE_QUALITY, f"{name}: quality at rate {at:g} is infinite and not capped")
+    given = np.unique(np.column_stack([rate, quality]), axis=0) if rate.size else np.empty((0, 2))
+    # The better one of equal rates comes first, so that the envelope takes it.
+    given = given[np.lexsort((-given[:, 1], given[:, 0]))]
+    count = len(given)
+    if settings.saturation is not None:
+        doubts += _saturated(name, given[:, 1], settings)
+    for level in (cap, None if settings.saturation is None else sign * settings.saturation):
+        if level is not None:
+            given = given[: _end_of_rise(given[:, 1], level)]
+    rising = _envelope(given[:, 1])
+    kept = upper_hull(given[:, 0], given[:, 1]) if settings.hull else rising
+    if left := np.setdiff1d(np.arange(len(given)), rising).tolist():
+        told = ", ".join(f"{sign * given[i, 1]:g} at rate {given[i, 0]:g}" for i in left[:3])
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        text = f"{name}: not monotone, {len(left)} of {count} points left out, which a cheaper one equals or betters"
+        doubts.append(Doubt(Cause.NON_MONOTONE, f"{text}: {told}{more}"))
+    _require_points(name, kept.size, rate.size, hull=settings.hull)
+    if kept.size < FEW_POINTS:
+        where = " on the convex hull" if settings.hull else ""
+        doubts.append(Doubt(Cause.THREE_POINTS, f"{name}: three points{where}; four or more make a safer curve"))
+    log_rate, chosen = np.log(given[kept, 0]), given[kept, 1]
+    if not (np.diff(log_rate) > 0).all():
+        raise _UndefinedError(Cause.ILL_CONDITIONED, f"{name}: rates lie too close together to be told apart")
+    return log_rate, chosen
 
 
-def _require_points(side: str, count: int, where: str = "") -> None:
-    if count < MIN_POINTS:
-        raise _UndefinedError(Cause.TOO_FEW_POINTS, f"{side}: {count} points{where}; at least {MIN_POINTS} are needed")
-
-
-def _require_unsaturated(points: _Points, settings: _Settings) -> None:
-    if settings.saturation is None:
+def _saturated(name: str, quality: _Array, settings: CurveSettings) -> Iterable[Doubt]:
+    assert settings.saturation is not None
+    beyond = quality >= settings.sign * settings.saturation
+    if not beyond.any():
         return
-    saturated = points.quality >= settings.sign * settings.saturation
-    if saturated.any():
+    text = (
+        f"{name}: {np.count_nonzero(beyond)} of {quality.size} points saturated (at or beyond {settings.saturation:g})"
+    )
+    left = quality.size - _end_of_rise(quality, settings.sign * settings.saturation)
+    yield Doubt(Cause.SATURATED, f"{text}, {left} left out as they no longer rise" if left else text)
+
+
+def _end_of_rise(quality: _Array, level: float) -> int:
+    """How many points there are, by rising rate, before one at or beyond `level` that is not above the one before."""
+    flat = np.flatnonzero((np.diff(quality) <= 0) & (quality[1:] >= level))
+    return int(flat[0]) + 1 if flat.size else quality.size
+
+
+def _envelope(quality: _Array) -> NDArray[np.intp]:
+    """Indices of the points that are better than every one before."""
+    best = np.maximum.accumulate(np.concatenate([[-np.inf], quality[:-1]])) if quality.size else quality
+    return np.flatnonzero(quality > best)
+
+
+def _require_points(name: str, count: int, given: int, *, hull: bool) -> None:
+    if count < MIN_POINTS:
+        usable = f"{count} points" if count == given else f"{count} usable points of {given}"
+        where = " on the convex hull" if hull else ""
         raise _UndefinedError(
-            Cause.SATURATED,
-            f"{points.side}: {np.count_nonzero(saturated)} of {saturated.size} points are saturated"
-            f" (at or beyond {settings.saturation:g})",
+            Cause.TOO_FEW_POINTS,
+            f"{name}: {usable}{where}; at least {MIN_POINTS} are needed: measure more rates (--rates)",
         )
 
 
-def _require_rising(side: str, log_rate: _Array, quality: _Array, sign: float) -> None:
-    same_rate = np.diff(log_rate) == 0
-    if same_rate.any():
-        at = math.exp(log_rate[1:][same_rate][0])
-        raise _UndefinedError(Cause.DUPLICATE_RATE, f"{side}: two points have the rate {at:g}")
-    ascending = np.sort(quality)
-    same_quality = np.diff(ascending) == 0
-    if same_quality.any():
-        value = sign * ascending[1:][same_quality][0]
-        raise _UndefinedError(Cause.DUPLICATE_QUALITY, f"{side}: two points have the quality {value:g}")
-    falls = np.flatnonzero(np.diff(quality) < 0)
-    if falls.size:
-        first, last = (math.exp(log_rate[index]) for index in (falls[0], falls[0] + 1))
-        raise _UndefinedError(
-            Cause.NON_MONOTONE,
-            f"{side}: not monotone, quality worsens from {sign * quality[falls[0]]:g} to"
-            f" {sign * quality[falls[0] + 1]:g} as rate rises from {first:g} to {last:g}",
-        )
+def _integrals(x: _Array, y: _Array, method: str) -> tuple[dict[str, _Integral], Any]:
+    """Antiderivatives by the method asked for and by each of `SPREAD_METHODS`, and the derivative of a cubic fit."""
+    found: dict[str, _Integral] = {}
+    for name in dict.fromkeys((method, *SPREAD_METHODS)):
+        try:
+            found[name] = _antiderivative(x.tobytes(), y.tobytes(), name)
+        except _UndefinedError:
+            if name == method:
+                raise
+    derivative = found["cubic"].deriv(2) if method == "cubic" else None  # type: ignore[attr-defined]
+    return found, derivative
 
 
-def _raw_overlap(anchor: _Points, test: _Points, domain: Domain) -> float | None:
-    if domain == "quality":
-        left, right = anchor.quality, test.quality
-    else:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            left, right = np.log(anchor.rate), np.log(test.rate)
-    if not (left.size and right.size and np.isfinite(left).all() and np.isfinite(right).all()):
-        return None
-    return _overlap(left, right)
-
-
-def _overlap(left: _Array, right: _Array) -> float:
-    # Halved, because the length of an interval may overflow where the difference of the halves of its ends cannot.
-    (left_low, left_high), (right_low, right_high) = ((x.min() / 2, x.max() / 2) for x in (left, right))
-    common = min(left_high, right_high) - max(left_low, right_low)
-    longer = max(left_high - left_low, right_high - right_low)
-    return float(max(common, 0.0) / longer) if longer > 0 else 0.0
-
-
-def _require_overlap(overlap: float, min_overlap: float, domain: Domain) -> None:
-    if overlap == 0:
-        raise _UndefinedError(Cause.NO_OVERLAP, f"the curves have no {domain} in common (overlap 0 %)")
-    if overlap < min_overlap:
-        raise _UndefinedError(
-            Cause.LITTLE_OVERLAP, f"overlap {_per_cent(overlap)} is under {_per_cent(min_overlap)} (of {domain})"
-        )
-
-
-def _per_cent(share: float) -> str:
-    # Rounded down to a tenth, so that 74.99 % never reads "75 % is under 75 %"; the epsilon undoes 0.29 * 100 < 29.
-    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"
-
-
-def _antiderivative(x: _Array, y: _Array, method: str) -> Callable[[_Array], _Array]:
-    return _remembered(x.tobytes(), y.tobytes(), method)
-
-
-@lru_cache(maxsize=1 << 16)
-def _remembered(x_bytes: bytes, y_bytes: bytes, method: str) -> Callable[[_Array], _Array]:
+@lru_cache(maxsize=1 << 17)
+def _antiderivative(x_bytes: bytes, y_bytes: bytes, method: str) -> _Integral:
     """The antiderivative of a curve; remembered (about 1 KB each), since an anchor's is wanted for every test codec."""
     x, y = np.frombuffer(x_bytes), np.frombuffer(y_bytes)
     if method == "cubic":
         polynomial: Any = np.polynomial.Polynomial  # untyped before NumPy 2
-        fit, (_, rank, _, _) = polynomial.fit(x, y, 3, full=True)
-        if rank < MIN_POINTS:
+        degree = min(3, x.size - 1)
+        fit, (_, rank, _, _) = polynomial.fit(x, y, degree, full=True)
+        if rank <= degree:
             raise _UndefinedError(Cause.ILL_CONDITIONED, "points lie too close together to fit a cubic polynomial")
-        whole: Callable[[_Array], _Array] = fit.integ()
+        whole: _Integral = fit.integ()
         return whole
-    from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
+    from scipy.interpolate import Akima1DInterpolator, PchipInterpolator, PPoly
 
-    interpolate = PchipInterpolator if method == "pchip" else Akima1DInterpolator
     try:
-        curve: Callable[[_Array], _Array] = interpolate(x, y).antiderivative()
+        if method == "linear":
+            curve: _Integral = PPoly(np.stack([np.diff(y) / np.diff(x), y[:-1]]), x).antiderivative()
+        else:
+            curve = (PchipInterpolator if method == "pchip" else Akima1DInterpolator)(x, y).antiderivative()
     except ValueError as error:
         # The points are checked, so this is a slope that overflowed between two that nearly coincide.
         raise _UndefinedError(Cause.ILL_CONDITIONED, f"points lie too close together for {method}") from error
     return curve
 
 
-def _axes(curve: _Curve, domain: Domain) -> tuple[_Array, _Array]:
-    return (curve.quality, curve.log_rate) if domain == "quality" else (curve.log_rate, curve.quality)
+def _falls(derivative: Any, low: float, high: float) -> bool:
+    """Whether a polynomial of which this is the derivative falls anywhere between two ends."""
+    turns = [root.real for root in derivative.roots() if abs(root.imag) < 1e-12 and low < root.real < high]
+    ends = np.array([low, *sorted(turns), high])
+    return bool((derivative((ends[1:] + ends[:-1]) / 2) < 0).any())
 
 
-def _value(mean: float, domain: Domain, settings: _Settings) -> float:
+def _value(mean: float, domain: Domain, settings: CurveSettings) -> float | None:
+    """A mean difference in the unit that is reported; None where it leaves the floating-point range."""
     try:
         value = 100.0 * math.expm1(mean) if domain == "quality" else settings.sign * mean
     except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise _UndefinedError(Cause.ILL_CONDITIONED, "the integral leaves the floating-point range")
-    return float(value)
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _compared(low: float, high: float, domain: Domain, settings: CurveSettings) -> tuple[float, float]:
+    """The interval in the unit of what was given."""
+    ends = (settings.sign * low, settings.sign * high) if domain == "quality" else (math.exp(low), math.exp(high))
+    return min(ends), max(ends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,11 +12,24 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.bd import MIN_OVERLAP, BDResult, Cause, bd_metric, bd_rate, cap_quality, method_label
+from bench.analysis.bd import (
+    DISAGREEMENT,
+    FLAG_TEXTS,
+    BDResult,
+    Cause,
+    Doubt,
+    bd_metric,
+    bd_rate,
+    cap_quality,
+    disagreement,
+    method_label,
+)
+from bench.analysis.common import averaged_sequences
 from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
+from bench.analysis.quality import QualityAxis
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
-from bench.errors import UnknownNameError, UsageError
+from bench.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,10 +67,11 @@ class SequenceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Overall(BDResult):
-    """One delta over all sequences, by one convention.
+    """One delta over all sequences, by one convention; status "partial" where it rests on a part of them.
 
-    overlap: that of the mean curves, or the smallest among the sequences. interval: in the unit of `value`.
-    sequences_total: the sequences that either codec was measured on.
+    overlap: that of the mean curves, or the smallest among the sequences. compared: that of the mean curves, or from
+    the lowest to the highest end among the sequences. interval: in the unit of `value`. sequences_total: the sequences
+    that either codec was measured on.
     """
 
     interval: Interval
@@ -142,17 +156,37 @@ def compare(
     rate_axis: RateAxis = "bpp",
     **settings: Any,
 ) -> Comparison:
-    """Compare `test` with `anchor` on one metric of a long table of measurements (see `curves`).
+    """Compare `test` with `anchor` on one metric of a long table of measurements.
 
-    Settings are those of `compare_curves`. Raises UnknownNameError for a codec or metric that the table does not have,
-    UsageError for a wrong setting.
+    `metric` names a quality axis: a metric, one with a pooling (vmaf@p5), or with a scale (ssim:linear); see `curves`.
+    Settings are those of `compare_curves`; direction, cap and saturation are the metric's own unless they are given.
+    Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
     """
     found = curves(frame, metric, rate_axis=rate_axis)
     codecs = {str(name) for name in frame["codec"].unique()}
     for codec in (anchor, test):
         if codec not in codecs:
             raise UnknownNameError("codec", codec, codecs)
-    return compare_curves(found, anchor, test, metric, rate_axis=rate_axis, **settings)
+    own = axis_settings(metric, settings)
+    return compare_curves(found, anchor, test, metric, rate_axis=rate_axis, **{**own, **settings})
+
+
+def axis_settings(metric: str, given: Collection[str] = ()) -> dict[str, Any]:
+    """Direction, cap and saturation of a quality axis, but for those that are given.
+
+    Raises UsageError for a metric that is not installed, unless its direction is given.
+    """
+    axis = QualityAxis.parse(metric)
+    try:
+        kind = axis.kind
+    except (UnknownNameError, UnavailableError) as error:
+        if "higher_is_better" in given:
+            return {}
+        raise UsageError(f"{error}; name its direction by higher_is_better=True or False") from None
+    own = {"higher_is_better": kind.direction == "higher", "cap": axis.cap, "saturation": axis.saturation}
+    if isinstance(given, Mapping) and given.get("higher_is_better", own["higher_is_better"]) != own["higher_is_better"]:
+        return {}  # a table of something else by the metric's name
+    return {name: value for name, value in own.items() if name not in given}
 
 
 def compare_curves(
@@ -161,34 +195,52 @@ def compare_curves(
     test: str,
     metric: str,
     *,
+    pooled: pd.DataFrame | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Compare `test` with `anchor` by their curves of one metric among `found`; see `compare_codecs`."""
+    tables = None if pooled is None else {test: pooled}
+    return compare_codecs(found, anchor, [test], metric, pooled=tables, **settings)[test]
+
+
+def compare_codecs(
+    found: Mapping[CurveKey, RDCurve],
+    anchor: str,
+    tests: Iterable[str],
+    metric: str,
+    *,
     higher_is_better: bool,
     method: str = "pchip",
     rate_axis: RateAxis = "bpp",
     convention: Convention | None = None,
-    pooled: pd.DataFrame | None = None,
+    pooled: Mapping[str, pd.DataFrame] | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-    min_overlap: float = MIN_OVERLAP,
+    min_overlap: float = 0.0,
     cap: float | None = None,
     saturation: float | None = None,
     hull: bool = False,
     mix_published: bool = False,
-) -> Comparison:
-    """Compare `test` with `anchor` by their curves of one metric among `found`, as `curves` gives them.
+) -> dict[str, Comparison]:
+    """Compare each of `tests` with `anchor` by their curves of one metric among `found`, as `curves` gives them.
 
     A sequence is compared where both codecs coded the same source: equal frame count, size, frame rate and, where the
-    table tells it, content. The others stay in the result as undefined, with the reason. Settings not explained here
-    are those of `bd_rate`.
+    table has it, content. The others stay in the result as undefined, with the reason. Settings not explained here are
+    those of `bd_rate`.
 
     Both conventions of the field are computed, and `convention` is the one reported. "per-sequence" is the arithmetic
-    mean of the per-sequence results (per cent for BD-rate) over the sequences where it is defined. "mean-curve" is the
-    result of the two mean curves over the compared sequences that have every rate point of both codecs, whether or not
-    they are defined on their own; a cap applies before averaging. Either is undefined when no sequence qualifies.
+    mean of the per-sequence results (per cent for BD-rate). BD-rates, BD-metrics and ratios of time of all tests are
+    means over the same sequences: those where every test has both deltas; a test that has less than half of these has
+    means over its own. A mean over a part of the sequences is "partial", and its reason names the others. "mean-curve"
+    is the result of the two mean curves over the compared sequences that have every rate point of both codecs, whether
+    or not they are defined on their own; a cap applies before averaging. Either is undefined when no sequence
+    qualifies.
 
     A metric with values of its own for a dataset (FID) has a third, "dataset": the result of the curves of the values
-    in `pooled`, a table of `ResultSet.datasets` of both codecs; over several datasets, the mean of their results. The
-    sequences' values are then those of single videos. Default: "dataset" where `pooled` is given, else "per-sequence".
+    in `pooled`, for each test a table of `ResultSet.datasets` of both codecs; over several datasets, the mean of their
+    results. The sequences' values are then those of single videos. Default: "dataset" where `pooled` is given, else
+    "per-sequence".
 
     The interval is the bootstrap over sequences, drawn for both codecs together (see `bootstrap_interval`, also for few
     sequences), for the chosen convention alone. Values pooled over a dataset have none.
@@ -198,63 +250,115 @@ def compare_curves(
     of another paper, only with `mix_published`, and a warning, since protocols differ.
 
     Speed is the ratio of the geometric mean times of the points on the curves, per sequence, then the geometric mean of
-    these: with equally many points everywhere, that is the geometric mean over paired cells, however they are paired.
+    these over the sequences of the mean: with equally many points everywhere, that is the geometric mean over paired
+    cells, however they are paired.
 
     Raises UsageError for a wrong setting.
     """
-    published = {curve.codec for curve in found.values() if curve.published} & {anchor, test}
-    if published and pooled is None:
-        raise UsageError(f"{metric}: {' and '.join(sorted(published))}: published, so values of datasets are needed")
-    chosen: Convention = convention or ("per-sequence" if pooled is None else "dataset")
-    known = [name for name in CONVENTIONS if name != "dataset" or pooled is not None]
-    if chosen not in known:
-        raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
     label = method_label(method, hull=hull)
-    pairs = [] if published else _pairs(found, anchor, test, metric, rate_axis)
-    wholes = [] if pooled is None else _dataset_pairs(pooled, anchor, test, metric, rate_axis, mix=mix_published)
-    joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
+    deltas = {
+        name: partial(
+            delta,
+            higher_is_better=higher_is_better,
+            method=method,
+            min_overlap=min_overlap,
+            cap=cap,
+            saturation=saturation,
+            hull=hull,
+        )
+        for name, delta in (("BD-rate", bd_rate), ("BD-metric", bd_metric))
+    }
+    sides: dict[str, _Side] = {}
+    for test in tests:
+        table = None if pooled is None else pooled.get(test)
+        published = {curve.codec for curve in found.values() if curve.published} & {anchor, test}
+        if published and table is None:
+            names = " and ".join(sorted(published))
+            raise UsageError(f"{metric}: {names}: published, so values of datasets are needed")
+        chosen: Convention = convention or ("per-sequence" if table is None else "dataset")
+        known = [name for name in CONVENTIONS if name != "dataset" or table is not None]
+        if chosen not in known:
+            raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
+        pairs = [] if published else _pairs(found, anchor, test, metric, rate_axis)
+        wholes = None if table is None else _dataset_pairs(table, anchor, test, metric, rate_axis, mix=mix_published)
+        results = {name: [pair.delta(delta, label) for pair in pairs] for name, delta in deltas.items()}
+        joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
+        sides[test] = _Side(test, chosen, pairs, wholes, results, joint)
+    among = averaged_sequences(
+        {(side.test, name): side.averageable(name) for side in sides.values() for name in deltas}
+    )
     interval = partial(bootstrap_interval, resamples=resamples, confidence=confidence, seed=seed)
+    return {
+        test: _comparison(anchor, metric, side, deltas, {name: among[test, name] for name in deltas}, label, interval)
+        for test, side in sides.items()
+    }
 
-    def both(delta: Callable[..., BDResult]) -> tuple[list[BDResult], dict[Convention, Overall]]:
-        settings = {"method": method, "min_overlap": min_overlap, "cap": cap, "saturation": saturation, "hull": hull}
-        delta = partial(delta, higher_is_better=higher_is_better, **settings)
-        results = [pair.delta(delta, label) for pair in pairs]
+
+@dataclass(frozen=True)
+class _Side:
+    """One test codec against the anchor: its curves and the deltas of each sequence, by "BD-rate" and "BD-metric"."""
+
+    test: str
+    convention: Convention
+    pairs: list[_Pair]
+    wholes: list[_Pair] | None
+    results: dict[str, list[BDResult]]
+    joint: _Joint
+
+    def averageable(self, name: str) -> list[SequenceKey]:
+        return [p.key for p, result in zip(self.pairs, self.results[name], strict=True) if result.averageable]
+
+
+def _comparison(
+    anchor: str,
+    metric: str,
+    side: _Side,
+    deltas: Mapping[str, Callable[..., BDResult]],
+    among: Mapping[str, Collection[SequenceKey]],
+    label: str,
+    interval: Callable[[Statistic, int], Interval],
+) -> Comparison:
+    pairs, chosen = side.pairs, side.convention
+
+    def overall(name: str, tolerance: float) -> dict[Convention, Overall]:
         estimates: dict[Convention, _Estimate] = {
-            "per-sequence": _mean_of_results(pairs, results, label),
-            "mean-curve": _delta_of_means(delta, joint, label),
+            "per-sequence": _mean_of_results(pairs, side.results[name], among[name], label, tolerance),
+            "mean-curve": _delta_of_means(deltas[name], side.joint, len(pairs), label),
         }
-        if pooled is not None:
-            estimates["dataset"] = _delta_of_datasets(wholes, [pair.delta(delta, label) for pair in wholes], label)
+        if side.wholes is not None:
+            whole_results = [pair.delta(deltas[name], label) for pair in side.wholes]
+            estimates["dataset"] = _delta_of_datasets(side.wholes, whole_results, label, tolerance)
         not_chosen = Interval(None, None, f"computed for the chosen convention alone, {chosen}")
-        return results, {
-            name: Overall(
+        return {
+            convention: Overall(
                 **{field.name: getattr(estimate.result, field.name) for field in fields(BDResult)},
-                interval=_interval(estimate, interval) if name == chosen else not_chosen,
-                convention=name,
+                interval=_interval(estimate, interval) if convention == chosen else not_chosen,
+                convention=convention,
                 sequences_used=estimate.used,
                 sequences_total=len(pairs),
             )
-            for name, estimate in estimates.items()
+            for convention, estimate in estimates.items()
         }
 
-    rate_results, bd_rates = both(bd_rate)
-    metric_results, bd_metrics = both(bd_metric)
+    # Of a mean of BD-metrics there is no one curve whose slope says what a share of rate is worth.
+    bd_rates, bd_metrics = overall("BD-rate", 100 * DISAGREEMENT), overall("BD-metric", 0.0)
+    timed = [pair for pair in pairs if pair.key in among["BD-rate"]] or pairs
     return Comparison(
         anchor=anchor,
-        test=test,
+        test=side.test,
         metric=metric,
         convention=chosen,
         bd_rates=bd_rates,
         bd_metrics=bd_metrics,
         per_sequence=tuple(
             SequenceResult(pair.key.dataset, pair.key.sequence, rate, quality)
-            for pair, rate, quality in zip(pairs, rate_results, metric_results, strict=True)
+            for pair, rate, quality in zip(pairs, side.results["BD-rate"], side.results["BD-metric"], strict=True)
         ),
-        encode=_speed(pairs, lambda curve: [point.encode_s for point in curve.points]),
-        decode=_speed(pairs, lambda curve: [point.decode_s for point in curve.points]),
+        encode=_speed(timed, lambda curve: [point.encode_s for point in curve.points]),
+        decode=_speed(timed, lambda curve: [point.decode_s for point in curve.points]),
         warnings=(
-            *_warnings(pairs, {"BD-rate": rate_results, "BD-metric": metric_results}, joint),
-            *_dataset_warnings(wholes),
+            *_warnings(pairs, side.results, side.joint),
+            *_dataset_warnings(side.wholes or []),
             *_interval_notes({"BD-rate": bd_rates[chosen], "BD-metric": bd_metrics[chosen]}),
         ),
     )
@@ -277,6 +381,14 @@ def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False)
     if anchor.sources != test.sources and not mixed:
         return Cause.SOURCE_DIFFERS, f"{anchor.codec} coded {anchor.sources[0]}, {test.codec} {test.sources[0]}"
     return None
+
+
+def curve_doubts(curve: RDCurve) -> tuple[Doubt, ...]:
+    """What a curve lacks: rate points without a value, which its delta is taken without."""
+    if not curve.excluded:
+        return ()
+    count = "1 rate point has" if len(curve.excluded) == 1 else f"{len(curve.excluded)} rate points have"
+    return (Doubt(Cause.POINTS_LEFT_OUT, f"{curve.codec}: {count} no value ({_tally(_reasons(curve))})"),)
 
 
 def _is_mixed(anchor: RDCurve, test: RDCurve) -> bool:
@@ -307,7 +419,12 @@ class _Pair:
     def delta(self, delta: _Delta, label: str) -> BDResult:
         if self.problem:
             return BDResult.undefined(*self.problem, label)
-        return delta(self.anchor.rates, self.anchor.delta_qualities, self.test.rates, self.test.delta_qualities)
+        result = delta(self.anchor.rates, self.anchor.delta_qualities, self.test.rates, self.test.delta_qualities)
+        doubts = [*curve_doubts(self.anchor), *curve_doubts(self.test)]
+        if result.value is None or not doubts:
+            return result
+        flags = dict.fromkeys((*result.flags, *(doubt.flag for doubt in doubts)))
+        return replace(result, flags=tuple(flags), notes=(*result.notes, *(doubt.text for doubt in doubts)))
 
 
 @dataclass(frozen=True)
@@ -390,7 +507,7 @@ def _interval(estimate: _Estimate, bootstrap: Callable[[Statistic, int], Interva
     return bootstrap(estimate.statistic, estimate.used)
 
 
-def _delta_of_datasets(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str) -> _Estimate:
+def _delta_of_datasets(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str, tolerance: float) -> _Estimate:
     used = sum(
         source.sequences
         for pair, result in zip(pairs, results, strict=True)
@@ -399,27 +516,95 @@ def _delta_of_datasets(pairs: Sequence[_Pair], results: Sequence[BDResult], labe
     )
     if len(results) == 1:
         return _Estimate(results[0], None, used)
-    mean = _mean_of_results(pairs, results, label).result
-    return _Estimate(replace(mean, notes=(f"mean over {len(results)} datasets", *mean.notes)), None, used)
+    among = [pair.key for pair, result in zip(pairs, results, strict=True) if result.averageable]
+    mean = _mean_of_results(pairs, results, among, label, tolerance, what="datasets").result
+    return _Estimate(replace(mean, notes=(f"mean over {len(among)} datasets", *mean.notes)), None, used)
 
 
-def _mean_of_results(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str) -> _Estimate:
-    defined = [result for result in results if result.value is not None]
-    values = np.array([result.value for result in defined], dtype=np.float64)
-    overlaps = [result.overlap for result in defined or results if result.overlap is not None]
-    overlap = min(overlaps, default=None)
-    if defined:
-        notes = tuple(
-            f"{pair.key}: {note}" for pair, result in zip(pairs, results, strict=True) for note in result.notes
-        )
-        result = BDResult(float(values.mean()), "ok", None, overlap, label, None, notes)
-    else:
-        told = "; ".join(f"{pair.key}: {result.reason}" for pair, result in zip(pairs, results, strict=True))
-        result = BDResult.undefined(Cause.NO_SEQUENCE, f"no sequence has a value ({told})", label, overlap)
-    return _Estimate(result, lambda weights: weights @ values, len(defined))
+def _mean_of_results(
+    pairs: Sequence[_Pair],
+    results: Sequence[BDResult],
+    among: Collection[SequenceKey],
+    label: str,
+    tolerance: float,
+    what: str = "sequences",
+) -> _Estimate:
+    """The mean over the sequences `among`; "partial", with the others and their reasons, where these are not all."""
+    both = list(zip(pairs, results, strict=True))
+    used = [(pair, result) for pair, result in both if pair.key in among]
+    values = np.array([result.value for _, result in used], dtype=np.float64)
+    overlap = min((r.overlap for _, r in used or both if r.overlap is not None), default=None)
+    if not used:
+        listed = "; ".join(f"{pair.key}: {result.reason}" for pair, result in both)
+        nothing = BDResult.undefined(Cause.NO_SEQUENCE, f"no sequence has a value ({listed})", label, overlap)
+        return _Estimate(nothing, lambda weights: weights @ values, 0)
+    value = float(values.mean())
+    by_method = {
+        method: float(np.mean([result.by_method[method] for _, result in used]))
+        for method in used[0][1].by_method
+        if all(method in result.by_method for _, result in used)
+    }
+    named = [(str(pair.key), result) for pair, result in used]
+    flags, notes = _flags_of_all(named, value, by_method, tolerance, what)
+    reason = None
+    if len(used) < len(both):
+        reason = f"{len(used)} of {len(both)} {what}: {_left_out(both, among)}"
+        flags = (*flags, Cause.PARTIAL)
+    ends = [result.compared for _, result in used if result.compared is not None]
+    result = BDResult(
+        value,
+        "ok" if reason is None else "partial",
+        reason,
+        overlap,
+        label,
+        flags=flags,
+        notes=notes,
+        compared=(min(low for low, _ in ends), max(high for _, high in ends)) if ends else None,
+        by_method=by_method,
+    )
+    return _Estimate(result, lambda weights: weights @ values, len(used))
 
 
-def _delta_of_means(delta: _Delta, joint: _Joint, label: str) -> _Estimate:
+def _flags_of_all(
+    named: Sequence[tuple[str, BDResult]], value: float, by_method: Mapping[str, float], tolerance: float, what: str
+) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
+    """The flags of several results, each with where it holds; of one result, its own notes.
+
+    Whether interpolations disagree is a matter of the means, in which differences of single sequences cancel.
+    """
+    if len(named) == 1:
+        return named[0][1].flags, tuple(f"{named[0][0]}: {note}" for note in named[0][1].notes)
+    flags: dict[Cause, list[str]] = {}
+    for name, result in named:
+        for flag in result.flags:
+            if flag is not Cause.METHODS_DISAGREE:
+                flags.setdefault(flag, []).append(name)
+    notes = [
+        f"{FLAG_TEXTS[flag]} ({len(names)} of {len(named)} {what}: {_few(names)})" for flag, names in flags.items()
+    ]
+    doubtful = any(Cause.METHODS_DISAGREE in result.flags for _, result in named)
+    apart = disagreement(value, by_method, tolerance) if doubtful else []
+    return (*flags, *(doubt.flag for doubt in apart)), (*notes, *(doubt.text for doubt in apart))
+
+
+def _left_out(both: Iterable[tuple[_Pair, BDResult]], among: Collection[SequenceKey]) -> str:
+    """The sequences that a mean lacks, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for pair, result in both:
+        if pair.key not in among:
+            why = result.reason or (
+                FLAG_TEXTS[Cause.FIT_FALLS] if Cause.FIT_FALLS in result.flags else "others in the table lack it"
+            )
+            reasons.setdefault(why, []).append(str(pair.key))
+    return "; ".join(f"without {_few(names)} ({why})" for why, names in reasons.items())
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _delta_of_means(delta: _Delta, joint: _Joint, total: int, label: str) -> _Estimate:
     count = len(joint.anchor_rates)
 
     def statistic(weights: _Array) -> _Array:
@@ -430,6 +615,11 @@ def _delta_of_means(delta: _Delta, joint: _Joint, label: str) -> _Estimate:
         reason = "no sequence has every rate point of both codecs"
         return _Estimate(BDResult.undefined(Cause.NO_SEQUENCE, reason, label), statistic, 0)
     result = delta(*joint.weighted(np.full(count, 1 / count)))
+    if result.value is not None and count < total:
+        reason = f"{count} of {total} sequences have every rate point of both codecs"
+        result = replace(result, status="partial", reason=reason, flags=(*result.flags, Cause.PARTIAL))
+    if result.value is not None and joint.notes:
+        result = replace(result, flags=(*result.flags, Cause.CAPPED))
     return _Estimate(replace(result, notes=joint.notes + result.notes), statistic, count)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis.quality import QualityAxis
 from bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ class PublishedSource(NamedTuple):
 class RDPoint:
     """One rate point as measured.
 
-    rate: bpp or kbps. quality: the metric's unit; infinite where a frame's PSNR is. capped: the same with the metric's
-    cap on each frame, where the table tells it; a delta takes it in place of an infinite quality. label: the rate
-    point's name on the codec's card. encode_s, decode_s: wall time of the whole sequence, None where it was not taken.
+    rate: bpp or kbps. quality: in the unit of the curve's axis; infinite where a frame's PSNR is. capped: the same with
+    the metric's cap on each frame, where the table has it; a delta takes it in place of an infinite quality. label: the
+    rate point's name on the codec's card. encode_s, decode_s: wall time of the whole sequence, None where it was not
+    taken.
     """
 
     rate: float
@@ -181,29 +183,40 @@ class MeanCurve:
 def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> dict[CurveKey, RDCurve]:
     """Every curve of `metric` in a long table, keyed by (codec, dataset, sequence) and sorted by that key.
 
-    `frame` has one row a (cell, metric) and at least the columns `COLUMNS`. Optional are ``value_capped``, the value
-    with the metric's cap on each frame, and ``source``, which tells clips of one name and other content apart. Rows
-    whose status is not "ok", and rows without a value or a rate, become `excluded` points, and so do rows of failed
-    cells, which have no metric; a curve that has no other rows is there without points.
+    `metric` is the name of a `QualityAxis`: a metric's, one with a pooling (vmaf@p5), or with a scale (ssim:linear).
+    Curves of SSIM and MS-SSIM are in dB unless the name says otherwise.
+
+    `frame` has one row per cell and metric and at least the columns `COLUMNS`. Optional are ``value_capped``, the value
+    with the metric's cap on each frame, ``source``, which tells clips of one name and other content apart, and a column
+    for each pooling (`ResultSet.to_pandas`). Rows whose status is not "ok", and rows without a value or a rate, become
+    `excluded` points, and so do rows of failed cells, which have no metric; a curve that has no other rows is there
+    without points.
 
     Raises UsageError for a missing column or another rate axis, UnknownNameError for a metric the table does not have.
     """
+    axis = QualityAxis.parse(metric)
     if rate_axis not in RATE_AXES:
         raise UsageError(f"unknown rate axis {rate_axis!r}; there are: {', '.join(RATE_AXES)}")
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise UsageError(f"the table of measurements lacks the columns {', '.join(missing)}; load it with bench.load")
     known = {str(name) for name in frame["metric"].dropna().unique()}
-    if metric not in known:
-        raise UnknownNameError("metric", metric, known)
+    if axis.metric not in known:
+        raise UnknownNameError("metric", axis.metric, known)
     failed = frame["metric"].isna() & (frame["status"] != "ok")
     columns = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in frame.columns)]
-    table = frame.loc[(frame["metric"] == metric) | failed, columns].astype(object)
+    if axis.pooling is not None:
+        if axis.pooling not in frame.columns:
+            raise UsageError(
+                f"{metric}: the table lacks the column {axis.pooling}; load it with to_pandas(poolings=...)"
+            )
+        columns.append(axis.pooling)
+    table = frame.loc[(frame["metric"] == axis.metric) | failed, columns].astype(object)
     rows: dict[CurveKey, list[Any]] = {}
     records: Iterable[Any] = table.where(table.notna(), None).itertuples(index=False)
     for row in records:
         rows.setdefault(CurveKey(row.codec, row.dataset or "", row.sequence), []).append(row)
-    return {key: _curve(key, metric, rate_axis, rows[key]) for key in sorted(rows)}
+    return {key: _curve(key, axis, rate_axis, rows[key]) for key in sorted(rows)}
 
 
 def point_table(curves_of_codec: Iterable[RDCurve]) -> PointTable:
@@ -263,7 +276,7 @@ def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
     return MeanCurve(curve, table.sequences, table.left_out)
 
 
-def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
+def _curve(key: CurveKey, axis: QualityAxis, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
     points: list[RDPoint] = []
     excluded: list[ExcludedPoint] = []
     sources: set[Source | PublishedSource] = set()
@@ -271,20 +284,23 @@ def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> 
     for row in rows:
         rate = getattr(row, rate_axis)
         label = str(row.rate)
+        value = row.value if axis.pooling is None else getattr(row, axis.pooling)
         if row.status != "ok":
             excluded.append(ExcludedPoint(label, str(row.status), row.reason or "no reason given"))
-        elif row.value is None or rate is None:
-            excluded.append(ExcludedPoint(label, "ok", "no value" if row.value is None else f"no {rate_axis}"))
+        elif value is None or rate is None:
+            excluded.append(
+                ExcludedPoint(label, "ok", f"no {axis.pooling or 'value'}" if value is None else f"no {rate_axis}")
+            )
         else:
-            capped = getattr(row, "value_capped", None)
+            capped = getattr(row, "value_capped", None) if axis.pooling is None else None
             points.append(
                 RDPoint(
                     float(rate),
-                    float(row.value),
+                    axis.of(float(value)),
                     label,
                     _seconds(row.encode_s),
                     _seconds(row.decode_s),
-                    None if capped is None else float(capped),
+                    None if capped is None else axis.of(float(capped)),
                 )
             )
             content = str(getattr(row, "source", None) or "")
@@ -294,7 +310,7 @@ def _curve(key: CurveKey, metric: str, rate_axis: RateAxis, rows: list[Any]) -> 
                 sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0), content))
             estimated |= row.rate_kind == "estimate"
     points.sort(key=lambda point: point.rate)
-    return RDCurve(*key, metric, rate_axis, tuple(points), tuple(excluded), tuple(sorted(sources)), estimated)
+    return RDCurve(*key, axis.name, rate_axis, tuple(points), tuple(excluded), tuple(sorted(sources)), estimated)
 
 
 def _seconds(value: Any) -> float | None:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.bd import MIN_OVERLAP, Domain, PreparedCurve, overlap_problem, prepare
-from bench.analysis.compare import pair_problem
+from bench.analysis.bd import (
+    DISAGREEMENT,
+    FLAG_TEXTS,
+    LITTLE_OVERLAP,
+    SPREAD_METHODS,
+    Cause,
+    CurveSettings,
+    Domain,
+    Doubt,
+    PreparedCurve,
+    overlap_problem,
+    prepare,
+)
+from bench.analysis.common import averaged_sequences
+from bench.analysis.compare import curve_doubts, pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
 from bench.analysis.pooled import OVER_DATASET
 from bench.analysis.significance import Interval, mean_intervals
 
 REASONS_TOLD = 3
+FLAGS: tuple[Cause, ...] = tuple(FLAG_TEXTS)
+"""What the bits of `Pairs.flags` stand for, the lowest first."""
 
 _Array = NDArray[np.float64]
 _Pair = tuple[int, int]
@@ -27,16 +42,21 @@ _Pair = tuple[int, int]
 class Pairs:
     """The deltas of all codecs on one sequence; arrays of shape (anchors, tests), NaN where undefined.
 
-    encode, decode: logarithm of the ratio of test's time to anchor's, NaN where either was not timed. reasons: why two
-    different codecs have no value, by (anchor, test). measured: codecs that have a curve, even one without points.
-    sequences: how many the values are over, 1 but for curves of a whole dataset.
+    methods: the value by each of `SPREAD_METHODS`, shape (methods, anchors, tests). encode, decode: logarithm of the
+    ratio of test's time to anchor's, NaN where either was not timed. flags: bits for the doubts, see `FLAGS`.
+    doubts: those of each codec's own curve, in words. reasons: why two different codecs have no value, by (anchor,
+    test). measured: codecs that have a curve, even one without points. sequences: how many the values are over, 1 but
+    for curves of a whole dataset.
     """
 
     key: SequenceKey
     value: _Array
     overlap: _Array
+    methods: _Array
     encode: _Array
     decode: _Array
+    flags: NDArray[np.int64]
+    doubts: Mapping[int, tuple[Doubt, ...]]
     reasons: Mapping[_Pair, str]
     measured: NDArray[np.bool_]
     sequences: int = 1
@@ -46,18 +66,25 @@ class Pairs:
 class Summary:
     """One pair over sequences, as `bench.analysis.compare.Comparison` has it.
 
-    encode, decode: ratio of times, None where no compared sequence has both. total: sequences that either was
-    measured on.
+    flags: bits, as in `Pairs`. reason: why there is no value, or what a part of the sequences lacks. encode, decode:
+    ratio of times, None where no compared sequence has both. total: sequences that either was measured on.
     """
 
     value: float | None
     reason: str | None
     overlap: float | None
+    spread: tuple[float, float] | None
     interval: Interval
+    flags: int
     used: int
     total: int
     encode: float | None
     decode: float | None
+
+
+def flag_bits(flags: Iterable[Cause]) -> int:
+    """Flags as bits."""
+    return sum(1 << FLAGS.index(flag) for flag in set(flags))
 
 
 def delta_pairs(
@@ -76,63 +103,158 @@ def delta_pairs(
     Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit) with PCHIP.
     Each curve is interpolated and integrated once, so that all anchors cost little more than one does.
     """
-    settings: dict[str, Any] = {"higher_is_better": higher_is_better, "cap": cap, "saturation": saturation}
+    settings = CurveSettings(cap=cap, saturation=saturation, higher_is_better=higher_is_better)
     whole = [curve or RDCurve(name, *key, "", "bpp") for name, curve in zip(codecs, curves, strict=True)]
     reasons = _not_comparable(whole, mix_published=mix_published)
-    sides = [prepare(c.codec, c.rates, c.delta_qualities, domain, **settings) for c in whole]
+    sides = [prepare(c.codec, c.rates, c.delta_qualities, domain, settings) for c in whole]
     encode = _time_ratios(curves, lambda point: point.encode_s, reasons)
     decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
     with np.errstate(all="ignore"):
-        mean, overlap = _mean_differences(sides)
-        value: _Array = mean if higher_is_better else -mean
+        means, overlap = _mean_differences(sides)
+        values = means if higher_is_better else -means
         if domain == "quality":
-            value = np.asarray(100 * np.expm1(mean), dtype=np.float64)
-        undefined = ~(np.isfinite(value) & (overlap >= MIN_OVERLAP))
+            values = np.asarray(100 * np.expm1(means), dtype=np.float64)
+        value = values[SPREAD_METHODS.index(settings.method)].copy()
+        values = np.where(np.isfinite(values), values, math.nan)
+        undefined = ~(np.isfinite(value) & (overlap > 0))
     for anchor, test in np.argwhere(undefined).tolist():
         if anchor != test and (anchor, test) not in reasons:
             reasons[anchor, test] = _reason(sides[anchor], sides[test], float(overlap[anchor, test]), domain)
     for pair in reasons:
         value[pair] = math.nan
     np.fill_diagonal(value, math.nan)
+    values[:, np.isnan(value)] = math.nan
+    sides = [replace(side, doubts=(*side.doubts, *curve_doubts(c))) for side, c in zip(sides, whole, strict=True)]
+    flags = _flags(sides, value, overlap, values, domain)
     measured = np.array([curve is not None for curve in curves])
-    return Pairs(key, value, overlap, encode, decode, reasons, measured, _sequences(curves))
+    doubts = {number: side.doubts for number, side in enumerate(sides) if side.doubts}
+    return Pairs(key, value, overlap, values, encode, decode, flags, doubts, reasons, measured, _sequences(curves))
 
 
 def summarise(
-    pairs: Sequence[Pairs], codecs: Sequence[str], wholes: Sequence[Pairs] | None = None
-) -> list[list[Summary]]:
-    """Every pair over the sequences of `pairs`: rows are anchors, columns test codecs.
+    pairs: Mapping[Domain, Sequence[Pairs]],
+    codecs: Sequence[str],
+    wholes: Mapping[Domain, Sequence[Pairs]] | None = None,
+) -> dict[Domain, list[list[Summary]]]:
+    """Every pair over the sequences of `pairs`, by domain: rows are anchors, columns test codecs.
 
-    The value is the mean of the sequences' with its bootstrap interval; with `wholes`, pairs by curves of whole
-    datasets, the mean of these, which has no interval.
+    The value is the mean of the sequences' with its bootstrap interval, over the sequences that an anchor's row has in
+    common, as in `bench.analysis.compare.compare_codecs`; with `wholes`, pairs by curves of whole datasets, the mean of
+    these, which has no interval.
     """
+    among = _among(pairs, len(codecs))
+    timed = {domain: _timed(among.get("quality", own)) for domain, own in among.items()}
+    return {
+        domain: _summaries(
+            domain,
+            of_domain,
+            among[domain],
+            timed[domain],
+            len(codecs),
+            None if wholes is None else wholes.get(domain, ()),
+        )
+        for domain, of_domain in pairs.items()
+    }
+
+
+def _among(pairs: Mapping[Domain, Sequence[Pairs]], count: int) -> dict[Domain, NDArray[np.bool_]]:
+    """The sequences that each pair is averaged over, shape (sequences, anchors, tests)."""
+    owned = {domain: ~np.isnan(_stacked([p.value for p in found], count)) for domain, found in pairs.items()}
+    for anchor in range(count):
+        row = {
+            (domain, test): np.flatnonzero(own[:, anchor, test]).tolist()
+            for domain, own in owned.items()
+            for test in range(count)
+            if test != anchor and own[:, anchor, test].any()
+        }
+        for (domain, test), keys in averaged_sequences(row).items():
+            own = owned[domain][:, anchor, test]
+            own[:] = False
+            own[sorted(keys)] = True
+    return owned
+
+
+def _summaries(
+    domain: Domain,
+    pairs: Sequence[Pairs],
+    among: NDArray[np.bool_],
+    timed: NDArray[np.bool_],
+    count: int,
+    wholes: Sequence[Pairs] | None,
+) -> list[list[Summary]]:
     decisive = pairs if wholes is None else wholes
-    count = len(codecs)
     values = _stacked([p.value for p in decisive], count)
+    used = among if wholes is None else ~np.isnan(values)
+    values = np.where(used, values, math.nan)
     overlaps = _stacked([p.overlap for p in decisive], count)
+    methods = np.array([p.methods for p in decisive], dtype=np.float64).reshape(-1, len(SPREAD_METHODS), count, count)
+    flags = np.array([p.flags for p in decisive], dtype=np.int64).reshape(-1, count, count)
     weights = np.array([p.sequences for p in decisive], dtype=int)
     intervals = _intervals(values) if wholes is None else {}
-    encode = _ratios(_stacked([p.encode for p in pairs], count))
-    decode = _ratios(_stacked([p.decode for p in pairs], count))
+    encode, decode = (
+        _ratios(np.where(timed, _stacked([getattr(p, step) for p in pairs], count), math.nan))
+        for step in ("encode", "decode")
+    )
     measured = np.array([p.measured for p in pairs], dtype=bool).reshape(-1, count)
 
     def summary(anchor: int, test: int) -> Summary:
         own, overlap = values[:, anchor, test], overlaps[:, anchor, test]
-        defined = ~np.isnan(own)
+        defined = used[:, anchor, test]
         has_value = bool(defined.any())
         known = overlap[defined] if has_value else overlap[~np.isnan(overlap)]
+        total = int((measured[:, anchor] | measured[:, test]).sum())
+        number = int(weights[defined].sum())
+        value = float(own[defined].mean()) if has_value else None
+        spread = None
+        if has_value:
+            means = methods[defined, :, anchor, test].mean(axis=0)
+            spread = (float(np.nanmin(means)), float(np.nanmax(means)))
+        partial = has_value and (not defined.all() if wholes is not None else number < total)
+        absent = [p for p, ok in zip(decisive, defined, strict=True) if not ok]
         return Summary(
-            float(own[defined].mean()) if has_value else None,
-            None if has_value else _told(p.reasons.get((anchor, test), "") for p in decisive),
+            value,
+            _told(p.reasons.get((anchor, test), "others in the table lack it" if has_value else "") for p in absent)
+            if partial or not has_value
+            else None,
             float(known.min()) if known.size else None,
+            spread,
             intervals.get((anchor, test), _no_interval(has_value, pooled=wholes is not None)),
-            int(weights[defined].sum()),
-            int((measured[:, anchor] | measured[:, test]).sum()),
+            _overall_flags(flags[defined, anchor, test], value, spread, domain)
+            | (flag_bits([Cause.PARTIAL]) * partial),
+            number,
+            total,
             _number(encode[anchor, test]),
             _number(decode[anchor, test]),
         )
 
     return [[summary(anchor, test) for test in range(count)] for anchor in range(count)]
+
+
+def _overall_flags(
+    flags: NDArray[np.int64], value: float | None, spread: tuple[float, float] | None, domain: Domain
+) -> int:
+    """The flags of any sequence; that methods disagree is a matter of the means."""
+    bits = int(np.bitwise_or.reduce(flags)) if flags.size else 0
+    disagree = flag_bits([Cause.METHODS_DISAGREE])
+    if flags.size > 1 and bits & disagree and value is not None and spread is not None:
+        tolerance = 100 * DISAGREEMENT if domain == "quality" else 0.0
+        if spread[1] - spread[0] <= max(tolerance, 0.1 * abs(value)):
+            bits &= ~disagree
+    return bits
+
+
+def _flags(
+    sides: Sequence[PreparedCurve], value: _Array, overlap: _Array, methods: _Array, domain: Domain
+) -> NDArray[np.int64]:
+    own = np.array([flag_bits(doubt.flag for doubt in side.doubts) for side in sides], dtype=np.int64)
+    flags = np.bitwise_or.outer(own, own)
+    slopes = np.array([abs(side.slope) for side in sides])[:, None]
+    tolerance = np.full_like(slopes, 100 * DISAGREEMENT) if domain == "quality" else DISAGREEMENT * slopes
+    with np.errstate(all="ignore"):
+        apart = np.fmax.reduce(methods) - np.fmin.reduce(methods) > np.fmax(tolerance, 0.1 * np.abs(value))
+        flags |= np.where(overlap < LITTLE_OVERLAP, flag_bits([Cause.LITTLE_OVERLAP]), 0)
+    flags |= np.where(apart, flag_bits([Cause.METHODS_DISAGREE]), 0)
+    return np.where(np.isnan(value), 0, flags)
 
 
 def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_Pair, str]:
@@ -146,19 +268,23 @@ def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_
 
 
 def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array]:
-    """Mean difference, test minus anchor, over what both curves reach, and their overlap; shape (anchors, tests)."""
+    """Mean difference, test minus anchor, over what both curves reach, and the share of the anchor that this is.
+
+    Shapes (methods, anchors, tests) and (anchors, tests).
+    """
     low, high = (np.array([getattr(side, end) for side in sides], dtype=np.float64) for end in ("low", "high"))
     common_low, common_high = np.maximum.outer(low, low), np.minimum.outer(high, high)
-    area = np.full(common_low.shape, math.nan)
+    area = np.full((len(SPREAD_METHODS), *common_low.shape), math.nan)
     for row, side in enumerate(sides):
-        if side.integral is not None:
-            ends = side.integral(np.clip([common_low[row], common_high[row]], side.low, side.high))
-            area[row] = ends[1] - ends[0]
+        ends = np.clip([common_low[row], common_high[row]], side.low, side.high)
+        for number, method in enumerate(SPREAD_METHODS):
+            if method in side.integrals:
+                area[number, row] = np.diff(side.integrals[method](ends), axis=0)[0]
     # Halved, as for one pair: the length of an interval may overflow where half of it cannot.
-    lengths = high / 2 - low / 2
+    lengths = (high / 2 - low / 2)[:, None]
     common = np.maximum(common_high / 2 - common_low / 2, 0)
-    longer = np.maximum.outer(lengths, lengths)
-    return (area.T - area) / (common_high - common_low), np.where(longer == 0, 0.0, common / longer)
+    overlap = np.where(lengths == 0, 0.0, common / lengths)
+    return (area.transpose(0, 2, 1) - area) / (common_high - common_low), overlap
 
 
 def _reason(anchor: PreparedCurve, test: PreparedCurve, overlap: float, domain: Domain) -> str:
@@ -178,6 +304,12 @@ def _time_ratios(
     for pair in apart:
         ratios[pair] = math.nan
     return ratios
+
+
+def _timed(among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The sequences that times are averaged over: those of the values, all where a pair has no value."""
+    nowhere: NDArray[np.bool_] = ~among.any(axis=0)
+    return among | nowhere
 
 
 def _sequences(curves: Sequence[RDCurve | None]) -> int:
@@ -216,7 +348,7 @@ def _ratios(logs: _Array) -> _Array:
 
 
 def _told(reasons: Any) -> str:
-    """Why no sequence has a value: the most frequent reasons, each with its number of sequences."""
+    """Why sequences have no value: the most frequent reasons, each with its number of sequences."""
     counts = Counter(reason for reason in reasons if reason)
     told = [f"{reason} ({_sequence_count(times)})" for reason, times in counts.most_common(REASONS_TOLD)]
     if len(counts) > REASONS_TOLD:

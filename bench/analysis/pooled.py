@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.curves import DatasetSource, ExcludedPoint, PublishedSource, RateAxis, RDCurve, RDPoint
+from bench.analysis.quality import QualityAxis
 from bench.digests import digest_of
 from bench.errors import MetricError, StoreError, UnavailableError, UnknownNameError
 from bench.registry import metric_class
@@ -77,7 +78,8 @@ def dataset_curves(table: pd.DataFrame, rate_axis: RateAxis = "bpp") -> dict[Dat
 
 def _curve(key: DatasetKey, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
     whole = [row for row in rows if row.status == "ok" and getattr(row, rate_axis) is not None]
-    points = [RDPoint(float(getattr(row, rate_axis)), float(row.value), str(row.rate)) for row in whole]
+    axis = QualityAxis.parse(rows[0].metric)
+    points = [RDPoint(float(getattr(row, rate_axis)), axis.of(float(row.value)), str(row.rate)) for row in whole]
     return RDCurve(
         key.codec,
         key.dataset,

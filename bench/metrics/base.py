@@ -68,8 +68,9 @@ class Metric(ABC):
     """One named quality measure. A fresh instance is made for each cell.
 
     ``direction``: whether more is better. ``bounds``: the range values lie in. ``saturation``: at or beyond it a
-    value tells nothing more, so BD-rate leaves it undefined. ``cap``: what an infinite value counts as in BD-rate,
-    and only there. ``version`` rises when the definition changes, so that stored values are measured again.
+    value tells codecs apart no longer, so BD-rate flags it. ``cap``: what an infinite value counts as in BD-rate,
+    and only there. ``curve_scale``: the scale of curves and BD-rate, "db" for a similarity (-10 log10(1 - value)).
+    ``version`` rises when the definition changes, so that stored values are measured again.
     ``variants``: what can stand behind the name after a colon ("ewarp:spynet"), each with what it changes.
     ``shares_reference``: much of its work is on source frames alone, so that the cells of a sequence are better
     measured together. ``fidelity``: it is about closeness to the source, so that the source itself has the best value;
@@ -84,6 +85,7 @@ class Metric(ABC):
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
     saturation: ClassVar[float | None] = None
     cap: ClassVar[float | None] = None
+    curve_scale: ClassVar[Literal["linear", "db"]] = "linear"
     needs: ClassVar[str] = "nothing beyond the base installation"
     headline: ClassVar[str] = "mean"
     version: ClassVar[int] = 1

@@ -177,6 +177,7 @@ class PsnrRgb(Psnr):
 class Similarity(Fidelity):
     """A structural similarity: the mean over the planes of ``picture``, with ``weights`` (None: by their samples)."""
 
+    curve_scale = "db"
     picture: ClassVar[Picture] = "Y"
     weights: ClassVar[tuple[int, ...] | None] = (1,)
     window: ClassVar[str] = "11x11 Gaussian, sigma 1.5, valid area"

@@ -114,7 +114,7 @@ def _sequence(sequence: SequenceFacts) -> Item:
 
 
 def _metric(metric: MetricFacts) -> Item:
-    unit = f" in {metric.unit}" if metric.unit else ""
+    unit = f" in {metric.axis_unit}" if metric.axis_unit else ""
     better = f"{metric.direction} is better" if metric.direction else "which way is better is not known here"
     recorded = "; ".join(metric.provenance) or "nothing"
     return Item(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.compare import Comparison, SpeedRatio, compare_curves
+from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
 from bench.analysis.curves import CurveKey, RDCurve, curves
 from bench.errors import UnknownNameError
 from bench.published import PublishedSet
@@ -107,22 +107,28 @@ def comparisons(
     published = {part.label(curve) for part in results.published for curve in part.curves}
     tests = sorted(set(results.codecs) - {anchor})
     found = {metric.name: curves(frame, metric.name) for metric in metrics}
-    return [
-        Compared(
-            scope,
-            anchor,
-            test,
-            metric,
-            *_compare(own, measured, results, scope, anchor, test, metric, mix_published=mix_published),
-            frozenset(estimates & {anchor, test}),
-            frozenset(published & {anchor, test}),
-        )
-        for scope in scopes(cells, results.published)
-        for measured in [_measured(frame, scope)]
-        for metric in metrics
-        for own in [{key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}]
-        for test in tests
-    ]
+    compared = []
+    for scope in scopes(cells, results.published):
+        measured = _measured(frame, scope)
+        for metric in metrics:
+            own = {key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}
+            problems = {test: _problem(measured, scope, anchor, test, metric) for test in tests}
+            able = [test for test, problem in problems.items() if problem is None]
+            of_tests = _compare(own, results, scope, anchor, able, metric, mix_published=mix_published)
+            compared += [
+                Compared(
+                    scope,
+                    anchor,
+                    test,
+                    metric,
+                    of_tests.get(test),
+                    problem,
+                    frozenset(estimates & {anchor, test}),
+                    frozenset(published & {anchor, test}),
+                )
+                for test, problem in problems.items()
+            ]
+    return compared
 
 
 def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared]) -> list[Speed]:
@@ -134,36 +140,40 @@ def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared
     ]
 
 
+def _problem(measured: _Measured, scope: Scope, anchor: str, test: str, metric: MetricFacts) -> str | None:
+    """Why there is nothing to compare."""
+    if metric.direction is None:
+        return metric.problem
+    for name in (anchor, test):
+        if name not in measured.codecs:
+            return f"{name}: has no result on {scope.label}"
+    if metric.name not in measured.metrics:
+        return f"{metric.name}: has no measurement on {scope.label}"
+    return None
+
+
 def _compare(
     found: Mapping[CurveKey, RDCurve],
-    measured: _Measured,
     results: ResultSet,
     scope: Scope,
     anchor: str,
-    test: str,
+    tests: Sequence[str],
     metric: MetricFacts,
     *,
     mix_published: bool,
-) -> tuple[Comparison | None, str | None]:
-    if metric.direction is None:
-        return None, metric.problem
-    for name in (anchor, test):
-        if name not in measured.codecs:
-            return None, f"{name}: has no result on {scope.label}"
-    if metric.name not in measured.metrics:
-        return None, f"{metric.name}: has no measurement on {scope.label}"
-    comparison = compare_curves(
+) -> dict[str, Comparison]:
+    pooled = {test: _pooled(results, (anchor, test), scope, metric) for test in tests}
+    return compare_codecs(
         found,
         anchor,
-        test,
+        tests,
         metric.name,
         higher_is_better=metric.direction == "higher",
         cap=metric.cap,
         saturation=metric.saturation,
-        pooled=_pooled(results, (anchor, test), scope, metric),
+        pooled={test: table for test, table in pooled.items() if table is not None},
         mix_published=mix_published,
     )
-    return comparison, None
 
 
 def _pooled(results: ResultSet, codecs: tuple[str, str], scope: Scope, metric: MetricFacts) -> pd.DataFrame | None:

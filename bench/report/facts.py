@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis.pooled import is_pooled
+from bench.analysis.quality import QualityAxis, Scale
 from bench.errors import UnavailableError, UnknownNameError
 from bench.results import CellResult, ResultSet, SequenceRecord
 
@@ -57,8 +58,9 @@ class SequenceFacts:
 class MetricFacts:
     """One metric: what its class says, and what its measurements recorded.
 
-    direction: "higher", "lower", or None where the metric is not installed here and `problem` says why. pooled: it has
-    a value of its own for a dataset, beside those of the videos.
+    direction: "higher", "lower", or None where the metric is not installed here and `problem` says why. unit: of its
+    values. axis_unit, cap, saturation: on the axis of curves and BD-rate, which is in dB for SSIM. pooled: it has a
+    value of its own for a dataset, beside those of the videos.
     """
 
     name: str
@@ -71,6 +73,8 @@ class MetricFacts:
     provenance: tuple[str, ...]
     problem: str | None = None
     pooled: bool = False
+    axis_unit: str = ""
+    scale: Scale = "linear"
 
 
 def codec_facts(cells: Sequence[CellResult], name: str) -> CodecFacts:
@@ -133,16 +137,19 @@ def metric_facts(cells: Iterable[CellResult], name: str) -> MetricFacts:
     except (UnknownNameError, UnavailableError) as error:
         problem = f"{name} is not installed here, so which way is better is not known ({error})"
         return MetricFacts(name, name, "", None, NOT_RECORDED, None, None, provenance, problem)
+    axis = QualityAxis.parse(name)
     return MetricFacts(
         name,
         metric.title,
         metric.unit,
         metric.direction,
         _definition(metric),
-        metric.cap,
-        metric.saturation,
+        axis.cap,
+        axis.saturation,
         provenance,
         pooled=is_pooled(name),
+        axis_unit=axis.unit,
+        scale=axis.scale,
     )
 
 

@@ -84,7 +84,7 @@ class MeanCurves(OverallCurves):
             over,
             "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
             f"Not drawn, for want of these sequences: {', '.join(absent)}" if absent else "",
-            f"Infinite qualities count by the metric's cap of {metric.cap:g} {metric.unit}" if capped else "",
+            f"Infinite qualities count by the metric's cap of {metric.cap:g} {metric.axis_unit}" if capped else "",
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.bd import MIN_OVERLAP, MIN_POINTS
+from bench.analysis.bd import LITTLE_OVERLAP, MIN_POINTS
 from bench.published import PublishedSet
 from bench.report.escape import printable, web_address
 from bench.report.facts import CodecFacts, MetricFacts, SequenceFacts
@@ -48,10 +48,13 @@ BD = (
     "BD-rate: the logarithm of rate as a function of quality, interpolated by PCHIP and integrated over the qualities"
     " that both curves reach; the mean difference, as a per cent of the anchor's rate. The BD-rate of several"
     " sequences is the arithmetic mean of their BD-rates; that of the two mean curves is given beside it. BD-metric:"
-    f" the same with the axes exchanged. A curve of fewer than {MIN_POINTS} points, two points of one rate or quality,"
-    " quality that falls as rate rises, saturated values and an overlap (the common interval divided by the longer"
-    f" curve's) of less than {100 * MIN_OVERLAP:g} % leave it undefined. A lossless frame,"
-    " whose PSNR is infinite, counts as the metric's cap there and in mean curves, and only there."
+    " the same with the axes exchanged. Everything in one table is averaged over the same sequences. SSIM and MS-SSIM"
+    " are compared in dB, -10 log10(1 - value). A lossless frame, whose PSNR is infinite, counts as the metric's cap"
+    " there and in mean curves, and only there. A value is undefined where the curves share no interval or have fewer"
+    f" than {MIN_POINTS} usable points. Doubts about a value stand beside it as marks: overlap (the share of the"
+    f" anchor's interval that is compared) under {100 * LITTLE_OVERLAP:g} %; saturated or capped points; points left"
+    " out because a cheaper one is as good; points without a value; three points; and interpolations (PCHIP, Akima,"
+    " linear) that disagree."
 )
 INTERVAL = (
     "The 95 % interval is an expanded percentile bootstrap over sequences, 2000 resamples from seed 0. It tells how"

@@ -133,7 +133,7 @@ def _draw(
             parts = range(0, len(plots[dataset]), look.plots)
             for number, start in enumerate(parts, start=1):
                 shown = plots[dataset][start : start + look.plots]
-                axes = [(figures.Axis(p.metric.title, p.metric.unit, p.metric.direction), p.lines) for p in shown]
+                axes = [(figures.Axis(p.metric.title, p.metric.axis_unit, p.metric.direction), p.lines) for p in shown]
                 last = slug(shown[0].metric.name) if look.plots == 1 else str(number) if len(parts) > 1 else ""
                 name = "_".join(filter(None, ["rd", slug(dataset or "input"), last]))
                 figures.save(figures.paper_figure(axes, look, log_rate=options.log_rate), folder, name)

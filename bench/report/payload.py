@@ -242,12 +242,17 @@ def _tables(
     keys = [key for key in names.sequences if scope.dataset in {None, key.dataset}]
     texts = Texts()
     tables: dict[str, Any] = {"sequences": [names.sequences.index(key) for key in keys]}
-    for domain, of_domain in pairs.items():
-        own = [of_domain[key] for key in keys]
-        whole = [p for name, p in whole_pairs.get(domain, {}).items() if scope.dataset in {None, name}]
-        summary = summarise(own, names.codecs, whole if metric.pooled else None)
-        if names.published and not metric.pooled:
-            summary = _with_published(summary, summarise(own, names.codecs, whole), names)
+    own_pairs = {domain: [of_domain[key] for key in keys] for domain, of_domain in pairs.items()}
+    wholes = {
+        domain: [p for name, p in whole_pairs.get(domain, {}).items() if scope.dataset in {None, name}]
+        for domain in pairs
+    }
+    summaries = summarise(own_pairs, names.codecs, wholes if metric.pooled else None)
+    of_wholes = summarise(own_pairs, names.codecs, wholes) if names.published and not metric.pooled else None
+    for domain, own in own_pairs.items():
+        summary = summaries[domain]
+        if of_wholes is not None:
+            summary = _with_published(summary, of_wholes[domain], names)
         tables[domain] = _table(summary, texts)
         if domain == "quality":
             tables |= {step: _grid(summary, step) for step in ("encode", "decode")}

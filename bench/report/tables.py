@@ -220,7 +220,7 @@ def _compared_columns(compared: Compared) -> dict[str, Any]:
         "test": compared.test,
         "metric": compared.metric.name,
         "higher_is_better": None if compared.metric.direction is None else compared.metric.direction == "higher",
-        "unit": compared.metric.unit,
+        "unit": compared.metric.axis_unit,
         "rate_kind": "published" if compared.published else "estimate" if compared.estimated else "bitstream",
     }
 
@@ -310,7 +310,7 @@ def _bd_cells(compared: Compared) -> tuple[str, ...]:
         _per_cent(compared.comparison.bd_rates["mean-curve"], compared),
         f"{rate.sequences_used} of {rate.sequences_total}",
         _overlap(rate.overlap),
-        UNDEFINED if metric.value is None else f"{_signed(metric.value, '.3g')} {compared.metric.unit}".strip(),
+        UNDEFINED if metric.value is None else f"{_signed(metric.value, '.3g')} {compared.metric.axis_unit}".strip(),
     )
 
 

@@ -1,7 +1,10 @@
 """BD-rate and BD-metric against the `bjontegaard` package, hand-computed integrals and algebraic properties."""
 
+import json
 import math
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,7 +167,7 @@ def test_lower_is_better_flips_neither_the_sign_of_rate_nor_the_value() -> None:
     halved = [rate / 2 for rate in RATE]
     assert bd_rate(RATE, LPIPS, halved, LPIPS, higher_is_better=False).value == pytest.approx(-50)
     mirrored = bd_rate(RATE, [-q for q in LPIPS], halved, [-q * 1.01 for q in LPIPS])
-    assert bd_rate(RATE, LPIPS, halved, [q * 1.01 for q in LPIPS], higher_is_better=False) == mirrored
+    assert bd_rate(RATE, LPIPS, halved, [q * 1.01 for q in LPIPS], higher_is_better=False).value == mirrored.value
 
 
 def test_bd_metric_keeps_the_direction_of_the_metric() -> None:
@@ -173,15 +176,21 @@ def test_bd_metric_keeps_the_direction_of_the_metric() -> None:
     assert bd_metric(RATE, PSNR, RATE, [q + 1.5 for q in PSNR]).value == pytest.approx(1.5)
 
 
-def test_a_metric_read_in_the_wrong_direction_is_not_monotone() -> None:
-    assert bd_rate(RATE, LPIPS, RATE, LPIPS).cause is Cause.NON_MONOTONE
+def test_a_metric_read_in_the_wrong_direction_leaves_one_point() -> None:
+    result = bd_rate(RATE, LPIPS, RATE, LPIPS)
+    assert (result.cause, result.reason) == (
+        Cause.TOO_FEW_POINTS,
+        "anchor: 1 usable points of 5; at least 3 are needed: measure more rates (--rates)",
+    )
 
 
 @pytest.mark.parametrize(
     ("rate", "quality", "cause", "words"),
     [
-        ((), (), Cause.TOO_FEW_POINTS, "test: 0 points; at least 4"),
-        (RATE[:3], PSNR[:3], Cause.TOO_FEW_POINTS, "test: 3 points; at least 4"),
+        ((), (), Cause.TOO_FEW_POINTS, "test: 0 points; at least 3"),
+        (RATE[:2], PSNR[:2], Cause.TOO_FEW_POINTS, "test: 2 points; at least 3"),
+        (RATE, (30.0, 33.1, 32.0, 31.0, 30.5), Cause.TOO_FEW_POINTS, "test: 2 usable points of 5"),
+        ((0.1, *[0.2] * 4), PSNR, Cause.TOO_FEW_POINTS, "test: 2 usable points of 5"),
         ((0.0, *RATE[1:]), PSNR, Cause.BAD_RATE, "rate 0 is not a positive"),
         ((-0.1, *RATE[1:]), PSNR, Cause.BAD_RATE, "rate -0.1"),
         ((math.nan, *RATE[1:]), PSNR, Cause.BAD_RATE, "rate nan"),
@@ -189,11 +198,7 @@ def test_a_metric_read_in_the_wrong_direction_is_not_monotone() -> None:
         (RATE, (*PSNR[:4], math.nan), Cause.NAN_QUALITY, "NaN, at rate 0.9"),
         (RATE, (*PSNR[:4], math.inf), Cause.INFINITE_QUALITY, "rate 0.9 is infinite"),
         (RATE, (-math.inf, *PSNR[1:]), Cause.INFINITE_QUALITY, "rate 0.05 is infinite"),
-        ((0.05, 0.1, 0.1, 0.4, 0.9), PSNR, Cause.DUPLICATE_RATE, "the rate 0.1"),
-        (RATE, (30.0, 33.1, 33.1, 38.2, 40.1), Cause.DUPLICATE_QUALITY, "the quality 33.1"),
-        (RATE, (30.0, 33.1, 32.9, 38.2, 40.1), Cause.NON_MONOTONE, "worsens from 33.1 to 32.9 as rate rises"),
         (RATE, [q + 20 for q in PSNR], Cause.NO_OVERLAP, "overlap 0 %"),
-        (RATE, [q + 6 for q in PSNR], Cause.LITTLE_OVERLAP, "overlap 40.5 % is under 75 %"),
     ],
 )
 def test_undefined_says_why_and_has_no_value(
@@ -213,35 +218,81 @@ def test_bd_metric_is_undefined_where_the_rates_do_not_meet() -> None:
     assert (result.cause, result.overlap) == (Cause.NO_OVERLAP, 0)
 
 
-def test_saturated_points_make_it_undefined_and_the_limit_is_named() -> None:
-    vmaf = (60.0, 75.0, 88.0, 96.0, 99.5)
-    assert bd_rate(RATE, vmaf, RATE, vmaf).value == pytest.approx(0)
-    result = bd_rate(RATE, vmaf, RATE, vmaf, saturation=99.5)
-    assert result.cause is Cause.SATURATED
-    assert result.reason == "anchor: 1 of 5 points are saturated (at or beyond 99.5)"
+@pytest.mark.parametrize("delta", [bd_rate, bd_metric])
+def test_identical_points_count_once_and_of_equal_rates_the_better_one(delta: Any) -> None:
+    plain = delta(RATE, PSNR, RATE, PSNR)
+    assert delta((*RATE, 0.2, 0.2), (*PSNR, 35.9, 35.9), RATE, PSNR) == plain
+    result = delta((*RATE, 0.2), (*PSNR, 34.0), RATE, PSNR)
+    assert (result.value, result.flags) == (plain.value, (Cause.NON_MONOTONE,))
+
+
+@pytest.mark.parametrize("delta", [bd_rate, bd_metric])
+def test_a_curve_that_falls_is_compared_by_its_envelope_and_says_so(delta: Any) -> None:
+    rate, quality = (0.05, 0.1, 0.15, 0.2, 0.4, 0.6, 0.9), (30.0, 33.1, 32.0, 35.9, 38.2, 38.2, 40.1)
+    result = delta(RATE, PSNR, rate, quality)
+    assert result.value == pytest.approx(delta(RATE, PSNR, RATE, PSNR).value, abs=1e-9)
+    assert (result.status, result.flags) == ("ok", (Cause.NON_MONOTONE,))
+    assert result.notes == (
+        "test: not monotone, 2 of 7 points left out, which a cheaper one equals or betters: 32 at rate 0.15, 38.2 at"
+        " rate 0.6",
+    )
+
+
+def test_the_envelope_of_a_falling_metric_is_of_its_falling_points() -> None:
+    result = bd_rate(
+        RATE, LPIPS, (0.05, 0.1, 0.15, 0.2, 0.4, 0.9), (0.31, 0.24, 0.25, *LPIPS[2:]), higher_is_better=False
+    )
+    assert result.value == pytest.approx(0, abs=1e-9)
+    assert "0.25 at rate 0.15" in result.notes[0]
+
+
+def test_three_points_have_a_value_and_a_flag() -> None:
+    for method in METHODS:
+        result = bd_rate(RATE[:3], PSNR[:3], [rate / 2 for rate in RATE[:3]], PSNR[:3], method=method)
+        assert result.value == pytest.approx(-50)
+        assert result.flags == (Cause.THREE_POINTS,)
+    assert result.notes[0] == "anchor: three points; four or more make a safer curve"
+
+
+def test_saturated_points_count_while_they_rise_and_are_flagged() -> None:
+    vmaf = (60.0, 75.0, 88.0, 96.0, 99.6)
+    assert bd_rate(RATE, vmaf, RATE, vmaf).flags == ()
+    result = bd_rate(RATE, vmaf, [rate / 2 for rate in RATE], vmaf, saturation=99.5)
+    assert (result.value, result.flags) == (pytest.approx(-50), (Cause.SATURATED,))
+    assert result.notes[0] == "anchor: 1 of 5 points saturated (at or beyond 99.5)"
+
+
+def test_a_saturated_tail_that_no_longer_rises_is_dropped_from_there_on() -> None:
+    """As the AOM CTC drops it: also the points behind it that rise again."""
+    rate, vmaf = (*RATE, 1.5, 2.5), (60.0, 75.0, 88.0, 99.7, 99.6, 99.8, 99.9)
+    result = bd_rate(RATE[:4], vmaf[:4], rate, vmaf, saturation=99.5)
+    assert result.value == pytest.approx(0, abs=1e-9)
+    assert result.notes[1] == ("test: 4 of 7 points saturated (at or beyond 99.5), 3 left out as they no longer rise")
+    assert result.flags == (Cause.SATURATED,)
 
 
 def test_saturation_of_a_falling_metric_is_at_its_low_end() -> None:
-    assert bd_rate(RATE, LPIPS, RATE, LPIPS, higher_is_better=False, saturation=0.14).cause is Cause.SATURATED
-    assert bd_rate(RATE, LPIPS, RATE, LPIPS, higher_is_better=False, saturation=0.13).status == "ok"
+    saturated = bd_rate(RATE, LPIPS, RATE, LPIPS, higher_is_better=False, saturation=0.14)
+    assert saturated.flags == (Cause.SATURATED,)
+    assert bd_rate(RATE, LPIPS, RATE, LPIPS, higher_is_better=False, saturation=0.13).flags == ()
 
 
 def test_an_infinite_psnr_is_capped_and_the_cap_is_named() -> None:
     lossless, capped = (*PSNR[:4], math.inf), (*PSNR[:4], 99.9)
     result = bd_rate(RATE, lossless, RATE, lossless, cap=99.9)
+    assert result.flags == (Cause.CAPPED,)
     assert result.notes == (
         "anchor: 1 of 5 qualities capped at 99.9",
         "test: 1 of 5 qualities capped at 99.9",
     )
     half = [rate / 2 for rate in RATE]
-    assert bd_rate(RATE, lossless, half, PSNR, cap=99.9, min_overlap=0).value == pytest.approx(
-        bd_rate(RATE, capped, half, PSNR, min_overlap=0).value
-    )
+    assert bd_rate(RATE, lossless, half, PSNR, cap=99.9).value == pytest.approx(bd_rate(RATE, capped, half, PSNR).value)
 
 
-def test_two_capped_points_are_duplicates() -> None:
+def test_of_two_capped_points_the_cheaper_one_counts() -> None:
     quality = (*PSNR[:3], math.inf, math.inf)
-    assert bd_rate(RATE, quality, RATE, PSNR, cap=99.9).cause is Cause.DUPLICATE_QUALITY
+    result = bd_rate(RATE, quality, RATE[:4], quality[:4], cap=99.9)
+    assert (result.value, result.flags) == (pytest.approx(0), (Cause.CAPPED,))
 
 
 def test_cap_follows_the_direction() -> None:
@@ -251,49 +302,115 @@ def test_cap_follows_the_direction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quality", "overlap"),
+    ("quality", "there", "back"),
     [
-        ((30, 31, 33, 35), 0.5),  # the lower half of the anchor
-        ((32.5, 34, 36, 37.5), 0.5),  # a half in its middle
-        ((20, 30, 40, 60), 0.25),  # all of the anchor, but only a quarter of the test curve is compared
-        ((32, 35, 38, 42), 0.8),
-        ((30, 33, 36, 37.5), 0.75),
-        ((40, 41, 42, 43), 0.0),
+        ((30, 31, 33, 35), 0.5, 1.0),  # the lower half of the anchor
+        ((32.5, 34, 36, 37.5), 0.5, 1.0),  # a half in its middle
+        ((20, 30, 40, 60), 1.0, 0.25),  # all of the anchor; that the test reaches further takes nothing from it
+        ((32, 35, 38, 42), 0.8, 0.8),
+        ((30, 33, 36, 37.5), 0.75, 1.0),
     ],
 )
-def test_overlap_is_the_smaller_share_of_either_curve(quality: tuple[float, ...], overlap: float) -> None:
+def test_overlap_is_the_share_of_the_anchor_that_is_compared(
+    quality: tuple[float, ...], there: float, back: float
+) -> None:
     rate, anchor = (0.1, 0.2, 0.4, 0.8), (30, 33, 36, 40)
-    there, back = bd_rate(rate, anchor, rate, quality), bd_rate(rate, quality, rate, anchor)
-    assert there.overlap == pytest.approx(overlap)
-    assert back.overlap == pytest.approx(overlap)
-    assert (there.status == "ok") == (overlap >= 0.75)
+    for result, overlap in (
+        (bd_rate(rate, anchor, rate, quality), there),
+        (bd_rate(rate, quality, rate, anchor), back),
+    ):
+        assert (result.status, result.overlap) == ("ok", pytest.approx(overlap))
+        assert (Cause.LITTLE_OVERLAP in result.flags) == (overlap < 0.75)
 
 
-def test_a_lower_limit_gives_a_value_that_says_so() -> None:
+def test_the_interval_that_is_compared_is_shown_in_its_own_unit() -> None:
+    assert bd_rate(RATE, PSNR, RATE, (32.0, 34.0, 37.0, 40.0, 44.0)).compared == (32.0, 40.1)
+    falling = bd_rate(RATE, LPIPS, RATE, [q + 0.01 for q in LPIPS], higher_is_better=False)
+    assert falling.compared == (pytest.approx(0.15), 0.31)
+    assert bd_metric(RATE, PSNR, [2 * rate for rate in RATE], PSNR).compared == pytest.approx((0.1, 0.9))
+    assert bd_rate(RATE, PSNR, RATE, [q + 20 for q in PSNR]).compared is None
+
+
+def test_a_minimum_of_overlap_withholds_the_value_only_where_it_is_asked_for() -> None:
     rate = (0.1, 0.2, 0.4, 0.8)
-    result = bd_rate(rate, (30, 33, 36, 40), rate, (30, 31, 33, 35), min_overlap=0.4)
-    assert result.status == "ok"
-    assert result.notes == ("overlap of quality 50 % is under 75 %",)
+    curves = (rate, (30, 33, 36, 40), rate, (30, 31, 33, 35))
+    result = bd_rate(*curves)
+    assert (result.status, result.flags[0]) == ("ok", Cause.LITTLE_OVERLAP)
+    assert result.notes[0] == "50 % of the anchor's quality is compared"
+    refused = bd_rate(*curves, min_overlap=0.75)
+    assert (refused.value, refused.cause) == (None, Cause.LITTLE_OVERLAP)
+    assert refused.reason == "overlap 50 % is under the 75 % asked for (of quality)"
+    assert refused.overlap == 0.5
 
 
-def test_overlap_is_told_for_undefined_results_with_a_range() -> None:
-    assert bd_rate(RATE[:3], PSNR[:3], RATE, PSNR).overlap == pytest.approx(5.9 / 10.1)
-    assert bd_rate((), (), RATE, PSNR).overlap is None
-    assert bd_metric((0.0, *RATE[1:]), PSNR, RATE, PSNR).overlap is None
+def test_the_hull_is_taken_in_the_plane_of_rate_and_quality() -> None:
+    # On the chord of its neighbours in log rate, but under it in rate.
+    rate, quality = (0.1, 0.2, 0.4, 0.8), (30.0, 33.0, 36.0, 39.0)
+    result = bd_rate(rate, quality, rate, quality, hull=True)
+    assert (result.value, result.flags) == (pytest.approx(0), ())
+    bent = bd_rate(RATE, PSNR, (0.1, 0.2, 0.3, 0.4, 0.8), (30.0, 31.0, 34.0, 36.0, 39.0), hull=True)
+    without = bd_rate(RATE, PSNR, (0.1, 0.3, 0.4, 0.8), (30.0, 34.0, 36.0, 39.0), hull=True)
+    assert bent.value == without.value
+    assert bent.method == "pchip, convex hull"
 
 
-def test_the_hull_drops_what_bends_the_curve_down_and_is_named() -> None:
-    rate, quality = (0.05, 0.1, 0.15, 0.2, 0.4, 0.9), (30.0, 33.1, 32.0, 35.9, 38.2, 40.1)
-    assert bd_rate(RATE, PSNR, rate, quality).cause is Cause.NON_MONOTONE
-    result = bd_rate(RATE, PSNR, rate, quality, hull=True)
-    assert result.value == pytest.approx(0, abs=1e-9)
-    assert result.method == "pchip, convex hull"
-
-
-def test_a_hull_of_three_points_is_too_few() -> None:
-    result = bd_rate(RATE, PSNR, RATE[:4], (30.0, 35.0, 34.0, 38.0), hull=True)
+def test_a_hull_of_two_points_is_too_few() -> None:
+    result = bd_rate(RATE, PSNR, RATE[:4], (30.0, 30.1, 30.2, 38.0), hull=True)
     assert result.cause is Cause.TOO_FEW_POINTS
-    assert "3 points on the convex hull of 4" in (result.reason or "")
+    assert "2 usable points of 4 on the convex hull" in (result.reason or "")
+
+
+def test_each_value_has_its_spread_over_interpolations() -> None:
+    bent = (RATE, PSNR, RATE, (29.0, 33.0, 33.2, 38.9, 39.0))
+    by_hand = {method: bd_rate(*bent, method=method).value for method in ("pchip", "akima")}
+    result = bd_rate(*bent)
+    assert {name: result.by_method[name] for name in by_hand} == by_hand
+    grid = np.linspace(30, 39, 200001)
+    straight = np.interp(grid, bent[3], np.log(RATE)) - np.interp(grid, PSNR, np.log(RATE))
+    assert result.by_method["linear"] == pytest.approx(100 * math.expm1(float(np.mean(straight))), abs=0.01)
+    assert result.spread == (min(result.by_method.values()), max(result.by_method.values()))
+    assert Cause.METHODS_DISAGREE in result.flags
+    assert Cause.METHODS_DISAGREE in bd_metric(*bent).flags
+    assert bd_rate(RATE, PSNR, [rate / 2 for rate in RATE], PSNR).spread == (pytest.approx(-50), pytest.approx(-50))
+
+
+def test_a_cubic_that_falls_inside_the_interval_is_flagged_and_not_averaged() -> None:
+    rate, quality = (0.01, 0.5, 0.55, 4.0), (30.0, 31.0, 38.0, 39.0)
+    result = bd_rate(RATE, PSNR, rate, quality, method="cubic")
+    fit = np.polyfit(quality, np.log(rate), 3)
+    slope = np.polyval(np.polyder(fit), np.linspace(*result.compared, 1001))
+    assert slope.min() < 0, "the example is one whose fit falls"
+    assert Cause.FIT_FALLS in result.flags
+    assert not result.averageable
+    assert bd_rate(RATE, PSNR, rate, quality).averageable
+    straight = bd_rate(RATE, PSNR, [rate / 2 for rate in RATE], PSNR, method="cubic")
+    assert straight.averageable
+
+
+CTC = Path(__file__).parents[3] / "shared" / "reference" / "ctc_bd.json"
+
+
+@pytest.mark.parametrize(("metric", "within"), [("psnr_y", 0.05), ("psnr_u", 0.05), ("vmaf", 0.5)])
+def test_the_published_values_of_the_aom_ctc(metric: str, within: float) -> None:
+    """AV2 against AV1 by AVM's own script, which integrates 100 samples by trapezoids."""
+    if not CTC.is_file():
+        pytest.skip("the AOM CTC's published curves are not beside the repository")
+    saturation = 99.5 if metric == "vmaf" else None
+    pairs = json.loads(CTC.read_text())["pairs"]
+    for pair in pairs:
+        sides = [pair[side][key] for side in ("anchor", "test") for key in ("kbps", metric)]
+        result = bd_rate(*sides, saturation=saturation)
+        assert result.value == pytest.approx(pair["published"][metric], abs=within), pair["video"]
+    assert len(pairs) == 31
+
+
+def test_the_published_example_of_netflix() -> None:
+    """Two encodes by VMAF, of which a rule of 75 % overlap would compare nothing."""
+    example = json.loads((Path(__file__).parent / "netflix_bd.json").read_text())
+    anchor, test = (list(zip(*example[side], strict=True)) for side in ("anchor", "test"))
+    result = bd_rate(*anchor, *test, saturation=99.5)
+    assert result.value == pytest.approx(example["published_per_cent"], abs=1e-6)
+    assert (result.status, result.flags, round(result.overlap or 0, 3)) == ("ok", (Cause.LITTLE_OVERLAP,), 0.677)
 
 
 EXTREMES = [5e-324, 1e-308, 1e-10, 1.0, 1 + 2**-52, 1.1, 2.0, 1e10, 1e300, 1.7e308]
@@ -348,9 +465,13 @@ def test_label_and_dictionary() -> None:
     assert bd_rate(RATE, PSNR, RATE[:2], PSNR[:2]).to_dict() == {
         "value": None,
         "status": "undefined",
-        "reason": "test: 2 points; at least 4 are needed",
-        "overlap": pytest.approx(3.1 / 10.1),
+        "reason": "test: 2 points; at least 3 are needed: measure more rates (--rates)",
+        "overlap": None,
+        "compared": None,
         "method": "pchip",
+        "by_method": {},
+        "spread": None,
         "cause": "too_few_points",
+        "flags": [],
         "notes": [],
     }

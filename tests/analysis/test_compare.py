@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.analysis.bd import Cause, bd_metric, bd_rate
-from bench.analysis.compare import compare
+from bench.analysis.compare import compare, compare_codecs
 from bench.analysis.curves import curves, mean_curve
 from bench.errors import UnknownNameError, UsageError
 
@@ -51,7 +51,7 @@ def pair(sequence: str, factor: float, **test_columns: Any) -> list[dict[str, An
 
 
 def compared(cells: list[dict[str, Any]], **settings: Any) -> Any:
-    defaults: dict[str, Any] = {"higher_is_better": True, "min_overlap": 0.5}
+    defaults: dict[str, Any] = {"higher_is_better": True}
     return compare(pd.DataFrame(cells), "anchor", "test", "psnr_y", **(defaults | settings))
 
 
@@ -88,8 +88,8 @@ def test_the_mean_curve_value_is_the_delta_of_the_two_mean_curves() -> None:
         mean_curve(curve for key, curve in found.items() if key.codec == codec).curve for codec in ("anchor", "test")
     )
     points = (anchor.rates, anchor.qualities, test.rates, test.qualities)
-    assert result.bd_rate.value == pytest.approx(bd_rate(*points, method="akima", min_overlap=0.5).value)
-    assert result.bd_metric.value == pytest.approx(bd_metric(*points, method="akima", min_overlap=0.5).value)
+    assert result.bd_rate.value == pytest.approx(bd_rate(*points, method="akima").value)
+    assert result.bd_metric.value == pytest.approx(bd_metric(*points, method="akima").value)
 
 
 def test_bd_metric_is_compared_the_same_way() -> None:
@@ -104,33 +104,127 @@ def test_bd_metric_is_compared_the_same_way() -> None:
 def test_a_falling_metric_is_oriented() -> None:
     cells = rows("anchor", "a", RATES, -PSNR) + rows("test", "a", 0.5 * RATES, -PSNR)
     assert compared(cells, higher_is_better=False).bd_rate.value == pytest.approx(-50)
-    assert compared(cells).per_sequence[0].bd_rate.cause is Cause.NON_MONOTONE
+    assert compared(cells).per_sequence[0].bd_rate.cause is Cause.TOO_FEW_POINTS
 
 
-def test_undefined_sequences_are_left_out_counted_and_listed() -> None:
-    bent = rows("anchor", "b", RATES, PSNR) + rows("test", "b", RATES, [31, 35, 34, 40])
-    result = compared(pair("a", 0.5) + bent)
+def away(sequence: str) -> list[dict[str, Any]]:
+    """A sequence on which the two curves share no quality."""
+    return rows("anchor", sequence, RATES, PSNR) + rows("test", sequence, RATES, PSNR + 20)
+
+
+def test_a_mean_over_a_part_of_the_sequences_is_partial_and_says_which() -> None:
+    result = compared(pair("a", 0.5) + pair("b", 0.7) + away("c"))
+    assert (result.bd_rate.value, result.bd_rate.status) == (pytest.approx(-40), "partial")
+    assert (result.bd_rate.sequences_used, result.bd_rate.sequences_total) == (2, 3)
+    assert result.bd_rate.flags == (Cause.PARTIAL,)
+    assert (result.bd_rate.reason or "").startswith("2 of 3 sequences: without cif/c (the curves have no quality in")
+    assert result.per_sequence[2].bd_rate.cause is Cause.NO_OVERLAP
+    assert "BD-rate is undefined on 1 of 3 sequences (no_overlap)" in result.warnings
+
+
+def test_bd_rate_bd_metric_and_speed_are_over_the_same_sequences() -> None:
+    """On c the rates meet and the qualities do not, so that its BD-metric has no BD-rate beside it."""
+    cells = pair("a", 0.5) + pair("b", 0.7) + away("c")
+    for cell in cells:
+        cell["encode_s"] = 100.0 if (cell["codec"], cell["sequence"]) == ("test", "c") else 1.0
+    result = compared(cells)
+    assert result.per_sequence[2].bd_metric.value == pytest.approx(20)
+    assert (result.bd_metric.sequences_used, result.bd_metric.status) == (2, "partial")
+    assert "without cif/c (others in the table lack it)" in (result.bd_metric.reason or "")
+    assert (result.encode.value, result.encode.sequences_used) == (pytest.approx(1), 2)
+
+
+def test_a_value_that_nothing_else_has_is_not_withheld() -> None:
+    result = compared(away("a") + away("b"))
+    assert (result.bd_rate.value, result.bd_metric.value) == (None, pytest.approx(20))
+    assert result.bd_metric.sequences_used == 2
+
+
+def test_codecs_of_one_table_are_averaged_over_the_same_sequences() -> None:
+    cells = [cell for name, factor in zip("abcd", (0.5, 0.7, 0.9, 1.1), strict=True) for cell in pair(name, factor)]
+    cells += [cell | {"codec": "other"} for cell in cells if cell["codec"] == "test" and cell["sequence"] != "d"]
+    cells += [cell | {"codec": "rare"} for cell in cells if cell["codec"] == "test" and cell["sequence"] == "d"]
+    found = curves(pd.DataFrame(cells), "psnr_y")
+    table = compare_codecs(found, "anchor", ["test", "other", "rare"], "psnr_y", higher_is_better=True)
+    assert table["test"].bd_rate.value == table["other"].bd_rate.value == pytest.approx(-30)
+    assert [table[name].bd_rate.sequences_used for name in ("test", "other", "rare")] == [3, 3, 1]
+    assert "without cif/d (others in the table lack it)" in (table["test"].bd_rate.reason or "")
+    assert (table["rare"].bd_rate.value, table["rare"].bd_rate.status) == (pytest.approx(10), "partial")
+    alone = compare_codecs(found, "anchor", ["test"], "psnr_y", higher_is_better=True)["test"].bd_rate
+    assert (alone.value, alone.status) == (pytest.approx(-20), "ok")
+
+
+def test_the_doubts_of_the_sequences_are_counted_in_the_whole() -> None:
+    bent = rows("anchor", "b", RATES, PSNR) + rows("test", "b", 0.5 * RATES, [31, 34, 33, 40])
+    result = compared(pair("a", 0.5) + pair("c", 0.5) + bent)
+    assert result.bd_rate.status == "ok"
+    assert set(result.bd_rate.flags) >= {Cause.NON_MONOTONE, Cause.THREE_POINTS}
+    assert any(note.endswith("left out (1 of 3 sequences: cif/b)") for note in result.bd_rate.notes)
+    alone = compared(bent).bd_rate
+    assert alone.notes[0].startswith("cif/b: test: not monotone, 1 of 4 points left out")
+
+
+def test_the_spread_of_the_whole_is_that_of_the_means() -> None:
+    rng = np.random.default_rng(7)
+    cells = []
+    for name in "abc":
+        for codec in ("anchor", "test"):
+            cells += rows(codec, name, RATES * rng.uniform(0.9, 1.1, 4), PSNR + rng.uniform(-0.5, 0.5, 4))
+    result = compared(cells)
+    for method in ("pchip", "akima"):
+        own = compared(cells, method=method).bd_rate.value
+        assert result.bd_rate.by_method[method] == pytest.approx(own)
+    low, high = result.bd_rate.spread
+    assert low <= result.bd_rate.value <= high
+
+
+def test_a_cubic_that_falls_is_not_averaged() -> None:
+    steep = rows("anchor", "b", RATES, PSNR) + rows("test", "b", [0.01, 0.5, 0.55, 4.0], [31, 32, 39, 40])
+    result = compared(pair("a", 0.5) + pair("c", 0.5) + steep, method="cubic")
+    assert result.per_sequence[1].bd_rate.value is not None
+    assert (result.bd_rate.value, result.bd_rate.status) == (pytest.approx(-50), "partial")
+    assert "without cif/b (the cubic fit falls" in (result.bd_rate.reason or "")
+
+
+def test_points_that_failed_are_a_doubt_of_the_value() -> None:
+    cells = pair("a", 0.5)
+    cells[-1] |= {"status": "failed", "reason": "timeout"}
+    result = compared(cells)
     assert result.bd_rate.value == pytest.approx(-50)
-    assert (result.bd_rate.sequences_used, result.bd_rate.sequences_total) == (1, 2)
-    assert result.per_sequence[1].bd_rate.cause is Cause.NON_MONOTONE
-    assert "BD-rate is undefined on 1 of 2 sequences (non_monotone)" in result.warnings
+    assert set(result.bd_rate.flags) == {Cause.THREE_POINTS, Cause.POINTS_LEFT_OUT, Cause.LITTLE_OVERLAP}
+    assert "cif/a: test: 1 rate point has no value (timeout)" in result.bd_rate.notes
 
 
-def test_no_defined_sequence_means_no_value_and_the_reasons_are_told() -> None:
-    bent = rows("anchor", "a", RATES, PSNR) + rows("test", "a", RATES, [31, 35, 34, 40])
-    result = compared(bent)
+def test_a_metric_has_its_own_direction_cap_and_saturation_by_its_name() -> None:
+    cells = pair("a", 0.5)
+    vmaf = pd.DataFrame([cell | {"metric": "vmaf", "value": 99.0 + cell["value"] / 100} for cell in cells])
+    assert Cause.SATURATED not in compare(vmaf, "anchor", "test", "vmaf", saturation=None).bd_rate.flags
+    assert compare(vmaf.assign(value=vmaf["value"] + 0.2), "anchor", "test", "vmaf").bd_rate.flags == (Cause.SATURATED,)
+    niqe = pd.DataFrame([cell | {"metric": "niqe", "value": -cell["value"]} for cell in cells])
+    assert compare(niqe, "anchor", "test", "niqe").bd_rate.value == pytest.approx(-50)
+    lossless = pd.DataFrame([cell | {"value": math.inf if cell["rate"] == "22" else cell["value"]} for cell in cells])
+    assert compare(lossless, "anchor", "test", "psnr_y").bd_rate.flags == (Cause.CAPPED,)
+    foreign = pd.DataFrame([cell | {"metric": "sharpness"} for cell in cells])
+    with pytest.raises(UsageError, match="name its direction by higher_is_better"):
+        compare(foreign, "anchor", "test", "sharpness")
+    assert compare(foreign, "anchor", "test", "sharpness", higher_is_better=True).bd_rate.value == pytest.approx(-50)
+
+
+def test_no_defined_sequence_means_no_value_and_the_reasons_are_reported() -> None:
+    result = compared(away("a"))
     assert (result.bd_rate.value, result.bd_rate.status) == (None, "undefined")
     assert result.bd_rate.cause is Cause.NO_SEQUENCE
-    assert (result.bd_rate.reason or "").startswith("no sequence has a value (cif/a: test: not monotone")
-    assert result.bd_rate.overlap == pytest.approx(1)
+    assert (result.bd_rate.reason or "").startswith("no sequence has a value (cif/a: the curves have no quality")
+    assert result.bd_rate.overlap == 0
 
 
 def test_the_overlap_of_the_whole_is_the_smallest_of_the_sequences() -> None:
     cells = pair("a", 0.5) + rows("anchor", "b", RATES, PSNR) + rows("test", "b", RATES, PSNR + 1.8)
     assert compared(cells).bd_rate.overlap == pytest.approx(0.8)
-    undefined = rows("anchor", "c", RATES, PSNR) + rows("test", "c", RATES, PSNR + 6)
-    assert compared(cells + undefined).bd_rate.overlap == pytest.approx(0.8)
-    assert compared(undefined).bd_rate.overlap == pytest.approx(1 / 3)
+    assert compared(cells).bd_rate.compared == (31, 40)
+    little = rows("anchor", "c", RATES, PSNR) + rows("test", "c", RATES, PSNR + 6)
+    assert compared(cells + little).bd_rate.overlap == pytest.approx(1 / 3)
+    assert compared(cells + little, min_overlap=0.5).bd_rate.status == "partial"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +361,7 @@ def test_pooled_datasets_are_a_warning() -> None:
 def test_a_cap_holds_for_both_conventions_and_is_named() -> None:
     lossless = [31.0, 34.0, 37.0, math.inf]
     cells = rows("anchor", "a", RATES, lossless) + rows("test", "a", 0.5 * RATES, lossless)
-    uncapped = compared(cells)
+    uncapped = compared(cells, cap=None)
     assert uncapped.per_sequence[0].bd_rate.cause is Cause.INFINITE_QUALITY
     assert uncapped.bd_rates["mean-curve"].cause is Cause.INFINITE_QUALITY
     capped = compared(cells, cap=99.9)
@@ -278,7 +372,7 @@ def test_a_cap_holds_for_both_conventions_and_is_named() -> None:
 
 def test_settings_reach_every_delta() -> None:
     bent = rows("anchor", "a", RATES, PSNR) + rows("test", "a", RATES, PSNR)
-    assert compared(bent, saturation=40).per_sequence[0].bd_rate.cause is Cause.SATURATED
+    assert compared(bent, saturation=40).per_sequence[0].bd_rate.flags == (Cause.SATURATED,)
     result = compared(bent, hull=True, method="cubic")
     assert {overall.method for overall in result.bd_rates.values()} == {"cubic, convex hull"}
     assert compared(bent, rate_axis="kbps").bd_rate.value == pytest.approx(0)

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from bench.analysis.bd import Domain
-from bench.analysis.compare import Comparison, compare
+from bench.analysis.compare import Comparison, compare, compare_codecs
 from bench.analysis.curves import COLUMNS, CurveKey, curves
-from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
+from bench.analysis.matrix import Pairs, Summary, delta_pairs, flag_bits, summarise
 
 CODECS = ("a", "b", "c", "far", "short", "bent")
+DOMAINS: tuple[Domain, ...] = ("quality", "rate")
 
 
 def row(codec: str, sequence: str, rate: int, bpp: float, value: float | None, **more: Any) -> dict[str, Any]:
@@ -26,14 +27,14 @@ def row(codec: str, sequence: str, rate: int, bpp: float, value: float | None, *
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    """Six codecs on five sequences: three alike, one out of reach, one of three points, one that is not monotone."""
+    """Six codecs on five sequences: three alike, one out of reach, one of two points, one that is not monotone."""
     random = np.random.default_rng(5)
     rows = []
     for number in range(5):
         for index, codec in enumerate(CODECS):
             if codec == "b" and number == 4:
                 continue
-            for step in range(3 if codec == "short" else 4):
+            for step in range(2 if codec == "short" else 4):
                 bpp = 0.05 * 2**step * (1 + 0.1 * index + 0.05 * random.random())
                 value = 30.0 + 3 * step + 0.4 * random.random() + (40 if codec == "far" else 0)
                 if codec == "bent" and step == 2:
@@ -56,17 +57,18 @@ def all_pairs(frame: pd.DataFrame, domain: Domain) -> list[Pairs]:
 
 @pytest.fixture(scope="module")
 def tables(frame: pd.DataFrame) -> dict[str, list[list[Summary]]]:
-    domains: tuple[Domain, ...] = ("quality", "rate")
-    return {domain: summarise(all_pairs(frame, domain), CODECS) for domain in domains}
+    return dict(summarise({domain: all_pairs(frame, domain) for domain in DOMAINS}, CODECS))
 
 
 @pytest.fixture(scope="module")
 def said(frame: pd.DataFrame) -> dict[tuple[str, str], Comparison]:
+    found = curves(frame, "psnr_y")
     return {
-        (anchor, test): compare(frame, anchor, test, "psnr_y", higher_is_better=True)
+        (anchor, test): one
         for anchor in CODECS
-        for test in CODECS
-        if anchor != test
+        for test, one in compare_codecs(
+            found, anchor, [name for name in CODECS if name != anchor], "psnr_y", higher_is_better=True
+        ).items()
     }
 
 
@@ -90,7 +92,9 @@ def test_every_pair_is_what_compare_says(
         assert (got.used, got.total) == (overall.sequences_used, overall.sequences_total)
         assert got.interval.note == overall.interval.note
         assert got.value is None or got.overlap == pytest.approx(overall.overlap)
-        assert (got.reason is None) == (got.value is not None)
+        assert (got.reason is None) == (overall.reason is None)
+        assert got.flags == flag_bits(overall.flags)
+        assert got.spread == (None if overall.spread is None else pytest.approx(overall.spread, rel=1e-9, abs=1e-9))
         assert (got.encode is None) == (one.encode.value is None)
         assert got.encode is None or got.encode == pytest.approx(one.encode.value)
         assert got.decode is None
@@ -113,11 +117,11 @@ def test_sequences_without_a_value_have_the_reason_that_one_pair_has(
 
 def test_many_reasons_are_folded(tables: dict[str, list[list[Summary]]]) -> None:
     reason = tables["quality"][CODECS.index("a")][CODECS.index("short")].reason
-    assert reason == "short: 3 points; at least 4 are needed (5 sequences)"
+    assert reason == "short: 2 points; at least 3 are needed: measure more rates (--rates) (5 sequences)"
 
 
 def test_no_sequence_at_all() -> None:
-    summary = summarise([], ("a", "b"))[0][1]
+    summary = summarise({"quality": []}, ("a", "b"))["quality"][0][1]
     assert summary.value is None and summary.reason == "neither codec was measured" and summary.total == 0
 
 
@@ -130,8 +134,7 @@ def test_lower_is_better_turns_the_metric_and_not_the_rate(frame: pd.DataFrame) 
     found = curves(turned, "psnr_y")
     key = min(curve.key for curve in found.values())
     both = [found[CurveKey(codec, *key)] for codec in ("a", "b")]
-    domains: tuple[Domain, ...] = ("quality", "rate")
-    pairs = {domain: delta_pairs(key, both, ("a", "b"), domain, higher_is_better=False) for domain in domains}
+    pairs = {domain: delta_pairs(key, both, ("a", "b"), domain, higher_is_better=False) for domain in DOMAINS}
     said = compare(turned, "a", "b", "psnr_y", higher_is_better=False)
     one = next(result for result in said.per_sequence if result.sequence == key.sequence)
     assert pairs["quality"].value[0, 1] == pytest.approx(one.bd_rate.value)

@@ -109,12 +109,16 @@ def make_curve(
     shift: float = 0.0,
     **more: Any,
 ) -> list[CellResult]:
-    """The cells of one RD curve: quality rises by 2 dB as the rate of 20000 * `scale` bytes doubles."""
+    """The cells of one RD curve: quality rises by 2 dB as the rate of 20000 * `scale` bytes doubles.
+
+    SSIM is what it is in dB, as its curves are.
+    """
     cells = []
     for step, rate in enumerate(RATES):
         size = round(160_000 * scale) >> step
         quality = 34 + shift + 2 * math.log2(size / scale / 20_000)
-        cells.append(make_cell(codec, rate, sequence, size=size, values=dict.fromkeys(metrics, quality), **more))
+        values = {name: 1 - 10 ** (-quality / 10) if name == "ssim" else quality for name in metrics}
+        cells.append(make_cell(codec, rate, sequence, size=size, values=values, **more))
     return cells
 
 
