@@ -1,14 +1,16 @@
-"""Clips, a cache of the tests' own, and an environment without the user's settings."""
+"""Clips, a cache of the tests' own, an environment without the user's settings, and what workers of xdist share."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
 import os
 import re
 import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,75 @@ _PATTERN = "testsrc2=size={width}x{height}:rate={rate}"
 _NOISE = "noise=alls={noise}:allf=t:all_seed=3,"
 
 TinyClip = Callable[..., Path]
+
+# without bytecode every program that a test starts would compile torch anew; it is kept out of the sources
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# each worker takes its share of the CPUs, before the libraries that start threads of their own are imported
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _WORKERS > 1:
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(_name, str(max(1, len(os.sched_getaffinity(0)) // _WORKERS)))
+
+
+class _Room:
+    """Lets the workers' tests run side by side, and a test marked ``alone`` by itself.
+
+    Whoever enters passes a gate one by one; a test that is to be alone holds it shut until it has left.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._gate = (folder / "gate.lock").open("w")
+        self._room = (folder / "room.lock").open("w")
+        self._inside = False
+
+    def enter(self, *, alone: bool) -> None:
+        if self._inside:
+            return
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        self._inside = True
+
+    def leave(self) -> None:
+        fcntl.flock(self._room, fcntl.LOCK_UN)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        self._inside = False
+
+    def close(self) -> None:
+        self._gate.close()
+        self._room.close()
+
+
+_room = pytest.StashKey[_Room]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Generator[None]:
+    yield
+    if _WORKERS > 1:
+        session.config.stash[_room] = room = _Room(session.config._tmp_path_factory.getbasetemp().parent)
+        session.config.add_cleanup(room.close)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """Neighbours wait while tests that are to be alone run, one after another."""
+    room = item.config.stash.get(_room, None)
+    if room is None:
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    room.enter(alone=alone)
+    try:
+        return (yield)
+    finally:
+        if not (alone and nextitem is not None and nextitem.get_closest_marker("alone")):
+            room.leave()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ import pytest
 
 from bench.process import Process, ProcessError, _die_with, run
 
+pytestmark = pytest.mark.alone
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 

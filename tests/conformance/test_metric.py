@@ -100,7 +100,7 @@ DECLARATIONS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("attributes", "message"), DECLARATIONS, ids=[str(item[0]) for item in DECLARATIONS])
+@pytest.mark.parametrize(("attributes", "message"), DECLARATIONS, ids=[message for _, message in DECLARATIONS])
 def test_wrong_declaration(attributes: dict[str, Any], message: str) -> None:
     found = check_metric(type("Wrong", (Mae,), attributes))
     assert message in told(found)["declaration"]

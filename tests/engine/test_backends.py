@@ -25,6 +25,8 @@ from bench.engine.store import Store
 from bench.errors import UnavailableError, UsageError
 from bench.results import CellResult
 
+pytestmark = pytest.mark.alone
+
 KILLER = """#!{python}
 import os, shutil, sys, time
 mode, source, target = sys.argv[1:]

@@ -124,12 +124,14 @@ def test_a_good_codec_is_measured(tmp_path: Path, clip: Path, codec) -> None:
     assert result.decode.peak_rss_bytes > 1e6
 
 
+@pytest.mark.alone
 def test_fault_02_worker_killed_once(tmp_path: Path, clip: Path, codec) -> None:
     bad, good = run_one(tmp_path, clip, codec("encode-kills-worker"), codec("good"), jobs=2)
     assert (tmp_path / "once").exists()
     assert (bad.status, good.status) == ("ok", "ok")
 
 
+@pytest.mark.alone
 def test_fault_02_worker_killed_again_and_again(tmp_path: Path, clip: Path, codec) -> None:
     bad, good = run_one(tmp_path, clip, codec("encode-always-kills-worker"), codec("good"), jobs=2)
     assert (bad.status, bad.reason) == ("failed", "worker_lost")
@@ -339,6 +341,7 @@ def comparable(folder: Path) -> list[dict]:
     ]
 
 
+@pytest.mark.alone
 def test_fault_01_kill_9_in_mid_run(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=30, size="176x144")
     out = tmp_path / "killed"
@@ -386,6 +389,7 @@ def ended_within(seconds: float, command: str) -> bool:
     return True
 
 
+@pytest.mark.alone
 def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
     name = codec("encode-hangs")
     driver = subprocess.Popen(
@@ -405,6 +409,7 @@ def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
     assert ended_within(5, str(tmp_path / "tool.py"))
 
 
+@pytest.mark.alone
 def test_fault_18_two_runs_on_one_store(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=9, size="96x80")
     arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y", "--jobs", "2", "--out"]

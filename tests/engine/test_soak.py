@@ -12,6 +12,8 @@ import pytest
 import bench
 from bench.results import CellResult
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 

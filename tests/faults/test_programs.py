@@ -16,6 +16,8 @@ import pytest
 import bench
 from bench.engine.store import Store
 
+pytestmark = pytest.mark.alone
+
 
 def test_fault_04_encoder_fails(trial) -> None:
     done, cells = trial.run("encode-fails", "decode-fails", "encode-crashes", "good")

@@ -16,6 +16,8 @@ import bench.results
 from bench.report import build_report
 from bench.results import CellResult, ResultSet
 
+pytestmark = pytest.mark.alone
+
 CHROMIUM = Path("/usr/bin/chromium")
 PAGES = ("index", "sequences", "frames", "gaps", "method")
 
