@@ -71,6 +71,19 @@ FLAG_TEXTS: Mapping[Cause, str] = {
 }
 """One line on each flag, for legends; a result's notes have the figures."""
 
+FLAG_MARKS: Mapping[Cause, str] = {
+    Cause.LITTLE_OVERLAP: "o",
+    Cause.SATURATED: "s",
+    Cause.CAPPED: "c",
+    Cause.POINTS_LEFT_OUT: "x",
+    Cause.NON_MONOTONE: "m",
+    Cause.THREE_POINTS: "3",
+    Cause.METHODS_DISAGREE: "i",
+    Cause.FIT_FALLS: "f",
+    Cause.PARTIAL: "p",
+}
+"""The mark of each flag, to stand beside a value; the same in every output."""
+
 
 @dataclass(frozen=True)
 class BDResult:
@@ -199,6 +212,18 @@ def bd_metric(
     return delta(anchor, prepare("test", test_rate, test_quality, "rate", settings), settings, min_overlap)
 
 
+def marks(flags: Iterable[Cause]) -> str:
+    """The marks of a value, such as "o,p"; empty where there is no doubt."""
+    given = set(flags)
+    return ",".join(mark for flag, mark in FLAG_MARKS.items() if flag in given)
+
+
+def legend(flags: Iterable[Cause]) -> list[str]:
+    """What the marks of these flags mean, in the order of the marks, such as "p: some sequences have no value"."""
+    given = set(flags)
+    return [f"{mark}: {FLAG_TEXTS[flag]}" for flag, mark in FLAG_MARKS.items() if flag in given]
+
+
 def cap_quality(quality: _Array, cap: float | None, *, higher_is_better: bool = True) -> tuple[_Array, int]:
     """Qualities with those better than `cap` replaced by it, and how many were; `cap=None` changes nothing."""
     if cap is None:
@@ -288,8 +313,7 @@ def prepare(
 
 def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, min_overlap: float = 0.0) -> BDResult:
     """The Bjontegaard delta of two prepared curves of one domain and settings; see `bd_rate`."""
-    if not 0 <= min_overlap <= 1:
-        raise UsageError(f"min_overlap is {min_overlap}; give a share from 0 to 1")
+    check_min_overlap(min_overlap)
     doubts = [*anchor.doubts, *test.doubts]
     known = [doubt.text for doubt in doubts]
     problem = anchor.problem or test.problem
@@ -324,6 +348,12 @@ def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, m
         compared=compared,
         by_method=by_method,
     )
+
+
+def check_min_overlap(min_overlap: float) -> None:
+    """Raise UsageError for a least overlap that is no share."""
+    if not 0 <= min_overlap <= 1:
+        raise UsageError(f"min_overlap is {min_overlap:g}; give a share from 0 to 1, such as 0.75 (75%)")
 
 
 def overlap_of(anchor_low: float, anchor_high: float, test_low: float, test_high: float) -> float:

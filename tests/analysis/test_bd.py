@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.bd import METHODS, BDResult, Cause, bd_metric, bd_rate, cap_quality, method_label
+from bench.analysis.bd import (
+    FLAG_TEXTS,
+    METHODS,
+    BDResult,
+    Cause,
+    bd_metric,
+    bd_rate,
+    cap_quality,
+    legend,
+    marks,
+    method_label,
+)
 from bench.errors import UsageError
 
 RATE = (0.05, 0.1, 0.2, 0.4, 0.9)
@@ -475,3 +486,11 @@ def test_label_and_dictionary() -> None:
         "flags": [],
         "notes": [],
     }
+
+
+def test_every_flag_has_a_mark_and_a_line_in_the_legend() -> None:
+    shown = marks(FLAG_TEXTS).split(",")
+    assert len(set(shown)) == len(FLAG_TEXTS) and all(len(mark) == 1 for mark in shown)
+    assert legend(FLAG_TEXTS) == [f"{mark}: {text}" for mark, text in zip(shown, FLAG_TEXTS.values(), strict=True)]
+    assert marks([Cause.PARTIAL, Cause.LITTLE_OVERLAP]) == "o,p"
+    assert legend([Cause.PARTIAL]) == ["p: some sequences have no value"]
