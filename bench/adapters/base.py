@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -15,7 +16,10 @@ from typing import Any, BinaryIO, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.adapters.made_of import parts as program_parts
+from bench.adapters.made_of import python_parts
 from bench.catalog import Card, explain
+from bench.digests import file_digest, files_digest
 from bench.errors import (
     CardError,
     DecodeError,
@@ -107,6 +111,24 @@ class BaseCodec:
         """Names and versions (or digests) of the programs and libraries that write the bits; part of a cell's key."""
         return {}
 
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        """Files that what is written depends on, by role: programs and what they are made of, files a card names.
+
+        A codec from a Python file or a plug-in has that file, and what it imports from its folder.
+        """
+        module = sys.modules.get(type(self).__module__)
+        file = getattr(module, "__file__", None)
+        if file is None or type(self).__module__.partition(".")[0] == "bench":
+            return {}
+        return _with_parts("code", Path(file), python_parts(Path(file)))
+
+    def identity(self) -> dict[str, str]:
+        """``tool``, and a digest of each role of ``made_of`` that it lacks: what a cell's key holds of the codec beside
+        its card."""
+        tool = self.tool()
+        digests = {f"{role}_sha256": paths for role, paths in self.made_of().items()}
+        return tool | {name: _digest(paths) for name, paths in digests.items() if name not in tool}
+
     def published_weights(self) -> Mapping[float, Published]:
         """Weight files by rate value that ``vcbench fetch weights`` brings; none for most codecs."""
         return {}
@@ -132,6 +154,19 @@ class BaseCodec:
                 f"the sequence is {source.width}x{source.height}",
             )
         return CodingTransform.fit(source, size_multiple=wanted.size_multiple, bit_depth=wanted.coding_bit_depth)
+
+
+def _with_parts(role: str, file: Path, parts: tuple[Path, ...]) -> dict[str, tuple[Path, ...]]:
+    return {role: (file,), **({f"{role}_parts": parts} if parts else {})}
+
+
+def program_files(role: str, program: Path, arguments: Iterable[str] = ()) -> dict[str, tuple[Path, ...]]:
+    """A program and what it is made of, as ``BaseCodec.made_of`` gives them."""
+    return _with_parts(role, program, program_parts(program, arguments))
+
+
+def _digest(paths: tuple[Path, ...]) -> str:
+    return file_digest(paths[0]) if len(paths) == 1 else files_digest(paths)
 
 
 class Codec(BaseCodec):

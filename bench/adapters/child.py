@@ -43,6 +43,9 @@ class ChildCodec(ExternalCodec):
     def tool(self) -> dict[str, str]:
         return self._codec.tool()
 
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        return self._codec.made_of()
+
     def transform(self, source: VideoFormat) -> CodingTransform:
         return self._codec.transform(source)
 

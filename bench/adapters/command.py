@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from bench import ffmpeg, process
-from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
+from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders, program_files
 from bench.adapters.ffmpeg import check_version
 from bench.catalog import InnerPath
 from bench.digests import file_digest
@@ -82,6 +82,15 @@ class CommandCodec(ExternalCodec):
         used = {"encoder": self.settings.encoder, "decoder": self.settings.decoder, **self.settings.files}
         digests = {f"{key}_sha256": file_digest(self._locate(located)) for key, located in used.items()}
         return {"version": self._version, **digests}
+
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        settings = self.settings
+        files = {key: (self._locate(located),) for key, located in settings.files.items()}
+        encoder, decoder = (
+            program_files(role, self._locate(program), program.arguments)
+            for role, program in (("encoder", settings.encoder), ("decoder", settings.decoder))
+        )
+        return {**super().made_of(), **encoder, **decoder, **files}
 
     def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
         program = self.settings.encoder

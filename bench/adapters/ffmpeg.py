@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from bench import ffmpeg
-from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders
+from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders, program_files
 from bench.digests import file_digest
 from bench.errors import UnavailableError
 from bench.video.formats import VideoFormat
@@ -65,6 +65,9 @@ class FFmpegCodec(ExternalCodec):
 
     def tool(self) -> dict[str, str]:
         return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
+
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        return {**super().made_of(), **program_files("ffmpeg", Path(ffmpeg.executable()))}
 
     def encode_commands(
         self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from pydantic import Field
 
-from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
+from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings, program_files
 from bench.adapters.worker_process import WorkerError, WorkerProcess
 from bench.catalog import InnerPath
 from bench.digests import digest_of, file_digest
@@ -122,6 +122,9 @@ class WorkerCodec(Codec):
 
     def tool(self) -> dict[str, str]:
         return {f"{name}_sha256": file_digest(path) for name, path in self.model_files().items()}
+
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        return {**super().made_of(), **{name: (path,) for name, path in self.model_files().items()}}
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         transform = self.transform(source.format)
@@ -272,6 +275,9 @@ class WorkerFileCodec(WorkerCodec):
     def model_files(self) -> dict[str, Path]:
         files = {"worker": self.settings.worker, **self.settings.files}
         return {name: self._inside(path) for name, path in files.items()}
+
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        return {**super().made_of(), **program_files("worker", self._inside(self.settings.worker))}
 
     def worker_settings(self) -> dict[str, Any]:
         files = {name: str(path) for name, path in self.model_files().items() if name != "worker"}

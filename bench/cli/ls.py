@@ -7,32 +7,44 @@ from typing import Any
 
 import click
 
-from bench.cli.options import Command, as_json, counted, existing, print_json, print_table, search_path
+from bench.cli.options import Command, as_json, counted, print_json, print_table, search_path
 
 _TABLE_WIDTH = 80
 
 
 @click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, results or published curves.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results", "published"]))
-@click.argument("folders", nargs=-1, type=existing(folder=True))
+@click.argument("names", nargs=-1)
+@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files (ls codecs NAME).")
 @search_path
 @as_json
-def command(kind: str, folders: tuple[Path, ...], paths: tuple[Path, ...], json_output: bool) -> int:
+def command(kind: str, names: tuple[str, ...], trust: bool, paths: tuple[Path, ...], json_output: bool) -> int:
     """List what there is, whether it works on this machine, and what to do where it does not.
 
-    FOLDERS are result sets; by default those in the folder results/ of the working directory.
+    NAMES are codecs (by name, name@configuration, or card file), shown with the files and versions that a result of
+    theirs depends on; or result sets (folders), by default those in the folder results/ of the working directory.
 
     \b
     Examples:
       vcbench ls codecs
+      vcbench ls codecs x265 my-codec --trust
       vcbench ls results results/*
     """
     from bench.catalog import Catalog
     from bench.errors import UsageError
 
-    if folders and kind != "results":
-        raise UsageError(f"ls {kind} takes no folder; --path names a folder with cards and manifests of your own")
+    if names and kind not in ("codecs", "results"):
+        raise UsageError(f"ls {kind} takes no names; --path names a folder with cards and manifests of your own")
+    if trust and not (names and kind == "codecs"):
+        raise UsageError("--trust is for ls codecs NAME, which looks at what a codec is made of")
     catalog = Catalog(paths)
+    if kind == "codecs" and names:
+        rows = [_identified(catalog, name, trust=trust) for name in names]
+        if json_output:
+            print_json(rows)
+        else:
+            _print_identities(rows)
+        return 0
     if kind == "codecs":
         rows = [_codec(catalog, name) for name in catalog.files("codecs")]
     elif kind == "datasets":
@@ -42,9 +54,8 @@ def command(kind: str, folders: tuple[Path, ...], paths: tuple[Path, ...], json_
     elif kind == "published":
         rows = _published()
     else:
-        rows = [
-            _result_set(folder) for folder in folders or sorted(path.parent for path in Path("results").glob("*/cells"))
-        ]
+        folders = [_folder(name) for name in names] or sorted(path.parent for path in Path("results").glob("*/cells"))
+        rows = [_result_set(folder) for folder in folders]
     if json_output:
         print_json(rows)
     else:
@@ -84,7 +95,56 @@ def brief_reason(row: dict[str, Any], width: int | None = None) -> str:
     return f"{reason[:width].rsplit(' ', 1)[0]} ... (vcbench doctor)"
 
 
-def _codec(catalog: Any, name: str) -> dict[str, Any]:
+def _folder(name: str) -> Path:
+    from bench.errors import UsageError
+    from bench.paths import local_path
+
+    folder = local_path(name)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    return folder
+
+
+def _identified(catalog: Any, name: str, *, trust: bool) -> dict[str, Any]:
+    """A codec's row with what its results' keys are made of: the card's digest, tools, and files with digests."""
+    from bench.digests import file_digest
+    from bench.engine.plan import CodecEntry
+    from bench.errors import VcbenchError
+
+    card = catalog.card(name)
+    row: dict[str, Any] = {**_codec(catalog, name, trust=trust), "identity": None}
+    try:
+        codec = CodecEntry(card, catalog.find("codecs", name.partition("@")[0]).parent, trust).build()
+        codec.check()
+        identity, made_of = codec.identity(), codec.made_of()
+    except VcbenchError as error:
+        return {**row, "available": False, "reason": str(error)}
+    files = [
+        {"role": role, "path": str(path), "sha256": file_digest(path)}
+        for role, found in made_of.items()
+        for path in found
+    ]
+    card_part = {"sha256": card.digest(), "settings": card.identity()}
+    return {**row, "identity": {"card": card_part, "tool": identity, "files": files}}
+
+
+def _print_identities(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        click.echo(f"{row['name']}: {row['title']}")
+        identity = row["identity"]
+        if identity is None:
+            click.echo(f"  not available: {brief_reason(row)}")
+            continue
+        click.echo("  A result is measured anew when any of these changes:")
+        click.echo(f"  card   {identity['card']['sha256'][:16]}  its settings, input formats, weights, kind of rate")
+        for name, value in identity["tool"].items():
+            if not name.endswith("_sha256"):
+                click.echo(f"  {name}   {value}")
+        for file in identity["files"]:
+            click.echo(f"  file   {file['sha256'][:16]}  {file['role']}: {file['path']}")
+
+
+def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:
     from bench.errors import VcbenchError
     from bench.registry import build
 
@@ -99,6 +159,7 @@ def _codec(catalog: Any, name: str) -> dict[str, Any]:
     try:
         card = catalog.card(name)
         row |= {
+            "name": card.name,
             "title": card.title,
             "kind": card.kind,
             "adapter": card.adapter,
@@ -108,7 +169,7 @@ def _codec(catalog: Any, name: str) -> dict[str, Any]:
             "configurations": list(card.configurations),
             "gop": card.gop,
         }
-        build(card, folder=catalog.find("codecs", name).parent).check()
+        build(card, folder=catalog.find("codecs", name.partition("@")[0]).parent, trust=trust).check()
     except VcbenchError as error:
         return {**row, "reason": str(error)}
     return {**row, "available": True}

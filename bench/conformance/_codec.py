@@ -321,7 +321,7 @@ def _start(trial: _Trial) -> str:
 
 
 def _tool(trial: _Trial) -> str:
-    first, second = trial.codec.tool(), trial.entry.build().tool()
+    first, second = trial.codec.identity(), trial.entry.build().identity()
     if not all(isinstance(part, str) for item in first.items() for part in item):
         raise _BrokenError(f"tool() is {first!r}; give names and versions as texts")
     if first != second:

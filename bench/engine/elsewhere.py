@@ -82,7 +82,7 @@ def _here(cell: Cell, parcel: Parcel, store: Store) -> Cell:
     try:
         built = codec.build()
         built.check()
-        tool = built.tool()
+        tool = built.identity()
     except VcbenchError as error:
         raise EncodeError("worker_differs", f"worker {worker} cannot run {codec.card.name}: {error}") from None
     if tool != cell.tool:

@@ -157,7 +157,7 @@ def match(
         anchored = _stored(matching.anchor, prepared.clips, store)
     searches = [
         _Search(entry, tool, clip, matching, quality, anchored)
-        for entry, tool in [(entry, entry.build().tool()) for entry in prepared.searched]
+        for entry, tool in [(entry, entry.build().identity()) for entry in prepared.searched]
         for clip in prepared.clips
     ]
     for number in count(1):

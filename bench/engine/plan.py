@@ -150,7 +150,7 @@ def make_plan(
     wanted = None if rates is None else list(rates)
     cells = []
     for codec in codecs:
-        tool = codec.build().tool()
+        tool = codec.build().identity()
         for sequence in sequences:
             cells += [make_cell(codec, tool, rate, sequence) for rate in rate_points(codec.card, wanted)]
     cells.sort(key=lambda cell: -cell.work)

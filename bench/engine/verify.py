@@ -209,7 +209,7 @@ class _Verification:
     def _decode(self) -> DigestedFrames:
         """Decode, and measure where that is wanted and possible; the frames that came."""
         codec = external(self._entry(), self._options.time_limit)
-        tool = codec.tool()
+        tool = codec.identity()
         if tool != self._cell.codec.tool:
             self._note = f"decoded by {_pairs(tool)}; measured with {_pairs(self._cell.codec.tool)}"
         transform = codec.transform(stored_format(self._cell.sequence))

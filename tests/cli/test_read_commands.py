@@ -181,6 +181,20 @@ def test_ls_codecs_keeps_its_contract(vcbench) -> None:
     assert (rows["x264"]["adapter"], rows["x264"]["rate_points"]) == ("ffmpeg", [22, 27, 32, 37])
 
 
+def test_ls_codecs_shows_what_a_named_codec_is_made_of(vcbench, tmp_path: Path) -> None:
+    (row,) = vcbench("ls", "codecs", "x265@low-delay", "--json").json
+    assert (row["name"], row["available"]) == ("x265@low-delay", True)
+    files = {file["role"]: file for file in row["identity"]["files"]}
+    assert files["ffmpeg"]["sha256"] == row["identity"]["tool"]["ffmpeg_sha256"]
+    assert Path(files["ffmpeg"]["path"]).is_file()
+    (tmp_path / "codecs").mkdir()
+    (tmp_path / "codecs" / "mine.py").write_text("import helper\n")
+    card = Catalog().find("codecs", "x264").read_text().replace('name = "x264"', 'name = "mine"')
+    (tmp_path / "codecs" / "mine.toml").write_text(card.replace('"ffmpeg"', '"mine.py:Mine"'))
+    assert "give --trust if you trust that file" in vcbench("ls", "codecs", "mine", "--path", tmp_path).out
+    assert "ls metrics takes no names" in vcbench("ls", "metrics", "psnr_y").err
+
+
 def test_a_codec_that_is_not_here_has_the_reason(vcbench, tmp_path: Path) -> None:
     (tmp_path / "codecs").mkdir()
     card = Catalog().find("codecs", "x264").read_text()
