@@ -20,6 +20,7 @@ from bench.errors import CardError, UnknownNameError, UsageError, VcbenchError
 
 ENVIRONMENT = "VCBENCH_PATH"
 Kind = Literal["codecs", "datasets"]
+CodecKind = Literal["classical", "learned", "diffusion"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 ConfiguredName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}(@[A-Za-z0-9._-]{1,80})?$")]
@@ -35,6 +36,16 @@ def _inside(path: str) -> str:
 
 
 InnerPath = Annotated[str, AfterValidator(_inside)]
+
+
+def _file_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode(errors="surrogatepass")) > 255:
+        raise ValueError(f"{name[:80]!r} must be the name of a file, not a path")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+MetricName = Annotated[str, StringConstraints(pattern=r"^\w[\w .:+-]{0,119}$")]
 
 
 class Model(BaseModel):
@@ -132,7 +143,7 @@ class Card(Model):
         description="ffmpeg, neural, a plug-in's name; command or file.py:Class beside the card (a card of yours "
         "with one of these two needs --trust)"
     )
-    kind: Literal["classical", "learned", "diffusion"] = "classical"
+    kind: CodecKind = "classical"
     licence: str
     homepage: str | None = None
     paper: str | None = None
@@ -270,6 +281,13 @@ class Catalog:
             if not path.is_file():
                 raise UsageError(f"{path}: no such file")
             return path
+        return self.named(kind, name)
+
+    def named(self, kind: Kind, name: str) -> Path:
+        """Path of a card or manifest by a name that a file states, which is never taken for a path.
+
+        Raises UnknownNameError if there is none.
+        """
         files = self.files(kind)
         if name not in files:
             raise UnknownNameError(kind.removesuffix("s"), name, files)

@@ -108,9 +108,25 @@ _PLANAR = {
 }  # fmt: skip
 
 
+# Formats whose file names others, which would be read in its place and be in no digest of it.
+_PLAYLISTS = frozenset(
+    ("avisynth", "concat", "dash", "dvdvideo", "hls", "imf", "rtp", "rtsp", "sdp", "vapoursynth", "vobsub",
+     "webm_dash_manifest")
+)  # fmt: skip
+
+
+@cache
+def _one_file_formats() -> str:
+    """Names of the formats this FFmpeg reads that are whole in one file."""
+    version()  # says so if this is no ffmpeg
+    out, _, _ = process.run([executable(), "-hide_banner", "-demuxers"])
+    names = re.findall(r"^ D[ d]* (\S+)", out.decode("utf-8", "replace"), re.MULTILINE)
+    return ",".join(name for name in names if not _PLAYLISTS.intersection(name.split(",")))
+
+
 def input_arguments(path: Path) -> list[str]:
-    """Arguments that open a file's frames as stored: no rotation by metadata, no protocol but files."""
-    return [*PROTOCOLS, "-noautorotate", "-i", f"file:{path}"]
+    """Arguments that open a file's frames as stored: no rotation by metadata, and nothing but that one file."""
+    return [*PROTOCOLS, "-format_whitelist", _one_file_formats(), "-noautorotate", "-i", f"file:{path}"]
 
 
 def probe(path: Path) -> Probe:
@@ -124,6 +140,8 @@ def probe(path: Path) -> Probe:
         raise MediaError(f"{path}: FFmpeg cannot decode its first frame: {error}") from None
     frame, colour, rate = _FRAME.search(err), _COLOUR.search(err), _RATE.search(err)
     if status != 0 or frame is None or rate is None:
+        if "not on whitelist" in err:
+            raise MediaError(f"{path}: is a playlist, not a video; name the file that it plays")
         last = "\n".join(err.strip().splitlines()[-3:])
         raise MediaError(f"{path}: FFmpeg finds no video it can decode in this file:\n{last}")
     if frame["interlace"] not in "P?":

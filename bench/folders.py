@@ -22,6 +22,7 @@ from typing import Any
 
 from bench.digests import hash_file, write_atomically
 from bench.errors import StoreError
+from bench.received import parse_json, read_text
 
 MARKER = "vcbench.json"
 """The file that tells what a folder is that vcbench made."""
@@ -197,8 +198,8 @@ def _leave_word(made: Path, out: Path, kind: str, files: Mapping[str, list[str]]
 
 def _marker(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / MARKER).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_text(folder / MARKER, folder))
+    except (OSError, StoreError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

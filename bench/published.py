@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from bench.catalog import explain
 from bench.digests import write_atomically
 from bench.errors import StoreError
+from bench.received import parse_json, read_text
 
 FILE = "published.json"
 AS_PUBLISHED = "as published"
@@ -75,8 +77,8 @@ class PublishedSet(Model):
 
     @model_validator(mode="after")
     def _distinct(self) -> PublishedSet:
-        keys = [(curve.codec, curve.dataset, curve.metric) for curve in self.curves]
-        if double := next((key for key in keys if keys.count(key) > 1), None):
+        keys = Counter((curve.codec, curve.dataset, curve.metric) for curve in self.curves)
+        if double := next((key for key, times in keys.items() if times > 1), None):
             raise ValueError(f"{', '.join(double)}: has two curves; leave one")
         return self
 
@@ -119,18 +121,20 @@ class PublishedSet(Model):
 
 def is_published(folder: Path) -> bool:
     """Whether a folder has published curves."""
-    return (folder / FILE).is_file()
+    return (folder / FILE).exists()
 
 
 def read_published(folder: Path) -> PublishedSet:
     """The published curves of a folder; StoreError naming the file and the key that is wrong."""
     path = folder / FILE
     try:
-        return PublishedSet.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+        return PublishedSet.model_validate(parse_json(read_text(path, folder)))
     except ValidationError as error:
         raise StoreError(f"{path}: is no file of published curves:\n  {explain(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: is not strict JSON: {error}") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def write_published(folder: Path, published: PublishedSet) -> Path:

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from bench.catalog import explain
+from bench.catalog import CodecKind, ConfiguredName, Digest, FileName, MetricName, Name, explain
 from bench.errors import StoreError, UsageError
 from bench.paths import local_path
 from bench.published import PublishedSet, is_published, read_published
-from bench.video.formats import MAX_SIDE, parse_fps
+from bench.received import is_there, parse_json, read_frames, read_text
+from bench.video.formats import MAX_SIDE, Matrix, Siting, VideoFormat, parse_fps
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 SCHEMA_VERSION = 1
@@ -54,7 +57,8 @@ Count = Annotated[int, Field(ge=1, lt=1 << 62)]
 Whole = Annotated[int, Field(ge=0, lt=1 << 62)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 RateValue = Annotated[int | float, Field(gt=-1e300, lt=1e300)]
-FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+$")]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+FeaturesFile = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\.npy$")]
 
 
 class Model(BaseModel):
@@ -66,42 +70,50 @@ class Model(BaseModel):
 class CodecRecord(Model):
     """The codec of a cell: its resolved card and what wrote the bits."""
 
-    name: str
+    name: ConfiguredName
     title: str
-    kind: str
+    kind: CodecKind
     rate_kind: Literal["bitstream", "estimate"]
     card: dict[str, Any]
     tool: dict[str, str]
 
 
 class RateRecord(Model):
-    parameter: str
+    parameter: Name
     value: RateValue
 
 
 class SequenceRecord(Model):
     """The frames that were coded."""
 
-    name: str
-    dataset: str
-    file: str
-    sha256: str
+    name: FileName
+    dataset: Name
+    file: FileName
+    sha256: Digest
     start: Whole
     frames: Count
     width: Side
     height: Side
     fps: Annotated[str, AfterValidator(_rate)]
     pix_fmt: str
-    matrix: str
+    matrix: Matrix
     full_range: bool
-    siting: str
+    siting: Siting
     conversion: str | None
+
+    @model_validator(mode="after")
+    def _is_a_format(self) -> SequenceRecord:
+        try:
+            VideoFormat(self.width, self.height, fps=Fraction(self.fps)).with_pix_fmt(self.pix_fmt)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class BitstreamRecord(Model):
     file: FileName
     bytes: Whole
-    sha256: str
+    sha256: Digest
 
 
 class DecodedRecord(Model):
@@ -109,9 +121,9 @@ class DecodedRecord(Model):
     SHA-256. It is the digest of what ``ffmpeg -i BITSTREAM -f rawvideo`` writes, before padding or a shift is undone.
     """
 
-    frames: int
+    frames: Whole
     pix_fmt: str
-    sha256: str
+    sha256: Digest
 
 
 class CostRecord(Model):
@@ -121,22 +133,22 @@ class CostRecord(Model):
     CPU time and of the time its frames were waited for.
     """
 
-    seconds: float
-    cpu_s: float
-    peak_rss_bytes: int
+    seconds: Seconds
+    cpu_s: Seconds
+    peak_rss_bytes: Whole
     timing: Literal["alone", "shared"]
     commands: list[list[str]] = []
     notes: dict[str, Any] = {}
 
 
 class MeasurementRecord(Model):
-    key: str
+    key: Digest
     status: Literal["ok", "undefined", "unavailable", "failed"]
     value: Number | None = None
     reason: str | None = None
     pooled: dict[str, Number] = {}
     provenance: dict[str, Any] = {}
-    features: dict[str, FileName] = {}
+    features: dict[Name, FeaturesFile] = {}
 
 
 class CellResult(Model):
@@ -147,8 +159,8 @@ class CellResult(Model):
     """
 
     schema_version: Literal[1] = 1
-    name: str
-    key: str
+    name: FileName
+    key: Digest
     status: Literal["ok", "failed", "skipped"]
     reason: str | None = None
     message: str | None = None
@@ -156,12 +168,12 @@ class CellResult(Model):
     rate: RateRecord
     sequence: SequenceRecord
     bitstream: BitstreamRecord | None = None
-    estimated_bits: int | None = None
+    estimated_bits: Whole | None = None
     encode: CostRecord | None = None
     decode: CostRecord | None = None
     decoded: DecodedRecord | None = None
     changes: list[str] = []
-    measurements: dict[str, MeasurementRecord] = {}
+    measurements: dict[MetricName, MeasurementRecord] = {}
     provenance: dict[str, Any] = {}
 
     @property
@@ -244,10 +256,8 @@ class NewerSchemaError(StoreError):
 
 def parse_cell(text: str, where: str) -> CellResult:
     """Result of a file's text; StoreError naming the file when it is damaged, NewerSchemaError when too new."""
-    import json
-
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{where}: is not strict JSON: {error}") from None
     version = data.get("schema_version") if isinstance(data, dict) else None
@@ -267,17 +277,10 @@ def read_cell(path: Path) -> CellResult:
 
     Raises NewerSchemaError when a later vcbench wrote it, and OSError when it cannot be read at all.
     """
-    try:
-        cell = parse_cell(path.read_bytes().decode("utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path}: is not strict JSON: not UTF-8 at byte {error.start}") from None
+    cell = parse_cell(read_text(path, path.parent.parent), str(path))
     if cell.name != path.stem:
         raise StoreError(f"{path}: holds the cell {cell.name}; a result file is named as its cell")
     return cell
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 @dataclass
@@ -309,8 +312,7 @@ class ResultSet:
 
         parts = []
         for cell in self.cells:
-            path = self._frames_path(cell.name)
-            values = _read_column(path, metric) if path is not None and metric in cell.measurements else None
+            values = self.frame_values(cell, [metric]).get(metric) if metric in cell.measurements else None
             if values is None:
                 continue
             part = pd.DataFrame({"frame": range(len(values)), "value": values})
@@ -374,28 +376,29 @@ class ResultSet:
         measured = {cell.codec.name for cell in self.cells}
         return sorted(measured | {part.label(curve) for part in self.published for curve in part.curves})
 
-    def _frames_path(self, name: str) -> Path | None:
-        paths = (folder / "frames" / f"{name}.parquet" for folder in self.folders)
-        return next((path for path in paths if path.is_file()), None)
+    def frame_values(self, cell: CellResult, metrics: list[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Per-frame values of a cell by metric, NaN where a frame has none; empty where nothing is stored.
+
+        Raises StoreError for a file that is damaged, or no such file.
+        """
+        for folder in self.folders:
+            with suppress(FileNotFoundError):
+                path = folder / "frames" / f"{cell.name}.parquet"
+                return read_frames(path, folder, cell.sequence.frames, metrics)
+        return {}
+
+    def bitstream(self, cell: CellResult) -> Path | None:
+        """File of a cell's bitstream; None where there is none. StoreError where it is no regular file of the set."""
+        if cell.bitstream is None:
+            return None
+        paths = ((folder, folder / "bitstreams" / cell.bitstream.file) for folder in self.folders)
+        return next((path for folder, path in paths if is_there(path, folder)), None)
 
     @cached_property
     def metrics(self) -> list[str]:
         """Names of the metrics that any cell or published curve has a value of."""
         measured = [name for cell in self.cells for name in cell.measurements]
         return list(dict.fromkeys([*measured, *(curve.metric for part in self.published for curve in part.curves)]))
-
-
-def _read_column(path: Path, name: str) -> Any:
-    """A column of a Parquet file as an array, None if there is none of that name."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if name not in pq.read_schema(path).names:
-            return None
-        return pq.read_table(path, columns=[name]).column(name).to_numpy()
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path}: per-frame values cannot be read: {error}; delete it and measure again") from None
 
 
 def load(*folders: str | Path) -> ResultSet:

@@ -39,9 +39,9 @@ def cell(**changes: Any) -> dict[str, Any]:
         "encode": cost,
         "decode": {**cost, "seconds": 0.25, "timing": "alone"},
         "measurements": {
-            "psnr_y": {"key": "k", "status": "ok", "value": "Infinity", "pooled": {"mean_capped": 99.9},
+            "psnr_y": {"key": "d" * 64, "status": "ok", "value": "Infinity", "pooled": {"mean_capped": 99.9},
                        "provenance": {"pooling": "mean"}},
-            "vmaf": {"key": "k", "status": "undefined", "reason": "too small"},
+            "vmaf": {"key": "d" * 64, "status": "undefined", "reason": "too small"},
         },
     }  # fmt: skip
     return {**data, **changes}
@@ -110,9 +110,9 @@ def test_infinite_values_are_strings_in_the_file_and_numbers_in_memory() -> None
 
 def test_a_result_cannot_hold_what_is_not_a_number() -> None:
     with pytest.raises(ValidationError, match="is not a number"):
-        MeasurementRecord(key="k", status="ok", value=math.nan)
+        MeasurementRecord(key="d" * 64, status="ok", value=math.nan)
     with pytest.raises(ValidationError, match="is not a number"):
-        MeasurementRecord(key="k", status="ok", value=1.0, pooled={"mean": math.nan})
+        MeasurementRecord(key="d" * 64, status="ok", value=1.0, pooled={"mean": math.nan})
 
 
 NAN = json.dumps(cell()).replace('"Infinity"', "NaN")
@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_opened_is_named(folder: Path) -> None:
     (folder / "cells" / "folder.json").mkdir()
     results = bench.load(folder)
     assert len(results.cells) == 1
-    assert results.problems == [f"{folder / 'cells' / 'folder.json'}: cannot be read: Is a directory"]
+    assert results.problems == [f"{folder / 'cells' / 'folder.json'}: is a folder, where a file is expected; remove it"]
 
 
 def test_a_folder_that_is_no_result_set_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from bench.analysis.curves import DatasetSource, ExcludedPoint, PublishedSource,
 from bench.analysis.quality import QualityAxis
 from bench.digests import digest_of
 from bench.errors import MetricError, StoreError, UnavailableError, UnknownNameError
+from bench.received import is_there, read_features
 from bench.registry import metric_class
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class _Features:
 
     def path(self, name: str) -> Path:
         """File of that name in the first folder that has it; StoreError, naming it, when none does."""
-        found = next((folder / name for folder in self._folders if (folder / name).is_file()), None)
+        paths = (folder / name for folder in self._folders)
+        found = next((path for path in paths if is_there(path, path.parent.parent)), None)
         if found is None:
             raise StoreError(
                 f"{self._folders[0] / name}: is missing; delete the cell's result file to measure it again"
@@ -183,21 +185,18 @@ def _pooled_files(metric: str, parts: tuple[tuple[tuple[str, Path], ...], ...]) 
     """Value pooled over the features in files; remembered, since files are named by content and it may take seconds."""
     pool = _pool_of(metric)
     assert pool is not None
-    pooled = pool([{side: _load(path) for side, path in part} for part in parts])
-    value = pooled["dataset"]
-    if math.isnan(value):
+    loaded: list[Mapping[str, NDArray[Any]]] = [
+        {side: read_features(path, path.parent.parent) for side, path in part} for part in parts
+    ]
+    if len({rows.shape[1] for part in loaded for rows in part.values()}) > 1 or len({(*part,) for part in loaded}) > 1:
+        raise MetricError(f"{metric}: the features of its cells are of different networks; measure them again")
+    try:
+        value = pool(loaded)["dataset"]
+    except (KeyError, ValueError, np.linalg.LinAlgError) as error:  # not the features of this metric
+        raise MetricError(f"{metric}: its features cannot be pooled: {error!r}; measure them again") from None
+    if not math.isfinite(value):
         raise MetricError(f"{metric}: its value over the dataset is not a number")
     return value
-
-
-def _load(path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise StoreError(
-            f"{path}: cannot be read: {error}; delete the cell's result file to measure it again"
-        ) from None
-    return array
 
 
 def _pool_of(metric: str) -> _Pool | None:

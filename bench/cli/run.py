@@ -182,7 +182,7 @@ def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
     planned = plan(settings) if prepared is None else prepared.planned
     if not planned.cells and prepared is None:
         click.echo("nothing to do: the plan has no cells", err=True)
-        return _conclude([], [], [], out, None, json_output=options["json_output"])
+        return _conclude([], [], [], out, None, (), json_output=options["json_output"])
     for name, reason in planned.unavailable.items():
         click.echo(f"unavailable: {name}: {reason}", err=True)
     store = Store.create(out)
@@ -200,7 +200,9 @@ def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
             planned, matches = match(prepared, store, announce=_announce, **how)
         results = run(planned, store, **how)
     page = _report(out, options) if options["report"] else None
-    return _conclude(results, planned.metrics, store.problems, out, page, matches, json_output=options["json_output"])
+    clips = dict.fromkeys(options["inputs"])
+    found = planned.metrics, store.problems, out, page, clips, matches
+    return _conclude(results, *found, json_output=options["json_output"])
 
 
 def _announce(text: str) -> None:
@@ -275,7 +277,9 @@ def _report(folder: Path, options: dict[str, Any]) -> Path:
     from bench.report import build_report
     from bench.results import load
 
-    return build_report(load(folder), _report_folder(folder), paths=options["paths"], trust=options["trust"])
+    clips = options["inputs"]
+    out = _report_folder(folder)
+    return build_report(load(folder), out, clips=clips, paths=options["paths"], trust=options["trust"])
 
 
 def _conclude(
@@ -284,6 +288,7 @@ def _conclude(
     problems: list[str],
     out: Path,
     page: Path | None,
+    clips: Iterable[Path],
     matches: Sequence[Match] = (),
     *,
     json_output: bool,
@@ -327,7 +332,9 @@ def _conclude(
         if page:
             click.echo(f"report: {page}")
         elif results:
-            click.echo(f"next: vcbench report {shlex.quote(str(out))}")
+            # a report opens no path that a result file states
+            shown = [part for clip in clips for part in ("--clips", str(clip))]
+            click.echo(f"next: {shlex.join(['vcbench', 'report', str(out), *shown])}")
     if not results:
         return 5
     return 6 if counts["failed"] or unmeasured else 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bench.engine.store import Store
-from bench.errors import UnavailableError, UnknownNameError
+from bench.errors import StoreError, UnavailableError, UnknownNameError
 from bench.published import PublishedSet
+from bench.received import read_features
 from bench.registry import metric_class
 from bench.results import CellResult, ResultSet
 
@@ -20,22 +22,38 @@ def result_problems(folder: Path, results: ResultSet) -> list[str]:
         problems += _unknown_metrics(published)
     for cell in results.cells:
         problems += _rate_problems(cell)
-        if cell.bitstream is not None and not store.bitstream_is_whole(cell.bitstream):
-            problems.append(
-                f"{cell.name}: bitstreams/{cell.bitstream.file} is missing or not the file that was measured"
-            )
-        problems += [
-            f"{cell.name}: features/{name} is missing or not the file that was stored; "
-            f"delete cells/{cell.name}.json to measure it again"
-            for measured in cell.measurements.values()
-            for name in measured.features.values()
-            if not store.features_are_whole(name)
-        ]
-        if cell.measurements and not store.frames_path(cell.name).is_file():
-            problems.append(
-                f"{cell.name}: frames/{cell.name}.parquet is missing; delete cells/{cell.name}.json to measure it again"
-            )
+        problems += [f"{cell.name}: {problem}" for problem in _file_problems(cell, store, results)]
     return problems
+
+
+def _file_problems(cell: CellResult, store: Store, results: ResultSet) -> Iterator[str]:
+    """What is wrong with the files that a cell's result file names."""
+    again = f"delete cells/{cell.name}.json to measure it again"
+    if cell.bitstream is not None:
+        name = f"bitstreams/{cell.bitstream.file}"
+        yield from _unreadable(lambda: results.bitstream(cell))
+        if not store.bitstream_is_whole(cell.bitstream):
+            yield f"{name} is missing or not the file that was measured"
+    for measured in cell.measurements.values():
+        for name in measured.features.values():
+            if store.features_are_whole(name):
+                yield from _unreadable(partial(read_features, store.root / "features" / name, store.root))
+            else:
+                yield f"features/{name} is missing or not the file that was stored; {again}"
+    if cell.measurements:
+        if not store.frames_path(cell.name).exists():
+            yield f"frames/{cell.name}.parquet is missing; {again}"
+        else:
+            yield from _unreadable(lambda: results.frame_values(cell))
+
+
+def _unreadable(read: Callable[[], object]) -> Iterator[str]:
+    try:
+        read()
+    except StoreError as error:
+        yield str(error)
+    except OSError as error:
+        yield f"{error.filename}: cannot be read: {error.strerror}"
 
 
 def _rate_problems(cell: CellResult) -> Iterator[str]:

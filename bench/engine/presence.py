@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -15,6 +14,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from bench.errors import StoreError
+from bench.received import parse_json, read_text
 
 BEAT_S = 10.0
 """Seconds between two signs of life of a process, which are new times of its file."""
@@ -59,12 +61,12 @@ def read_signed(path: Path, *, numbers: Iterable[str] = (), texts: Iterable[str]
     OSError where the file is gone, ValueError where it is being written or no such process wrote it.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(read_text(path, path.parent))
         pid = int(content["pid"])
         words = {"host": str(content.get("host", host())), **{name: str(content[name]) for name in texts}}
         times = {name for name in ("process_started", "since") if name in content}
         found = {name: float(content[name]) for name in (*times, *numbers)}
-    except (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (StoreError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
     if not (0 < pid < 1 << 31 and all(map(math.isfinite, found.values()))):
         raise ValueError(f"{path}: has numbers that no process has")

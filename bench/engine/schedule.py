@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,8 @@ from typing import Any
 from bench.engine.cell import Task
 from bench.engine.plan import Cell
 from bench.engine.store import Store
+from bench.errors import StoreError
+from bench.received import parse_json, read_text
 
 _GB = 10**9
 
@@ -43,8 +44,8 @@ class History:
         self._peaks: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for path in sorted((store.root / "cells").glob("*.json")):
             try:
-                self._learn(json.loads(path.read_bytes()))
-            except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+                self._learn(parse_json(read_text(path, store.root)))
+            except (StoreError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
                 continue  # a damaged or failed result teaches nothing
         self._by_codec: dict[str, float] = {}
         for (codec, _), paces in self._pace.items():

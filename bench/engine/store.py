@@ -20,6 +20,7 @@ from bench.digests import hash_file, write_atomically
 from bench.engine.presence import beating, lives, read_signed, signature, tag, tagged_lives
 from bench.errors import StoreError
 from bench.folders import entries, kind_of, mark, refusal
+from bench.received import is_there, parse_json, read_frames, read_text, regular
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _is_earlier_set(root: Path) -> bool:
     if all((root / name).is_dir() for name in _SUBFOLDERS):
         return True  # of a run that was ended before its first result
     for path in (root / "cells").glob("*.json"):
-        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            content = json.loads(path.read_bytes())
+        with suppress(OSError, StoreError, ValueError, TypeError, KeyError, RecursionError):
+            content = parse_json(read_text(path, root))
             if content["name"] == path.stem and content["schema_version"]:
                 return True
     return False
@@ -189,7 +190,11 @@ class Store:
     def bitstream_is_whole(self, record: BitstreamRecord) -> bool:
         """Whether a stored bitstream is there and has the digest that was recorded."""
         path = self.bitstream_path(record)
-        return path.is_file() and path.stat().st_size == record.bytes and hash_file(path) == record.sha256
+        try:
+            # the size first: it is known without reading the file
+            return regular(path, self.root) == record.bytes and hash_file(path) == record.sha256
+        except (FileNotFoundError, StoreError):
+            return False
 
     def write_frames(self, name: str, columns: Mapping[str, tuple[float | None, ...]]) -> None:
         """Add per-frame values to a cell's Parquet file; columns of the same name are replaced."""
@@ -199,12 +204,14 @@ class Store:
         if not columns:
             return
         path = self.frames_path(name)
-        table = {key: pa.array(values, pa.float64()) for key, values in columns.items()}
-        old = self._old_frames(path)
-        if old is not None:
-            table = {**{key: old.column(key) for key in old.column_names if key not in table}, **table}
-            length = len(next(iter(columns.values())))
-            table = {key: column for key, column in table.items() if len(column) == length}
+        length = len(next(iter(columns.values())))
+        old = self._old_frames(path, length)
+        # NaN is how a frame without a value was read
+        table = {
+            key: pa.array(values, pa.float64(), from_pandas=True)
+            for key, values in {**old, **columns}.items()
+            if len(values) == length
+        }
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(table), sink)
         write_atomically(path, sink.getvalue().to_pybytes())
@@ -236,19 +243,19 @@ class Store:
     def features_are_whole(self, name: str) -> bool:
         """Whether a file of features is there and has the digest that it is named by."""
         path = self.root / "features" / name
-        return path.is_file() and hash_file(path)[:32] == path.stem
-
-    def _old_frames(self, path: Path) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            return pq.read_table(path)
+            return is_there(path, self.root) and hash_file(path)[:32] == path.stem
+        except StoreError:
+            return False
+
+    def _old_frames(self, path: Path, frames: int) -> dict[str, Any]:
+        try:
+            return read_frames(path, self.root, frames)
         except FileNotFoundError:
-            return None
-        except (pa.ArrowException, OSError) as error:
-            self._set_aside(path, f"{path}: per-frame values cannot be read: {error}")
-            return None
+            return {}
+        except StoreError as error:
+            self._set_aside(path, str(error))
+            return {}
 
     @contextmanager
     def working_folder(self, name: str) -> Iterator[Path]:

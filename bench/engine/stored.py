@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.catalog import Card, Catalog, load_card
+from bench.digests import file_digest
 from bench.engine.plan import CodecEntry
 from bench.errors import UnavailableError, UnknownNameError, VcbenchError
 from bench.manifests import load_manifest, open_entry
@@ -63,7 +64,8 @@ def source_clip(
     """The source in the datasets that are found here, or among `files`, with the bytes and the format that were
     measured; never one in the folder ``outside``, where the result lies: it would prove nothing.
 
-    Raises UnavailableError where no file has them.
+    It is found by its digest alone, among the files that the caller names and those of datasets that are known here:
+    no path that a result file states is looked at. Raises UnavailableError where no file has them.
     """
     settings: dict[str, Any] = {
         "size": f"{record.width}x{record.height}",
@@ -74,7 +76,9 @@ def source_clip(
         "name": record.name,
         "dataset": record.dataset,
     }
-    given: Iterator[_Way] = (partial(open_sequence, path, **settings) for path in files)
+    # a folder of pictures has no digest before it is opened
+    alike = (path for path in files if not path.is_file() or file_digest(path) == record.sha256)
+    given: Iterator[_Way] = (partial(open_sequence, path, **settings) for path in alike)
     for open_clip in chain(_in_datasets(record, catalog, outside), given):
         try:
             clip = open_clip()

@@ -20,9 +20,10 @@ from bench.engine.measure import check_format, measure
 from bench.engine.plan import metric_keys, unavailable_metrics
 from bench.engine.store import Store
 from bench.engine.stored import source_clip, stored_codec, stored_format
-from bench.errors import CellError, MediaError, UnavailableError, UsageError, VcbenchError
+from bench.errors import CellError, MediaError, StoreError, UnavailableError, UsageError, VcbenchError
 from bench.metrics.base import Measurement
 from bench.process import cpu_count
+from bench.received import read_features, regular
 from bench.registry import metric_class
 from bench.results import BitstreamRecord, CellResult, MeasurementRecord, ResultSet
 from bench.video.frame import CodingTransform, DigestedFrames
@@ -158,12 +159,15 @@ class _Verification:
 
     def _check_bitstream(self) -> Check:
         stored = self._bitstream.sha256
-        if not self._path.is_file():
+        try:
+            size = regular(self._path, self._store.root)
+        except FileNotFoundError:
             return Check("bitstream", "different", stored, None, f"bitstreams/{self._path.name} is missing")
+        except StoreError as error:
+            return Check("bitstream", "different", stored, None, str(error))
         found = hash_file(self._path)
-        if found == stored and self._path.stat().st_size == self._bitstream.bytes:
+        if found == stored and size == self._bitstream.bytes:
             return Check("bitstream", "equal", stored, found)
-        size = self._path.stat().st_size
         reason = f"bitstreams/{self._path.name} has other bytes ({size}, measured were {self._bitstream.bytes})"
         return Check("bitstream", "different", stored, found, reason)
 
@@ -293,8 +297,8 @@ class _Verification:
             return
         for side, array in found.items():
             try:
-                known = np.load(self._store.root / "features" / stored[side], mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                known = read_features(self._store.root / "features" / stored[side], self._store.root)
+            except (OSError, StoreError) as error:
                 yield f"features.{side}: cannot be read: {error}"
                 continue
             if known.shape != array.shape or known.dtype != array.dtype:

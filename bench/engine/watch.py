@@ -23,6 +23,7 @@ from bench.engine.presence import beating, lives, read_signed, signature
 from bench.engine.schedule import Job
 from bench.engine.store import Store, is_disk_full
 from bench.errors import StoreError
+from bench.received import parse_json, read_text
 from bench.results import CellResult
 
 _ENOUGH = 4
@@ -166,8 +167,8 @@ def _start(run: tuple[Path, dict[str, Any]]) -> float:
 def _status(path: Path) -> tuple[str, float]:
     """Status in a result file ("unreadable" where it has none) and when it was written."""
     try:
-        return str(json.loads(path.read_bytes())["status"]), path.stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(parse_json(read_text(path, path.parent.parent))["status"]), path.stat().st_mtime
+    except (StoreError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return "unreadable", 0.0
 
 

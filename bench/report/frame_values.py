@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.errors import StoreError
 from bench.report.payload import short
 from bench.results import CellResult, ResultSet
 
@@ -19,18 +18,8 @@ def frame_values(results: ResultSet, cell: CellResult) -> dict[str, list[float |
 
     Raises StoreError for a file that is damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    paths = (folder / "frames" / f"{cell.name}.parquet" for folder in results.folders)
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        return {}
-    try:
-        columns = pq.read_table(path).to_pydict()
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path}: per-frame values cannot be read: {error}; delete it and measure again") from None
-    return {name: [None if v is None or math.isnan(v) else v for v in values] for name, values in columns.items()}
+    columns = results.frame_values(cell)
+    return {name: [None if math.isnan(v) else v for v in values.tolist()] for name, values in columns.items()}
 
 
 def of_sequence(results: ResultSet, cells: Sequence[CellResult], metrics: Sequence[str]) -> dict[str, Any] | None:

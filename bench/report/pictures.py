@@ -73,7 +73,7 @@ def write_pictures(
     Pictures of an earlier report are used again where they are of the same bitstream. What cannot be decoded or found
     is told with its reason. Raises OSError when the folder cannot be written.
     """
-    able = {key: found for key, of_key in cells.items() if (found := [c for c in of_key if _bitstream(results, c)])}
+    able = {key: found for key, of_key in cells.items() if (found := [c for c in of_key if _is_shown(results, c)])}
     chosen = _Choosing(able, options.limit)
     gallery = _Gallery(results, names, folder, options)
     shown = [entry for choice in chosen.choices.values() if (entry := gallery.sequence(choice))]
@@ -160,11 +160,12 @@ def _decode_seconds(cells: Sequence[CellResult], frames: Sequence[int]) -> float
     return sum(c.decode.seconds * (frames[-1] + 1) / c.sequence.frames for c in cells if c.decode)
 
 
-def _bitstream(results: ResultSet, cell: CellResult) -> Path | None:
-    if cell.status != "ok" or cell.bitstream is None:
-        return None
-    paths = (folder / "bitstreams" / cell.bitstream.file for folder in results.folders)
-    return next((path for path in paths if path.is_file()), None)
+def _is_shown(results: ResultSet, cell: CellResult) -> bool:
+    """Whether there is a bitstream to decode, or something in its place that must be reported."""
+    try:
+        return cell.status == "ok" and results.bitstream(cell) is not None
+    except StoreError:
+        return True
 
 
 class _Gallery:
@@ -218,11 +219,10 @@ class _Gallery:
     def _source(self, choice: _Choice) -> dict[str, Any] | None:
         cell = choice.cells[0]
         stem = f"{cell.sequence.sha256[:16]}-{cell.sequence.start}-{_VERSION}"
-        files = (*self._options.clips, *_named_on_command_line(cell))
         try:
             # Not opened where its pictures are there already.
             pictures = self._written(
-                stem, choice.frames, lambda: source_clip(cell.sequence, self._catalog, files).read()
+                stem, choice.frames, lambda: source_clip(cell.sequence, self._catalog, self._options.clips).read()
             )
         except VcbenchError as error:
             told = str(error).replace("name it with --input", _GIVE_CLIPS)
@@ -232,7 +232,7 @@ class _Gallery:
 
     def _decoded(self, cell: CellResult) -> Iterator[Frame]:
         """Frames of a stored bitstream, decoded by a fresh process that sees a copy of it alone."""
-        path = _bitstream(self._results, cell)
+        path = self._results.bitstream(cell)
         if path is None:
             raise StoreError("its bitstream is gone")
         codec = external(self._entry(cell), None)
@@ -269,13 +269,6 @@ class _Gallery:
                 raise MismatchError("frame_count", f"frame {min(missing)} is beyond the end of the video")
         self.files.update(files)
         return files
-
-
-def _named_on_command_line(cell: CellResult) -> list[Path]:
-    """Files that the run was given, as far as they are here and may be the source; their digest decides."""
-    words = cell.provenance.get("command")
-    named = [Path(word) for word in words if isinstance(word, str)] if isinstance(words, list) else []
-    return [path for path in named if path.name == cell.sequence.file and (path.is_file() or path.is_dir())]
 
 
 def _save(frame: Frame, path: Path) -> None:

@@ -231,13 +231,17 @@ def test_the_source_is_never_taken_from_the_results(
     more = ["--input", "datasets/clips/clip.y4m"] if named == "by --input" else []
     outcome = vcbench("verify", ".", "--metrics", "--json", *more)
     assert outcome.code == 6
+    if named == "by path":
+        assert not outcome.json["checked"]
+        assert all("sequence.dataset: " in problem for problem in outcome.json["problems"])
+        return
     assert checks(outcome)["source"]["outcome"] == checks(outcome)["psnr_y"]["outcome"] == "unchecked"
     assert sorted(folder.rglob("*")) == before
     elsewhere = shutil.copytree(folder / "datasets", folder.parent / "keeper" / "datasets")
     (elsewhere / "theirs.toml").write_text(MANIFEST.format(name="theirs"))
     monkeypatch.chdir(folder.parent)
     honest = vcbench("verify", folder, "--metrics", "--json", "--path", elsewhere)
-    assert checks(honest)["source"]["outcome"] == ("unchecked" if named == "by path" else "equal")
+    assert checks(honest)["source"]["outcome"] == "equal"
 
 
 def test_a_card_is_never_taken_from_the_results(vcbench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +254,10 @@ def test_a_card_is_never_taken_from_the_results(vcbench, folder: Path, monkeypat
     assert "lies in the results themselves" in checks(outcome)["frames"]["reason"]
     change(result_file(folder), lambda cell: cell["codec"].update(name=f"{folder / 'codecs' / 'x265.toml'}@low-delay"))
     monkeypatch.chdir(folder.parent)
+    outcome = vcbench("verify", folder, "--json")
+    assert outcome.code == 6 and "codec.name: " in outcome.json["problems"][0]  # a path is no name
+    change(result_file(folder), lambda cell: cell["codec"].update(name="x265.toml@low-delay"))
+    monkeypatch.chdir(folder / "codecs")
     assert "unknown codec" in checks(vcbench("verify", folder, "--json"))["frames"]["reason"]
 
 

@@ -297,10 +297,10 @@ def test_a_metric_that_still_cannot_run_is_no_reason_to_decode_again(tmp_path: P
     store = Store.create(tmp_path / "out")
     run(planned, store)
     some = planned.cells[0].name
-    wanted = replace(planned, metrics={**planned.metrics, "lpips_alex": "key"})
+    wanted = replace(planned, metrics={**planned.metrics, "lpips_alex": "f" * 64})
     assert len(unfinished(wanted, store)) == 12
     data = json.loads(store.cell_path(some).read_text())
-    data["measurements"]["lpips_alex"] = {"key": "key", "status": "unavailable", "reason": "no weights"}
+    data["measurements"]["lpips_alex"] = {"key": "f" * 64, "status": "unavailable", "reason": "no weights"}
     store.cell_path(some).write_text(json.dumps(data))
     still = replace(wanted, unavailable={"lpips_alex": "no weights"})
     assert len(unfinished(wanted, store)) == 12

@@ -152,12 +152,10 @@ def test_fault_24_malicious_pickle_as_checkpoint(tmp_path: Path) -> None:
 
 def test_fault_25_hostile_names_in_every_format(vcbench, measured: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(measured, tmp_path / "set"))
-    for path in (folder / "cells").iterdir():
+    for number, path in enumerate(sorted((folder / "cells").iterdir())):
         cell = json.loads(path.read_text())
-        for number, name in enumerate(HOSTILE):
-            cell["codec"]["title"] = cell["sequence"]["dataset"] = cell["sequence"]["name"] = name
-            cell["codec"]["name"] = f"{name} {number}"
-        cell["codec"]["name"] = HOSTILE[1]
+        cell["codec"]["title"] = cell["codec"]["card"]["gop"] = HOSTILE[number % 3]
+        cell["sequence"]["name"] = cell["sequence"]["file"] = HOSTILE[number % 3].replace("/", " ")
         path.write_text(json.dumps(cell))
     out = tmp_path / "report"
     assert vcbench("report", folder, "--out", out, "--pictures", 0, "--title", HOSTILE[0]).code == 0

@@ -38,7 +38,10 @@ def make_cell(
     statuses: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> CellResult:
-    """One cell of 352x288 at 30 fps; a value of None is a measurement without a value."""
+    """One cell of 352x288 at 30 fps; a value of None is a measurement without a value.
+
+    Codec, sequence and dataset may have names that no result file may have: what shows them must not rely on that.
+    """
     done = status == "ok"
     cost = {
         "seconds": seconds,
@@ -50,7 +53,7 @@ def make_cell(
     statuses = statuses or {}
     measurements = {
         name: {
-            "key": name,
+            "key": hashlib.sha256(name.encode()).hexdigest(),
             "status": statuses.get(name, "undefined" if value is None else "ok"),
             "value": value,
             "reason": "no frame has a value" if value is None else None,
@@ -59,7 +62,7 @@ def make_cell(
         for name, value in (values or {}).items()
     }
     key = hashlib.sha256(repr((codec, rate, sequence, dataset, sha256, frames, tool)).encode()).hexdigest()
-    return CellResult.model_validate(
+    cell = CellResult.model_validate(
         {
             "name": f"{codec}_{rate}_{sequence}_{key[:12]}".replace("/", "-").replace("\\", "-"),
             "key": key,
@@ -67,7 +70,7 @@ def make_cell(
             "reason": None if done else "timeout",
             "message": message if not done else None,
             "codec": {
-                "name": codec,
+                "name": "codec",
                 "title": f"{codec}, a codec of the tests",
                 "kind": "classical",
                 "rate_kind": rate_kind,
@@ -76,9 +79,9 @@ def make_cell(
             },
             "rate": {"parameter": "qp", "value": rate},
             "sequence": {
-                "name": sequence,
-                "dataset": dataset,
-                "file": f"{sequence}.y4m",
+                "name": "sequence",
+                "dataset": "dataset",
+                "file": "clip.y4m",
                 "sha256": sha256,
                 "start": 0,
                 "frames": frames,
@@ -96,6 +99,13 @@ def make_cell(
             "decode": cost if done else None,
             "measurements": measurements if done else {},
             "provenance": dict(provenance if provenance is not None else {"vcbench": "0.1.0", "cpu": "a processor"}),
+        }
+    )
+    named = {"name": sequence, "dataset": dataset, "file": f"{sequence}.y4m"}
+    return cell.model_copy(
+        update={
+            "codec": cell.codec.model_copy(update={"name": codec}),
+            "sequence": cell.sequence.model_copy(update=named),
         }
     )
 

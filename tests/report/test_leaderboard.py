@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def test_other_frames_of_a_sequence_are_refused(submit: Submit, codec: Any) -> N
 
 def test_another_definition_of_a_metric_is_refused(submit: Submit, codec: Any) -> None:
     def redefined(cell: CellResult) -> CellResult:
-        measured = {name: m.model_copy(update={"key": "other"}) for name, m in cell.measurements.items()}
+        measured = {name: m.model_copy(update={"key": "e" * 64}) for name, m in cell.measurements.items()}
         return cell.model_copy(update={"measurements": measured})
 
     found = board([submit("a", codec("x265")), submit("b", [*map(redefined, codec("odd", 0.5))])])
@@ -195,8 +196,12 @@ class Page(HTMLParser):
 
 def test_every_format_says_the_same_and_names_do_nothing(submit: Submit, codec: Any, tmp_path: Path) -> None:
     names = ("<script>alert(1)</script>", "=cmd|x", r"\input{a}|`b`")
-    cells = [*codec("x265"), *(cell for n, name in enumerate(names) for cell in codec(name, 0.5 + n / 10))]
+    cells = [*codec("x265"), *(cell for n in range(len(names)) for cell in codec(f"codec{n}", 0.5 + n / 10))]
     found = board([submit("a", cells)])
+    # no result file may have such names, and what shows them does not rely on it
+    renamed = {f"codec{n}": name for n, name in enumerate(names)}
+    rows_of = [tuple(replace(r, entry=renamed.get(r.entry, r.entry)) for r in b.rows) for b in found.boards]
+    found = replace(found, boards=tuple(replace(b, rows=r) for b, r in zip(found.boards, rows_of, strict=True)))
     page = write_leaderboard(found, tmp_path / "out")
     tags = Page(page.read_text()).tags
     assert not [tag for tag, _ in tags if tag in {"script", "link", "img", "iframe"}]

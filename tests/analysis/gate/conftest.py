@@ -22,7 +22,12 @@ def cell(
     """One measured cell; ``changed`` replaces parts of it (status, sequence, measurements ...)."""
     digest = hashlib.sha256(f"{codec} {clip} {rate} {quality} {size}".encode()).hexdigest()
     cost = {"seconds": seconds, "cpu_s": seconds, "peak_rss_bytes": 1000, "timing": "alone"}
-    psnr = {"key": "k", "status": "ok" if quality is not None else "undefined", "value": quality, "reason": "too dark"}
+    psnr = {
+        "key": "d" * 64,
+        "status": "ok" if quality is not None else "undefined",
+        "value": quality,
+        "reason": "too dark",
+    }
     made: dict[str, Any] = {
         "name": f"{codec}_{rate:g}_{clip}",
         "key": digest,

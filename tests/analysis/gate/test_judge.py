@@ -254,9 +254,9 @@ def test_a_metric_that_is_missing_undefined_or_another_is_an_error(make) -> None
     missing = check(gate(make(FIVE), make(FIVE), "bd_rate(vmaf)>1%"), "bd_rate(vmaf)>1%")
     assert (missing.verdict, missing.change) == ("error", None)
     assert "--metrics +vmaf" in missing.reason
-    value = {"psnr_y": {"key": "k", "status": "undefined", "reason": "too small"}}
+    value = {"psnr_y": {"key": "d" * 64, "status": "undefined", "reason": "too small"}}
     assert "too small" in check(gate(make(FIVE), make(FIVE, measurements=value), RULE), RULE).reason
-    other = {"psnr_y": {"key": "of another version", "status": "ok", "value": 40.0}}
+    other = {"psnr_y": {"key": "e" * 64, "status": "ok", "value": 40.0}}
     assert "two definitions" in check(gate(make(FIVE), make(FIVE, measurements=other), RULE), RULE).reason
 
 
@@ -271,7 +271,7 @@ def test_an_undefined_delta_on_one_sequence_is_an_error_with_its_reason(make) ->
 
 
 def test_infinite_psnr_counts_as_capped(make) -> None:
-    lossless = {"psnr_y": {"key": "k", "status": "ok", "value": float("inf"), "pooled": {"mean_capped": 99.9}}}
+    lossless = {"psnr_y": {"key": "d" * 64, "status": "ok", "value": float("inf"), "pooled": {"mean_capped": 99.9}}}
     result = gate(make({"a": 1.0}, measurements=lossless), make({"a": 1.0}), "psnr_y<-0.1")
     expected = np.mean([62 - 0.8 * rate - 99.9 for rate in (22, 27, 32, 37)])
     assert check(result, "psnr_y<-0.1").change == pytest.approx(expected)
