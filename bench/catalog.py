@@ -60,8 +60,19 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+class DepthRates(Model):
+    """Default rate points at one bit depth, and the range there where it differs."""
+
+    values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(min_length=1)
+    minimum: Number | None = None
+    maximum: Number | None = None
+
+
 class Rates(Model):
-    """The rate control: one number, its default values in ascending order of the parameter, and its range."""
+    """The rate control: one number, its default values in ascending order of the parameter, and its range.
+
+    ``bit_depths``: values for an encoder whose scale shifts with the depth of the video it is given, as x264's does.
+    """
 
     parameter: Name = Field(description="what the number is: qp, crf, quality, index, kbps")
     values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(
@@ -70,12 +81,24 @@ class Rates(Model):
     minimum: Number
     maximum: Number
     integer: bool = True
+    bit_depths: dict[Literal["8", "10", "12"], DepthRates] = Field(
+        default={}, description="values at a bit depth of what the encoder is given, where they are others"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Rates:
-        for value in self.values:
-            self.check(value)
+        for rates in (self, *map(self.at, self.bit_depths)):
+            for value in rates.values:
+                rates.check(value)
         return self
+
+    def at(self, bit_depth: int | str) -> Rates:
+        """The rates at a bit depth; these themselves where the card has none of its own for it."""
+        change = self.bit_depths.get(str(bit_depth))  # type: ignore[call-overload]
+        if change is None:
+            return self
+        changed = {key: value for key, value in change if value is not None}
+        return self.model_copy(update={**changed, "bit_depths": {}})
 
     def check(self, value: float) -> int | float:
         """The value, if the codec takes it; ValueError saying what it takes otherwise."""
@@ -153,6 +176,9 @@ class Card(Model):
         description="suffix of a bitstream"
     )
     rate_kind: Literal["bitstream", "estimate"] = "bitstream"
+    container: Literal["ivf"] | None = Field(
+        default=None, description="container of the stream, where it has one; its bytes are no part of the rate"
+    )
     deterministic: bool = True
     tool_version: str | None = Field(default=None, description="version of the tool that is required, such as >=7.0")
     rates: Rates
@@ -181,6 +207,10 @@ class Card(Model):
             }
         )
 
+    def rates_at(self, bit_depth: int) -> Rates:
+        """The rates for a source of a bit depth: those of the depth that the encoder is given."""
+        return self.rates.at(self.input.coding_bit_depth or bit_depth)
+
     def identity(self) -> dict[str, Any]:
         """What a result depends on, for the cell's key."""
         return {
@@ -191,6 +221,7 @@ class Card(Model):
             "parameter": self.rates.parameter,
             "weights": [weights.sha256 for weights in self.weights],
             "rate_kind": self.rate_kind,
+            **({"container": self.container} if self.container else {}),
         }
 
     def digest(self) -> str:

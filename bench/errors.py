@@ -95,7 +95,7 @@ class FetchError(VcbenchError):
 
 
 class BitstreamError(VcbenchError):
-    """A stream of our own codecs is not as it was written; the message names the unit."""
+    """A bitstream is cut or damaged; the message names the unit."""
 
 
 class TrainingError(VcbenchError):

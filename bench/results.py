@@ -111,9 +111,13 @@ class SequenceRecord(Model):
 
 
 class BitstreamRecord(Model):
+    """``contents``: bytes by what they are (pictures, parameters, messages, delimiters, filler, container); empty for a
+    format that `bench.bitstream` does not know, and in files of vcbench before it stored this."""
+
     file: FileName
     bytes: Whole
     sha256: Digest
+    contents: dict[str, Whole] = {}
 
 
 class DecodedRecord(Model):
@@ -178,12 +182,14 @@ class CellResult(Model):
 
     @property
     def bits(self) -> int | None:
-        """The rate of the cell: bits of the bitstream file, headers included; of a codec whose card says that its rate
-        is an estimate, that estimate."""
+        """The rate of the cell: bits of the bitstream file, headers included, but those of a container that the card
+        names; of a codec whose card says that its rate is an estimate, that estimate."""
         if self.bitstream is None:
             return None
-        estimated = self.codec.rate_kind == "estimate" and self.estimated_bits is not None
-        return self.estimated_bits if estimated else 8 * self.bitstream.bytes
+        if self.codec.rate_kind == "estimate" and self.estimated_bits is not None:
+            return self.estimated_bits
+        container = self.bitstream.contents.get("container", 0) if self.codec.card.get("container") else 0
+        return 8 * (self.bitstream.bytes - container)
 
     @property
     def rate_bytes(self) -> int | None:
@@ -285,16 +291,12 @@ def read_cell(path: Path) -> CellResult:
 
 @dataclass
 class ResultSet:
-    """The cells of one or more result folders, curves of papers among them, and what could not be read.
-
-    notes: which names were changed, since they stood for different codecs or clips.
-    """
+    """The cells of one or more result folders, curves of papers among them, and what could not be read."""
 
     folders: tuple[Path, ...]
     cells: list[CellResult]
     problems: list[str] = field(default_factory=list)
     published: list[PublishedSet] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
     def to_pandas(self, poolings: Iterable[str] = ()) -> pd.DataFrame:
         """One row per cell and metric; failed and skipped cells have one row with their status and reason.
@@ -372,8 +374,7 @@ class ResultSet:
 
     def having(self, cells: list[CellResult], published: list[PublishedSet] | None = None) -> ResultSet:
         """The same folders with other cells, and other published curves where they are given."""
-        kept = self.published if published is None else published
-        return ResultSet(self.folders, cells, self.problems, kept, self.notes)
+        return ResultSet(self.folders, cells, self.problems, self.published if published is None else published)
 
     @property
     def codecs(self) -> list[str]:
@@ -406,12 +407,11 @@ class ResultSet:
         return list(dict.fromkeys([*measured, *(curve.metric for part in self.published for curve in part.curves)]))
 
 
-def load(*folders: str | Path, apart: bool = True) -> ResultSet:
+def load(*folders: str | Path) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
-    A cell that several of the folders have is taken from the first that measured it. Codecs of one name and different
-    cards or tools, and clips of one name and other content, get names of their own ("x265 #1"), which ``notes`` list;
-    with ``apart=False`` the cells are as they are stored. Raises StoreError for a folder without results.
+    A cell that several of the folders have is taken from the first that measured it. Raises StoreError for a folder
+    without results.
     """
     paths = tuple(map(local_path, folders))
     cells: dict[tuple[str, str], CellResult] = {}
@@ -439,10 +439,4 @@ def load(*folders: str | Path, apart: bool = True) -> ResultSet:
                 known = cells.get((cell.key, cell.name))
                 if known is None or (known.status != "ok" and cell.status == "ok"):
                     cells[cell.key, cell.name] = cell
-    found = list(cells.values())
-    if not apart:
-        return ResultSet(paths, found, problems, published)
-    from bench.analysis.identity import told_apart
-
-    renamed, notes = told_apart(found)
-    return ResultSet(paths, renamed, problems, published, notes)
+    return ResultSet(paths, list(cells.values()), problems, published)

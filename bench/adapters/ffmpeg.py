@@ -39,6 +39,10 @@ class FFmpegSettings(Settings):
     encoder: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="FFmpeg's name of the encoder, such as libx265")
     arguments: tuple[Option, ...] = Field(description="encoder options, with {rate}, {intra_period} ...; no paths")
     passes: Literal[1, 2] = 1
+    drop_units: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(
+        default=(),
+        description="types of NAL units or OBUs to leave out of the stream, such as 6, H.264's SEI",
+    )
     muxer: str = Field(pattern=r"^[a-z0-9_]+$", description="elementary-stream muxer, such as hevc")
     demuxer: str = Field(pattern=r"^[a-z0-9_]+$", description="demuxer that reads it back")
     decoder: str | None = Field(
@@ -84,12 +88,14 @@ class FFmpegCodec(ExternalCodec):
         self._require_trust()
         settings = self.settings
         values = placeholders(coded, source.frames, rate)
+        dropped = "|".join(map(str, settings.drop_units))
         argv = [
             *ffmpeg.base_command(), *ffmpeg.PROTOCOLS,
             "-f", "rawvideo", "-pix_fmt", coded.pix_fmt, "-video_size", f"{coded.width}x{coded.height}",
             "-framerate", values["fps"], *_colour_arguments(coded), "-i", "pipe:0",
             "-fps_mode", "passthrough", "-an", "-pix_fmt", coded.pix_fmt, *_colour_arguments(coded),
             "-c:v", settings.encoder, *fill(settings.arguments, values, f"card {self.card.name}: settings.arguments"),
+            *(["-bsf:v", f"filter_units=remove_types={dropped}"] if dropped else []),
             "-flags", "+bitexact", "-fflags", "+bitexact", "-f", settings.muxer, f"file:{bitstream}",
         ]  # fmt: skip
         return Command(tuple(argv), frames_as="raw", through="pipe")

@@ -166,6 +166,7 @@ def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:
             "rate_kind": card.rate_kind,
             "parameter": card.rates.parameter,
             "rate_points": list(card.rates.values),
+            "rate_points_by_bit_depth": {depth: list(rates.values) for depth, rates in card.rates.bit_depths.items()},
             "configurations": list(card.configurations),
             "gop": card.gop,
         }

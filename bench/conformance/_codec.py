@@ -166,12 +166,17 @@ class _Trial:
     @property
     def rates(self) -> list[RatePoint]:
         """The card's rate points, in ascending order of the parameter."""
-        return [RatePoint(self.card.rates.parameter, value) for value in sorted(self.card.rates.values)]
+        return self.rates_of(self.source.format)
 
     @property
     def rate(self) -> RatePoint:
         """The one in the middle."""
-        return self.rates[len(self.rates) // 2]
+        return _middle(self.rates)
+
+    def rates_of(self, fmt: VideoFormat) -> list[RatePoint]:
+        """The card's rate points for a format, in ascending order of the parameter."""
+        rates = self.card.rates_at(fmt.bit_depth)
+        return [RatePoint(rates.parameter, value) for value in sorted(rates.values)]
 
     @cached_property
     def source(self) -> Sequence:
@@ -202,7 +207,7 @@ class _Trial:
         folder = self._new_folder()
         path = folder / f"bitstream.{self.card.extension}"
         with self._own_temporary_folder() as temporary:
-            info = self._programs.encode(source, rate or self.rate, path)
+            info = self._programs.encode(source, rate or _middle(self.rates_of(source.format)), path)
             left = [file.relative_to(temporary.parent) for file in temporary.rglob("*") if file.is_file()]
         if not path.is_file() or path.stat().st_size == 0:
             what = "an empty" if path.is_file() else "no"
@@ -292,6 +297,10 @@ class _Trial:
         folder = self._folder / str(self._count)
         folder.mkdir()
         return folder
+
+
+def _middle(rates: list[RatePoint]) -> RatePoint:
+    return rates[len(rates) // 2]
 
 
 def _luma_mse(transform: CodingTransform, shown: Frame, decoded: Frame) -> float:
@@ -400,7 +409,7 @@ def _quality(trial: _Trial) -> str:
 
 
 def _range(trial: _Trial) -> str:
-    rates = trial.card.rates
+    rates = trial.card.rates_at(trial.format.bit_depth)
     for value in (rates.minimum, rates.maximum):
         trial.round_trip(trial.format, 2, RatePoint(rates.parameter, value))
     return f"works at {rates.parameter} {rates.minimum:g} and {rates.maximum:g}, the ends of the card's range"

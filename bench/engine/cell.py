@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
+from bench.bitstream import container_bytes
+from bench.catalog import Card
 from bench.engine.measure import DecodedVideo, measure_together
 from bench.engine.plan import Cell, CodecEntry
 from bench.engine.store import Store, disk_full, is_disk_full
 from bench.errors import (
+    BitstreamError,
     CellError,
     DecodeError,
     EncodeError,
@@ -197,7 +200,7 @@ class _Work:
         else:
             path = self._folder / f"bitstream.{cell.codec.card.extension}"
             info = self._codec.encode(cell.sequence, cell.rate, path)
-            _check_bitstream(path, info)
+            _check_bitstream(path, info, cell.codec.card)
             self._encode = _cost(info.usage, task.timing, info)
             self._estimated_bits = info.estimated_bits
             self._bitstream = store.keep_bitstream(cell.name, path)
@@ -313,11 +316,17 @@ def external(entry: CodecEntry, time_limit: float | None) -> ExternalCodec:
     return codec
 
 
-def _check_bitstream(path: Path, info: EncodeInfo) -> None:
+def _check_bitstream(path: Path, info: EncodeInfo, card: Card) -> None:
     if not path.is_file() or path.stat().st_size == 0:
         command = " ".join(info.commands[0]) if info.commands else "the encoder"
         what = "an empty" if path.is_file() else "no"
         raise EncodeError("no_bitstream", f"the encoder ended without an error but wrote {what} bitstream: {command}")
+    try:
+        if card.container is not None and not container_bytes(path):
+            reason = f'card {card.name} says container = "{card.container}", and its bitstream is in no such container'
+            raise EncodeError("container", reason)
+    except BitstreamError as error:
+        raise EncodeError("container", str(error)) from None
 
 
 def _timed_decode(codec: ExternalCodec, bitstream: Path, transform: CodingTransform) -> CostRecord:

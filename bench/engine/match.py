@@ -183,7 +183,7 @@ def _quality(metrics: Sequence[str]) -> str:
 
 def _stored(anchor: str, clips: Sequence[Clip], store: Store) -> list[CellResult]:
     """The anchor's results in the store on the same frames."""
-    results = load(store.root, apart=False).cells
+    results = load(store.root).cells
     known = {cell.codec.name for cell in results}
     if anchor not in known:
         raise UnknownNameError("anchor, neither in --codecs nor in the result folder,", anchor, known)
@@ -225,7 +225,9 @@ class _Search:
         self._span = (max(levels) - min(levels) if levels else 0.0) if quality else 1.0
         tolerance = matching.tolerance * self._span if quality else math.log1p(matching.tolerance)
         # the quality of these trials is measured, which makes them points of the curve: none should be far outside
-        self._search = LevelSearch(entry.card.rates, targets, tolerance, inner=quality is not None)
+        self._search = LevelSearch(
+            entry.card.rates_at(clip.format.bit_depth), targets, tolerance, inner=quality is not None
+        )
         self._anchor = matching.anchor
 
     def propose(self) -> list[Cell]:
@@ -288,7 +290,7 @@ class _Search:
         return measured.value
 
     def _cell(self, value: Value) -> Cell:
-        (rate,) = rate_points(self._entry.card, [value])
+        (rate,) = rate_points(self._entry.card, [value], self._clip.format.bit_depth)
         return make_cell(self._entry, self._tool, rate, self._clip)
 
 

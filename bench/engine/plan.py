@@ -85,21 +85,23 @@ class Plan:
 
 def make_cell(codec: CodecEntry, tool: dict[str, str], rate: RatePoint, sequence: Sequence) -> Cell:
     """Cell with its key."""
-    identity: dict[str, Any] = {
-        "key_version": KEY_VERSION,
-        "card": codec.card.identity(),
-        "tool": tool,
-        "rate": rate.value,
-        "sequence": sequence.identity(),
-    }
-    return Cell(codec, rate, sequence, tool, digest_of(identity))
+    return Cell(codec, rate, sequence, tool, cell_key(codec.card, tool, rate.value, sequence.identity()))
 
 
-def rate_points(card: Card, wanted: Iterable[float] | None) -> list[RatePoint]:
-    """Rate points of a card: its own, or the wanted ones; UsageError for one that the codec does not take."""
-    values: Iterable[float] = card.rates.values if wanted is None else dict.fromkeys(wanted)
+def cell_key(card: Card, tool: dict[str, str], rate: float, sequence: dict[str, Any]) -> str:
+    """SHA-256 (hex) of everything that a cell's bitstream and its decode depend on; ``sequence`` is its identity."""
+    return digest_of(
+        {"key_version": KEY_VERSION, "card": card.identity(), "tool": tool, "rate": rate, "sequence": sequence}
+    )
+
+
+def rate_points(card: Card, wanted: Iterable[float] | None, bit_depth: int) -> list[RatePoint]:
+    """Rate points of a card for a source of a bit depth: its own, or the wanted ones; UsageError for one that the codec
+    does not take."""
+    rates = card.rates_at(bit_depth)
+    values: Iterable[float] = rates.values if wanted is None else dict.fromkeys(wanted)
     try:
-        return [RatePoint(card.rates.parameter, card.rates.check(value)) for value in values]
+        return [RatePoint(rates.parameter, rates.check(value)) for value in values]
     except ValueError as error:
         raise UsageError(f"{card.name}: --rates: {error}") from None
 
@@ -152,7 +154,8 @@ def make_plan(
     for codec in codecs:
         tool = codec.build().identity()
         for sequence in sequences:
-            cells += [make_cell(codec, tool, rate, sequence) for rate in rate_points(codec.card, wanted)]
+            points = rate_points(codec.card, wanted, sequence.format.bit_depth)
+            cells += [make_cell(codec, tool, rate, sequence) for rate in points]
     cells.sort(key=lambda cell: -cell.work)
     keys = metric_keys(metrics)
     unavailable = unavailable_metrics(keys)

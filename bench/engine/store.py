@@ -16,9 +16,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.bitstream import contents
 from bench.digests import hash_file, write_atomically
 from bench.engine.presence import beating, lives, read_signed, signature, tag, tagged_lives
-from bench.errors import StoreError
+from bench.errors import BitstreamError, StoreError
 from bench.folders import entries, kind_of, mark, refusal
 from bench.received import is_there, parse_json, read_frames, read_text, regular
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
@@ -181,7 +182,13 @@ class Store:
         Its digest is part of its file name, so that two runs at once whose encoders differ cannot mix files.
         """
         sha256 = hash_file(path)
-        record = BitstreamRecord(file=f"{name}.{sha256[:8]}{path.suffix}", bytes=path.stat().st_size, sha256=sha256)
+        try:
+            parts = {str(kind): count for kind, count in contents(path).items()}
+        except BitstreamError:
+            parts = {}  # its decoder says whether that matters
+        record = BitstreamRecord(
+            file=f"{name}.{sha256[:8]}{path.suffix}", bytes=path.stat().st_size, sha256=sha256, contents=parts
+        )
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
         path.replace(self.bitstream_path(record))

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from bench.adapters.base import RatePoint, copy_alone
+from bench.bitstream import container_bytes
 from bench.catalog import Catalog
 from bench.digests import hash_file
 from bench.engine.cell import external
@@ -20,7 +21,15 @@ from bench.engine.measure import check_format, measure
 from bench.engine.plan import metric_keys, unavailable_metrics
 from bench.engine.store import Store
 from bench.engine.stored import source_clip, stored_codec, stored_format
-from bench.errors import CellError, MediaError, StoreError, UnavailableError, UsageError, VcbenchError
+from bench.errors import (
+    BitstreamError,
+    CellError,
+    MediaError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+    VcbenchError,
+)
 from bench.metrics.base import Measurement
 from bench.process import cpu_count
 from bench.received import read_features, regular
@@ -173,12 +182,18 @@ class _Verification:
 
     def _check_rate(self) -> Check:
         """The rate by the card that is found here: what a result file says of itself does not count."""
-        cell, measured = self._cell, 8 * self._bitstream.bytes
-        claimed = measured if cell.estimated_bits is None else cell.estimated_bits
+        cell = self._cell
+        claimed = cell.bits if cell.estimated_bits is None else cell.estimated_bits
         try:
-            kind = self._entry().card.rate_kind
+            card = self._entry().card
         except _UncheckedError as error:
             return Check("rate", "unchecked", claimed, reason=str(error))
+        kind = card.rate_kind
+        try:
+            container = container_bytes(self._path) if card.container else 0
+        except BitstreamError as error:
+            return Check("rate", "different", claimed, None, str(error))
+        measured = 8 * (self._bitstream.bytes - container)
         if cell.codec.rate_kind != kind:
             reason = f"the rate kind is {kind} by the card here, {cell.codec.rate_kind} in the result file"
             return Check("rate", "different", claimed, measured if kind == "bitstream" else None, reason)
@@ -186,7 +201,10 @@ class _Verification:
             return Check(
                 "rate", "claimed", claimed, reason="it is the encoder's estimate; --encode asks the encoder again"
             )
-        if claimed != measured or cell.estimated_bits is not None:
+        if claimed != measured and cell.estimated_bits is None:
+            reason = f"the result file counts {claimed} bits, the stream without its container has {measured}"
+            return Check("rate", "different", claimed, measured, reason)
+        if cell.estimated_bits is not None:
             reason = f"estimated_bits claims {claimed} bits for a bitstream of {measured}"
             return Check("rate", "different", claimed, measured, reason)
         return Check("rate", "equal", claimed, measured)
@@ -334,10 +352,12 @@ class _Verification:
             if not entry.card.deterministic:
                 reason = f"{entry.card.name} is not deterministic: its card says that bytes differ from run to run"
                 return Check("encode", "claimed", stored, None, reason), None, None
-            if codec.tool() != cell.codec.tool:
-                reason = f"was coded by {_pairs(cell.codec.tool)}; here is {_pairs(codec.tool())}"
+            if codec.identity() != cell.codec.tool:
+                reason = f"was coded by {_pairs(cell.codec.tool)}; here is {_pairs(codec.identity())}"
                 return Check("encode", "claimed", stored, None, reason), None, None
-            rate = RatePoint(entry.card.rates.parameter, entry.card.rates.check(cell.rate.value))
+            rate = RatePoint(
+                entry.card.rates.parameter, entry.card.rates_at(clip.format.bit_depth).check(cell.rate.value)
+            )
             with tempfile.TemporaryDirectory() as name:
                 path = Path(name) / f"bitstream.{entry.card.extension}"
                 info = codec.encode(clip, rate, path)
