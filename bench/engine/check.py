@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from bench.bitstream import contents
+from bench.engine.recompute import contradictions
 from bench.engine.store import Store
-from bench.errors import StoreError, UnavailableError, UnknownNameError
+from bench.errors import BitstreamError, StoreError, UnavailableError, UnknownNameError
 from bench.published import PublishedSet
 from bench.received import read_features
 from bench.registry import metric_class
@@ -23,6 +27,7 @@ def result_problems(folder: Path, results: ResultSet) -> list[str]:
     for cell in results.cells:
         problems += _rate_problems(cell)
         problems += [f"{cell.name}: {problem}" for problem in _file_problems(cell, store, results)]
+        problems += [f"{cell.name}: {problem}" for problem in contradictions(cell, _frames(results, cell))]
     return problems
 
 
@@ -32,8 +37,12 @@ def _file_problems(cell: CellResult, store: Store, results: ResultSet) -> Iterat
     if cell.bitstream is not None:
         name = f"bitstreams/{cell.bitstream.file}"
         yield from _unreadable(lambda: results.bitstream(cell))
+        path = store.bitstream_path(cell.bitstream)
         if not store.bitstream_is_whole(cell.bitstream):
-            yield f"{name} is missing or not the file that was measured"
+            has = f"; it has {path.stat().st_size} bytes, {cell.bitstream.bytes} are recorded" if path.is_file() else ""
+            yield f"{name} is missing or not the file that was measured{has}"
+        elif cell.bitstream.contents and cell.bitstream.contents != _contents(path):
+            yield f"bitstream.contents are not those of {name}, which the rate is counted by"
     for measured in cell.measurements.values():
         for name in measured.features.values():
             if store.features_are_whole(name):
@@ -45,6 +54,18 @@ def _file_problems(cell: CellResult, store: Store, results: ResultSet) -> Iterat
             yield f"frames/{cell.name}.parquet is missing; {again}"
         else:
             yield from _unreadable(lambda: results.frame_values(cell))
+
+
+def _frames(results: ResultSet, cell: CellResult) -> dict[str, Any]:
+    with suppress(StoreError, OSError):  # that it cannot be read is said by the check of files
+        return results.frame_values(cell)
+    return {}
+
+
+def _contents(path: Path) -> dict[str, int]:
+    with suppress(BitstreamError):
+        return {str(kind): count for kind, count in contents(path).items()}
+    return {}
 
 
 def _unreadable(read: Callable[[], object]) -> Iterator[str]:

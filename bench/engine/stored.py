@@ -43,7 +43,7 @@ def stored_codec(
         )
     try:
         entry = CodecEntry(load_card(path).configured(configuration or None), path.parent, trust)
-        if entry.card.digest() != _card(record).digest():
+        if entry.card.digest() != stored_card(record).digest():
             raise UnavailableError(f"the card {record.name} here differs from the result's; give its folder by --path")
     except ValidationError:
         raise UnavailableError(f"this vcbench cannot read the result's card of {record.name}") from None
@@ -82,7 +82,7 @@ def source_clip(
     for open_clip in chain(_in_datasets(record, catalog, outside), given):
         try:
             clip = open_clip()
-            if not _lies_in(clip.path, outside) and clip.identity() == _identity(record):
+            if not _lies_in(clip.path, outside) and clip.identity() == stored_clip_identity(record):
                 return clip
         except (VcbenchError, OSError):
             continue
@@ -111,13 +111,13 @@ def _lies_in(path: Path, folder: Path | None) -> bool:
     return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
-def _card(record: CodecRecord) -> Card:
+def stored_card(record: CodecRecord) -> Card:
     """The card in a result file; its name may be that of a configuration, which no card's file has."""
     card = Card.model_validate({**record.card, "name": record.name.partition("@")[0]})
     return card.model_copy(update={"name": record.name})
 
 
-def _identity(record: SequenceRecord) -> dict[str, Any]:
+def stored_clip_identity(record: SequenceRecord) -> dict[str, Any]:
     """What `Sequence.identity` gives for the clip of a record."""
     same = ("sha256", "start", "frames", "pix_fmt", "fps", "matrix", "full_range", "siting", "conversion")
     return {name: getattr(record, name) for name in same} | {"size": [record.width, record.height]}
