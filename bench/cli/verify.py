@@ -66,7 +66,7 @@ def command(
     from bench.errors import UsageError
     from bench.results import load
 
-    results = load(folder, apart=False)
+    results = load(folder)
     chosen = choose(results.cells, sample)
     if not chosen and not results.problems:
         raise UsageError(f"{folder}: no cell has a bitstream, so there is nothing to verify")

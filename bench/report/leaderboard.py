@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
-import numpy as np
-
-from bench.analysis.bd import FLAG_MARKS, Cause, legend, marks
-from bench.analysis.common import common_sequences
 from bench.analysis.compare import Comparison
-from bench.analysis.identity import codec_key
 from bench.analysis.ranking import Place, Standing, places
-from bench.analysis.significance import bootstrap_interval
 from bench.engine.check import result_problems
 from bench.errors import StoreError, UnknownNameError, UsageError, VcbenchError
 from bench.folders import rewritten
 from bench.report.comparisons import comparisons
+from bench.report.distinct import codec_key
 from bench.report.escape import markdown, write_csv
 from bench.report.facts import MetricFacts, dataset_text, metric_facts
 from bench.report.page import template_folders, templates
@@ -28,10 +22,9 @@ from bench.results import CellResult, ResultSet, load
 
 RULE = (
     "Ranked by BD-rate against {anchor}: bits more or fewer than the anchor for equal quality, mean of the results of"
-    " the sequences that all ranked entries have. A rank is one more than the number of entries that are better for"
-    " certain: with a lower BD-rate, and with a 95 % bootstrap interval of the difference, paired over sequences, that"
-    " excludes 0. Entries of one rank that name each other as ties cannot be told apart. Nothing is corrected for the"
-    " number of comparisons. Marks behind a value say what is doubtful about it; it is ranked all the same."
+    " all its sequences. A rank is one more than the number of entries that are better for certain: with a lower"
+    " BD-rate, and with a 95 % bootstrap interval of the difference, paired over sequences, that excludes 0. Entries of"
+    " one rank that name each other as ties cannot be told apart. Nothing is corrected for the number of comparisons."
 )
 UNCERTAIN = "no interval with some entries (fewer than three sequences, or values of whole datasets): by value alone"
 
@@ -51,30 +44,23 @@ _COLUMNS = (
         "ci_low",
         "ci_high",
     ),
-    *("sequences_used", "sequences_total", "flags", "ties", "remark"),
+    *("sequences_used", "sequences_total", "ties", "remark"),
 )
 
 
 @dataclass(frozen=True)
 class BoardOptions:
-    """How entries are ranked. `anchor` is a codec, or FOLDER:CODEC where several folders have it.
-
-    min_overlap: the share of the anchor's curve that must be compared for a BD-rate, 0 to 1.
-    """
+    """How entries are ranked. `anchor` is a codec, or FOLDER:CODEC where several folders have it."""
 
     anchor: str
     metrics: Sequence[str] | None = None
     rank_estimates: bool = False
     mix_published: bool = False
-    min_overlap: float = 0.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """An entry of a board; `rank` is None where it is not ranked, and `remark` says why.
-
-    flags: what is doubtful about its BD-rate (`bench.analysis.bd.Cause`), on any of its sequences.
-    """
+    """An entry of a board; `rank` is None where it is not ranked, and `remark` says why."""
 
     entry: str
     submission: str
@@ -84,7 +70,6 @@ class Row:
     ci_high: float | None
     sequences_used: int
     sequences_total: int
-    flags: tuple[str, ...] = ()
     rank: int | None = None
     ties: tuple[str, ...] = ()
     remark: str | None = None
@@ -92,19 +77,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """One dataset by one metric.
-
-    sequences: those of the anchor. ranked_on: those of them that entries are ranked on. notes: which entries lack the
-    others, and why.
-    """
+    """One dataset by one metric."""
 
     dataset: str
     metric: str
     title: str
     sequences: tuple[str, ...]
     rows: tuple[Row, ...]
-    ranked_on: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,9 +153,7 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
 
     A submission that `vcbench validate` would not accept is refused whole. Of the others only what is comparable with
     the anchor is ranked: the same frames of the same sources, measured by metrics of the same definition; what is not
-    is listed with the reason. Entries are ranked by the mean over the sequences on which all of them have a BD-rate; an
-    entry that has less than half of what the others share is not ranked, so that it takes no sequences from them. A
-    doubtful BD-rate is ranked, with its marks.
+    is listed with the reason. An entry needs a BD-rate on every sequence of the anchor to have a rank.
 
     Raises UnknownNameError for an anchor or a metric that no folder has, UsageError where nothing is left to rank.
     """
@@ -218,7 +195,7 @@ def write_leaderboard(board: Leaderboard, out: Path) -> Path:
             html = page.render(
                 board=board,
                 style=style.read_text(encoding="utf-8"),
-                table=[(b, [_cells(row) for row in b.rows], [*_legend(b), *b.notes]) for b in board.boards],
+                table=[(b, [_cells(row) for row in b.rows]) for b in board.boards],
                 headings=_HEADINGS,
                 dataset_text=dataset_text,
             )
@@ -236,7 +213,7 @@ def _submissions(folders: Sequence[Path]) -> tuple[list[_Submission], list[Refus
     accepted, refused = [], []
     for label, folder in zip(labels, folders, strict=True):
         try:
-            results = load(folder, apart=False)
+            results = load(folder)
             problems = result_problems(folder, results)
         except VcbenchError as error:
             problems = [str(error)]
@@ -336,7 +313,6 @@ def _board(
 ) -> tuple[Board, list[Refusal]]:
     rows, refused = [], []
     standings: dict[str, Standing] = {}
-    comparisons_of: dict[str, Comparison] = {}
     sequences = tuple(sorted(reference.sources[dataset]))
     definitions = reference.definitions[metric.name]
     for entry in others:
@@ -359,91 +335,15 @@ def _board(
         comparison, problem = _compared(reference, entry, cells, dataset, metric, options)
         row, standing = _row(entry, comparison, problem, len(sequences), options)
         rows.append(row)
-        if comparison is not None:
-            comparisons_of[entry.name] = comparison
         if standing is not None:
             standings[entry.name] = standing
     own = reference.entry
+    zero = dict.fromkeys(sequences, 0.0) if not metric.pooled else None
+    standings[own.name] = Standing(0.0, zero)
     count = len(sequences)
-    common = sequences
-    if not metric.pooled:
-        owned = {name: one.sequences for name, one in standings.items() if one.sequences is not None}
-        if owned:
-            shared, among = common_sequences(owned)
-            common = tuple(name for name in sequences if name in shared)
-            rows = [_on_common(row, comparisons_of.get(row.entry), owned, among, common) for row in rows]
-            standings = {
-                name: _standing_on(one, common) for name, one in standings.items() if name in among or name not in owned
-            }
-    standings[own.name] = Standing(0.0, None if metric.pooled else dict.fromkeys(common, 0.0))
-    used = len(common)
-    rows.append(Row(own.name, own.submission.name, own.rate_kind, 0.0, 0.0, 0.0, used, count, remark="the anchor"))
+    rows.append(Row(own.name, own.submission.name, own.rate_kind, 0.0, 0.0, 0.0, count, count, remark="the anchor"))
     ranked = _ranked(rows, places(standings))
-    notes = _missing(sequences, common, comparisons_of, standings)
-    return Board(dataset, metric.name, metric.title, sequences, tuple(ranked), common, notes), refused
-
-
-def _standing_on(standing: Standing, common: Sequence[str]) -> Standing:
-    """A standing by the mean over some sequences."""
-    if standing.sequences is None:
-        return standing
-    values = {name: standing.sequences[name] for name in common}
-    return Standing(fmean(values.values()), values)
-
-
-def _on_common(
-    row: Row,
-    comparison: Comparison | None,
-    owned: Mapping[str, Mapping[str, float]],
-    among: Collection[str],
-    common: Sequence[str],
-) -> Row:
-    """A row of a ranked entry with the mean over the common sequences; of another, why it is not ranked."""
-    if row.entry not in owned or comparison is None:
-        return row
-    if row.entry not in among:
-        missing = "; ".join(_why(comparison, name) for name in common if name not in owned[row.entry])
-        have = f"{len(owned[row.entry])} of the {len(common)} sequences that the others share"
-        return _changed(row, remark=f"not ranked: a BD-rate on only {have} ({missing})")
-    values = np.array([owned[row.entry][name] for name in common])
-    interval = bootstrap_interval(lambda weights: weights @ values, values.size)
-    flags = {flag for one in comparison.per_sequence if one.sequence in common for flag in one.bd_rate.flags}
-    if len(common) < row.sequences_total:
-        flags.add(Cause.PARTIAL)
-    return _changed(
-        row,
-        bd_rate_percent=float(values.mean()),
-        ci_low=interval.low,
-        ci_high=interval.high,
-        sequences_used=len(common),
-        flags=tuple(flag for flag in FLAG_MARKS if flag in flags),
-    )
-
-
-def _missing(
-    sequences: Sequence[str],
-    common: Sequence[str],
-    comparisons_of: Mapping[str, Comparison],
-    ranked: Collection[str],
-) -> tuple[str, ...]:
-    """Which ranked entries lack the sequences that nobody is ranked on, and why."""
-    lost = [name for name in sequences if name not in common]
-    if not lost:
-        return ()
-    told = (f"Ranked on {len(common)} of {len(sequences)} sequences, those on which every ranked entry has a BD-rate.",)
-    return told + tuple(
-        f"{entry} has none on {_why(comparison, name)}"
-        for name in lost
-        for entry, comparison in comparisons_of.items()
-        if entry in ranked and not any(r.sequence == name and r.bd_rate.averageable for r in comparison.per_sequence)
-    )
-
-
-def _why(comparison: Comparison, sequence: str) -> str:
-    """A sequence, and why a comparison has no value on it."""
-    found = next((r.bd_rate for r in comparison.per_sequence if r.sequence == sequence), None)
-    reason = "not measured" if found is None else found.reason or "its curve falls"
-    return f"{sequence}: {reason}"
+    return Board(dataset, metric.name, metric.title, sequences, tuple(ranked)), refused
 
 
 def _compared(
@@ -488,15 +388,15 @@ def _row(
         ci_low=rate.interval.low,
         ci_high=rate.interval.high,
         sequences_used=used,
-        flags=tuple(rate.flags),
     )
     if rate.value is None:
         return _changed(row, remark=rate.reason), None
-    own = {
-        r.sequence: r.bd_rate.value
-        for r in comparison.per_sequence
-        if r.bd_rate.averageable and r.bd_rate.value is not None
-    }
+    own = {str(r.sequence): r.bd_rate.value for r in comparison.per_sequence if r.bd_rate.value is not None}
+    if not pooled and len(own) < total:
+        missing = "; ".join(
+            f"{r.sequence}: {r.bd_rate.reason}" for r in comparison.per_sequence if r.bd_rate.value is None
+        )
+        return _changed(row, remark=f"not ranked: defined on {len(own)} of {total} sequences ({missing})"), None
     if entry.rate_kind == "estimated" and not options.rank_estimates:
         return _changed(row, remark="not ranked: its rate is an estimate, not the size of a bitstream"), None
     if entry.rate_kind == "published":
@@ -526,16 +426,9 @@ def _ranked(rows: Iterable[Row], found: Mapping[str, Place]) -> list[Row]:
 _HEADINGS = ("Rank", "Entry", "BD-rate", "95 % interval", "Sequences", "Ties with", "Submission", "Remark")
 
 
-def _legend(board: Board) -> list[str]:
-    """What the marks of a board mean."""
-    return legend(Cause(flag) for row in board.rows for flag in row.flags)
-
-
 def _cells(row: Row) -> tuple[str, ...]:
     mark = {"measured": "", "estimated": " (rate estimated)", "published": " (published)"}[row.rate_kind]
-    value = "undefined"
-    if row.bd_rate_percent is not None:
-        value = f"{row.bd_rate_percent:+.2f} % {marks(map(Cause, row.flags))}".rstrip()
+    value = "undefined" if row.bd_rate_percent is None else f"{row.bd_rate_percent:+.2f} %"
     interval = "none" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:+.2f} to {row.ci_high:+.2f} %"
     return (
         "not ranked" if row.rank is None else f"{row.rank}{'=' if row.ties else ''}",
@@ -557,9 +450,7 @@ def _markdown(board: Leaderboard) -> str:
         lines.insert(1, "| ---: | :--- | ---: | ---: | ---: | :--- | :--- | :--- |")
         names = f"{len(one.sequences)} sequences: {', '.join(one.sequences)}"
         title = f"{one.title} ({one.metric}) on {dataset_text(one.dataset)}"
-        below = "".join(f"- {markdown(text)}\n" for text in (*_legend(one), *one.notes))
-        table = "\n".join(lines) + "\n" + (f"\n{below}" if below else "")
-        parts.append(f"## {markdown(title)}\n\n{markdown(names)}\n\n{table}")
+        parts.append(f"## {markdown(title)}\n\n{markdown(names)}\n\n" + "\n".join(lines) + "\n")
     if board.refused:
         lines = [
             f"- {markdown(item.submission)}, {markdown(item.what)}: {markdown(item.reason)}" for item in board.refused
@@ -577,5 +468,4 @@ def _csv_rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
                 "metric": one.metric,
                 "anchor": board.anchor,
                 "ties": ", ".join(row.ties),
-                "flags": ", ".join(row.flags),
             }

@@ -493,13 +493,13 @@ def _hash(counter: NDArray[np.uint32]) -> NDArray[np.uint32]:
 SEQUENCES: dict[str, Clip] = {
     clip.name: clip
     for clip in (
-        Clip("astronaut", 30, 60, "portrait under a diagonal pan of 1.5 and 0.75 pixels a frame", _astronaut, grain=1),
+        Clip("astronaut", 30, 60, "portrait under a diagonal pan of 1.5 and 0.75 pixels a frame", _astronaut, grain=2),
         Clip("cat", 25, 50, "fur under film grain and a pan of half a pixel a frame", _cat, grain=3),
         Clip("coffee", 30, 60, "smooth zoom in by a factor of 1.7 with a drift", _coffee, grain=1),
-        Clip("cups", 30, 60, "two cut-out cups cross a panning brick wall and each other", _cups, grain=1),
-        Clip("grass", 50, 50, "dense texture under a hand-held shake of several pixels a frame", _grass),
+        Clip("cups", 30, 60, "two cut-out cups cross a panning brick wall and each other", _cups, grain=2),
+        Clip("grass", 50, 50, "dense texture under a hand-held shake of several pixels a frame", _grass, grain=2),
         Clip("montage", 30, 60, "pan, dissolve, push-in, hard cut, diagonal pan, fade to black", _montage),
         Clip("motorcycle", 30, 60, "parallax and occlusion between the views of a stereo pair", _motorcycle, grain=1),
-        Clip("tissue", 30, 60, "stained tissue turned by one degree a frame", _tissue),
+        Clip("tissue", 30, 60, "stained tissue turned by one degree a frame", _tissue, grain=1),
     )
 }
