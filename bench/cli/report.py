@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, search_path
+
+if TYPE_CHECKING:
+    from bench.report.leaderboard import BoardOptions
 
 
 @click.command("report", cls=Command, short_help="Write a site, tables and figures.")
@@ -14,7 +18,7 @@ from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, 
 @click.option("--out", "-o", type=LocalPath(), help="Folder of the report; default report/ in the first.")
 @click.option("--anchor", help="Codec of the tables, and the first one of the site; default x265 if there.")
 @click.option("--metrics", type=CommaList(), help="Only these metrics.")
-@click.option("--title", help="Title of the site.")
+@click.option("--title", help="Title of the site or the leaderboard.")
 @click.option(
     "--pictures",
     type=click.IntRange(min=0),
@@ -38,8 +42,14 @@ from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, 
 )
 @click.option("--log-rate", is_flag=True, help="With --paper: a logarithmic rate axis.")
 @click.option("--mix-published", is_flag=True, help="Compare published curves with measured ones.")
-@click.option("--leaderboard", is_flag=True, help="Rank the codecs of all folders against --anchor instead.")
+@click.option("--leaderboard", is_flag=True, help="Rank the codecs of all folders against --anchor, of the first.")
 @click.option("--rank-estimates", is_flag=True, help="With --leaderboard: rank codecs whose rate is an estimate too.")
+@click.option(
+    "--records",
+    type=existing(folder=True),
+    metavar="DIRECTORY",
+    help="With --leaderboard: records of vcbench verify; only what they verify is ranked.",
+)
 @as_json
 def command(
     folders: tuple[Path, ...],
@@ -57,6 +67,7 @@ def command(
     mix_published: bool,
     leaderboard: bool,
     rank_estimates: bool,
+    records: Path | None,
     json_output: bool,
 ) -> int:
     """Write a site that opens from the file system or any web server, and BD tables (CSV, Markdown).
@@ -70,11 +81,18 @@ def command(
       vcbench report results/quickstart -o paper --paper --style double-column
       vcbench report results/ours results/theirs -o board --leaderboard --anchor x265
     """
+    from bench.errors import UsageError
     from bench.report import build_report
+    from bench.report.leaderboard import BoardOptions
     from bench.results import load
 
     if leaderboard:
-        return _leaderboard(folders, out, anchor, metrics, rank_estimates, mix_published, json_output)
+        if anchor is None or out is None:
+            raise UsageError("a leaderboard needs --anchor CODEC to rank against and --out FOLDER to be written to")
+        board = BoardOptions(anchor, metrics, rank_estimates, mix_published, records, paths, title)
+        return _leaderboard(folders, out, board, json_output)
+    if records is not None:
+        raise UsageError("--records is for --leaderboard")
     results = load(*folders)
     if paper:
         from bench.report.paper import PaperOptions, build_paper
@@ -103,23 +121,11 @@ def command(
     return 0
 
 
-def _leaderboard(
-    folders: tuple[Path, ...],
-    out: Path | None,
-    anchor: str | None,
-    metrics: tuple[str, ...] | None,
-    rank_estimates: bool,
-    mix_published: bool,
-    json_output: bool,
-) -> int:
-    from bench.errors import UsageError
-    from bench.folders import check_rewritable
-    from bench.report.leaderboard import BoardOptions, build_leaderboard, write_leaderboard
+def _leaderboard(folders: tuple[Path, ...], out: Path, options: BoardOptions, json_output: bool) -> int:
+    from bench.report.board_page import write_leaderboard
+    from bench.report.leaderboard import build_leaderboard
 
-    if anchor is None or out is None:
-        raise UsageError("a leaderboard needs --anchor CODEC to rank against and --out FOLDER to be written to")
-    check_rewritable(out, "leaderboard")
-    board = build_leaderboard(folders, BoardOptions(anchor, metrics, rank_estimates, mix_published))
+    board = build_leaderboard(folders, options)
     page = write_leaderboard(board, out)
     if json_output:
         print_json({"report": str(page), **board.to_dict()})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import ManyFilesCommand, as_json, counted, existing, print_json, search_path
+from bench.cli.options import LocalPath, ManyFilesCommand, as_json, counted, existing, print_json, search_path
 
 if TYPE_CHECKING:
     from bench.engine.verify import Check
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     metavar="FILE...",
     help="Source clips of yours, found by their digests; those of datasets are found by themselves.",
 )
+@click.option(
+    "--record",
+    type=LocalPath(file_okay=False),
+    metavar="DIRECTORY",
+    help="Add what was found to DIRECTORY/NAME.json, for vcbench report --leaderboard --records.",
+)
+@click.option("--by", metavar="NAME", help="With --record: who signs it off.")
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
 @click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Of one decode.")
 @search_path
@@ -45,6 +52,8 @@ def command(
     encode: bool,
     encode_cells: int,
     inputs: tuple[Path, ...],
+    record: Path | None,
+    by: str | None,
     trust: bool,
     time_limit: float | None,
     paths: tuple[Path, ...],
@@ -60,12 +69,15 @@ def command(
     \b
     Examples:
       vcbench verify results/mine
-      vcbench verify results/submitted --metrics --encode
+      vcbench verify results/submitted --metrics --encode --record verified
     """
+    from bench.engine.verified import check_outside, write_record
     from bench.engine.verify import VerifyOptions, choose, outcomes, verify
     from bench.errors import UsageError
     from bench.results import load
 
+    if record is not None:
+        check_outside(record, folder)
     results = load(folder)
     chosen = choose(results.cells, sample)
     if not chosen and not results.problems:
@@ -78,6 +90,7 @@ def command(
         state = ", ".join(f"{check.what} {check.outcome}" for check in different) or "equal"
         click.echo(f"{number}/{len(chosen)} {cell.cell}: {state}", err=True)
     counts = outcomes(checked)
+    recorded = None if record is None else write_record(record, folder, chosen, checked, by)
     if json_output:
         print_json(
             {
@@ -86,6 +99,7 @@ def command(
                 "checked": [cell.to_dict() for cell in checked],
                 "outcomes": counts,
                 "problems": results.problems,
+                "record": None if recorded is None else str(recorded),
             }
         )
     else:
@@ -100,6 +114,8 @@ def command(
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         without = len(results.cells) - len(chosen) if sample is None else 0
         left = f"; {counted(without, 'cell')} without a bitstream" if without else ""
+        if recorded is not None:
+            click.echo(f"record: {recorded}")
         click.echo(f"{counted(len(checked), 'cell')} of {len(results.cells)}; checks: {told}{left}")
     return 6 if results.problems or counts["different"] or counts["unchecked"] else 0
 

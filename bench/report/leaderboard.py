@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.analysis.compare import Comparison
 from bench.analysis.ranking import Place, Standing, places
+from bench.catalog import Catalog
 from bench.engine.check import result_problems
-from bench.errors import StoreError, UnknownNameError, UsageError, VcbenchError
-from bench.folders import rewritten
+from bench.errors import UnknownNameError, UsageError, VcbenchError
+from bench.report.board_details import Details, details
 from bench.report.comparisons import comparisons
-from bench.report.distinct import codec_key
-from bench.report.escape import markdown, write_csv
+from bench.report.evidence import Evidence
 from bench.report.facts import MetricFacts, dataset_text, metric_facts
-from bench.report.page import template_folders, templates
 from bench.results import CellResult, ResultSet, load
 
 RULE = (
@@ -26,41 +25,42 @@ RULE = (
     " BD-rate, and with a 95 % bootstrap interval of the difference, paired over sequences, that excludes 0. Entries of"
     " one rank that name each other as ties cannot be told apart. Nothing is corrected for the number of comparisons."
 )
+VERIFIED = (
+    "Only what the keeper's own vcbench decoded and measured again, with equal results, has a rank; bytes that its own"
+    " encoder gave again are counted beside. Times are as claimed, except where they are given as measured here."
+)
+CLAIMED = "No records of verification were used: every number is as its submission claims it."
 UNCERTAIN = "no interval with some entries (fewer than three sequences, or values of whole datasets): by value alone"
 
 WHOLE = "the whole submission"
 
 Mark = Literal["measured", "estimated", "published"]
-_COLUMNS = (
-    *(
-        "dataset",
-        "metric",
-        "anchor",
-        "rank",
-        "entry",
-        "submission",
-        "rate_kind",
-        "bd_rate_percent",
-        "ci_low",
-        "ci_high",
-    ),
-    *("sequences_used", "sequences_total", "ties", "remark"),
-)
 
 
 @dataclass(frozen=True)
 class BoardOptions:
-    """How entries are ranked. `anchor` is a codec, or FOLDER:CODEC where several folders have it."""
+    """How entries are ranked.
+
+    anchor: a codec of the first folder, or FOLDER:CODEC. records: a folder of records of `vcbench verify`; with one,
+    only what they verify is ranked. paths: folders of cards of one's own.
+    """
 
     anchor: str
     metrics: Sequence[str] | None = None
     rank_estimates: bool = False
     mix_published: bool = False
+    records: Path | None = None
+    paths: tuple[Path, ...] = ()
+    title: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """An entry of a board; `rank` is None where it is not ranked, and `remark` says why."""
+    """An entry of a board; `rank` is None where it is not ranked, and `remark` says why.
+
+    verified: of its `points` (cells of the board), how many have a rate and a value that the keeper's vcbench computed
+    again; encoded: how many have bytes that the keeper's encoder gave again; verified_on: when, None for none.
+    """
 
     entry: str
     submission: str
@@ -73,6 +73,12 @@ class Row:
     rank: int | None = None
     ties: tuple[str, ...] = ()
     remark: str | None = None
+    points: int = 0
+    verified: int = 0
+    encoded: int = 0
+    verified_on: str | None = None
+    is_anchor: bool = False
+    details: Details | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All boards, and what is on none of them."""
+    """All boards, and what is on none of them; `recorded`: whether records of verification were used."""
 
+    title: str
     anchor: str
     rule: str
     boards: tuple[Board, ...]
     refused: tuple[Refusal, ...]
+    recorded: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as strict JSON."""
@@ -116,8 +124,11 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class _Submission:
+    """A result folder; the first one is of who keeps the board."""
+
     name: str
     results: ResultSet
+    is_first: bool
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,7 @@ class _Entry:
     """A codec of a submission, under the name it has on the boards."""
 
     name: str
+    codec: str
     submission: _Submission
     results: ResultSet
     rate_kind: Mark
@@ -153,18 +165,22 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
 
     A submission that `vcbench validate` would not accept is refused whole. Of the others only what is comparable with
     the anchor is ranked: the same frames of the same sources, measured by metrics of the same definition; what is not
-    is listed with the reason. An entry needs a BD-rate on every sequence of the anchor to have a rank.
+    is listed with the reason. An entry needs a BD-rate on every sequence of the anchor to have a rank. The first folder
+    is the keeper's, and the anchor its codec; an entry is a codec of one submission alone.
 
     Raises UnknownNameError for an anchor or a metric that no folder has, UsageError where nothing is left to rank.
     """
     submissions, refused = _submissions(folders)
-    entries, doubles = _entries(submissions)
-    reference = _Reference.of(_anchor(entries, options.anchor))
+    every = _entries(submissions)
+    kept, doubles = _without_copies(every, _anchor(every, submissions, refused, options.anchor))
+    entries = _told_apart(kept)
+    reference = _Reference.of(entries[0])
+    evidence = Evidence.collect(options.records, Catalog(options.paths))
     known = reference.definitions
     for name in options.metrics or ():
         if name not in known:
             raise UnknownNameError(f"metric of {options.anchor}", name, known)
-    others = [entry for entry in entries if entry is not reference.entry]
+    others = entries[1:]
     boards = []
     refused += [refusal for entry in others for refusal in _off_the_boards(entry, reference, options)]
     for dataset in sorted(reference.sources):
@@ -172,39 +188,20 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
         refused += [refusal for _, refusals in able.values() for refusal in refusals]
         for name in options.metrics or known:
             metric = metric_facts(reference.entry.results.cells, name)
-            board, left_out = _board(reference, others, {k: v for k, (v, _) in able.items()}, dataset, metric, options)
+            cells = {name: kept for name, (kept, _) in able.items()}
+            board, left_out = _board(reference, others, cells, dataset, metric, options, evidence)
             boards.append(board)
             refused += left_out
-    rule = RULE.format(anchor=reference.entry.name)
-    return Leaderboard(reference.entry.name, rule, tuple(boards), (*dict.fromkeys([*doubles, *refused]),))
-
-
-def write_leaderboard(board: Leaderboard, out: Path) -> Path:
-    """Write ``index.html``, ``leaderboard.md``, ``.csv`` and ``.json`` into a folder; the page is returned.
-
-    Raises StoreError where the folder cannot be written, or holds something else than a leaderboard.
-    """
-    try:
-        with rewritten(out, "leaderboard") as folder:
-            text = json.dumps(board.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-            (folder.path / "leaderboard.json").write_text(f"{text}\n", encoding="utf-8")
-            (folder.path / "leaderboard.md").write_text(_markdown(board), encoding="utf-8")
-            write_csv(folder.path / "leaderboard.csv", _COLUMNS, _csv_rows(board))
-            style = next(path for path in template_folders() if path.is_dir()) / "assets" / "site.css"
-            page = templates().get_template("leaderboard.html.j2")
-            html = page.render(
-                board=board,
-                style=style.read_text(encoding="utf-8"),
-                table=[(b, [_cells(row) for row in b.rows]) for b in board.boards],
-                headings=_HEADINGS,
-                dataset_text=dataset_text,
-            )
-            (folder.path / "index.html").write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"{out}: cannot be written: {error.strerror or error}; name a folder that can be written"
-        ) from error
-    return out / "index.html"
+    rule = f"{RULE.format(anchor=reference.entry.name)} {CLAIMED if evidence.records is None else VERIFIED}"
+    title = options.title or f"Leaderboard against {reference.entry.name}"
+    return Leaderboard(
+        title,
+        reference.entry.name,
+        rule,
+        tuple(boards),
+        (*dict.fromkeys([*doubles, *refused]),),
+        evidence.records is not None,
+    )
 
 
 def _submissions(folders: Sequence[Path]) -> tuple[list[_Submission], list[Refusal]]:
@@ -221,48 +218,87 @@ def _submissions(folders: Sequence[Path]) -> tuple[list[_Submission], list[Refus
             more = f" (and {len(problems) - 1} more; vcbench validate names them)" if len(problems) > 1 else ""
             refused.append(Refusal(label, WHOLE, problems[0] + more))
         else:
-            accepted.append(_Submission(label, results))
+            accepted.append(_Submission(label, results, is_first=folder is folders[0]))
     return accepted, refused
 
 
-def _entries(submissions: Iterable[_Submission]) -> tuple[list[_Entry], list[Refusal]]:
-    """Codecs of all submissions; what several have of one card and tool is one entry, of the first."""
-    found: dict[tuple[str, frozenset[str]], tuple[_Submission, ResultSet]] = {}
-    doubles = []
+def _entries(submissions: Iterable[_Submission]) -> list[_Entry]:
+    """The codecs of each submission, never joined with those of another."""
+    entries = []
     for submission in submissions:
         for codec in submission.results.codecs:
-            own = submission.results.only({codec})
-            key = (codec, frozenset(map(codec_key, own.cells)))
-            if key not in found:
-                found[key] = (submission, own)
-                continue
-            first, known = found[key]
-            cells = {cell.key: cell for cell in (*own.cells, *known.cells)}
-            found[key] = (first, ResultSet((*known.folders, *own.folders), list(cells.values()), [], known.published))
-            doubles.append(Refusal(submission.name, codec, f"is the codec of {first.name}, and counts once with it"))
-    codecs = [codec for codec, _ in found]
-    entries = []
-    for (codec, _), (submission, results) in found.items():
-        name = codec if codecs.count(codec) == 1 else f"{submission.name}:{codec}"
-        estimated = any(cell.codec.rate_kind == "estimate" for cell in results.cells)
-        kind: Mark = "published" if results.published else "estimated" if estimated else "measured"
-        entries.append(_Entry(name, submission, results, kind))
-    return entries, doubles
+            results = submission.results.only({codec})
+            estimated = any(cell.codec.rate_kind == "estimate" for cell in results.cells)
+            kind: Mark = "published" if results.published else "estimated" if estimated else "measured"
+            entries.append(_Entry(codec, codec, submission, results, kind))
+    return entries
 
 
-def _anchor(entries: Sequence[_Entry], wanted: str) -> _Entry:
-    able = {entry.name: entry for entry in entries if entry.rate_kind != "published"}
-    if wanted in able:
-        return able[wanted]
-    several = [name for name in able if name.endswith(f":{wanted}")]
-    if several:
-        raise UsageError(f"{wanted} was run differently in several folders; name one of {', '.join(several)} as anchor")
-    raise UnknownNameError("anchor", wanted, able)
+def _told_apart(entries: Iterable[_Entry]) -> list[_Entry]:
+    """The entries under names that each has alone: CODEC, or FOLDER:CODEC where several folders have it."""
+    entries = list(entries)
+    codecs = [entry.codec for entry in entries]
+    named: dict[str, _Entry] = {}
+    for entry in entries:
+        name = entry.codec if codecs.count(entry.codec) == 1 else f"{entry.submission.name}:{entry.codec}"
+        name = next(text for text in chain([name], (f"{name} ({n})" for n in count(2))) if text not in named)
+        named[name] = replace(entry, name=name)
+    return list(named.values())
+
+
+def _anchor(
+    entries: Sequence[_Entry], submissions: Sequence[_Submission], refused: Sequence[Refusal], wanted: str
+) -> _Entry:
+    """The anchor: a codec of the first folder, which is the keeper's, or FOLDER:CODEC."""
+    able = [entry for entry in entries if entry.rate_kind != "published"]
+    own = [entry for entry in able if entry.submission.is_first]
+    for entry in (*own, *able):
+        if wanted == f"{entry.submission.name}:{entry.codec}" or (entry.submission.is_first and wanted == entry.codec):
+            return entry
+    if not any(submission.is_first for submission in submissions):
+        raise UsageError(f"{refused[0].submission}: is the first folder, which holds the anchor: {refused[0].reason}")
+    elsewhere = [f"{entry.submission.name}:{entry.codec}" for entry in able if entry.codec == wanted]
+    if elsewhere:
+        raise UsageError(
+            f"{wanted} is not in the first folder, {submissions[0].name}; name the folder that holds your anchor "
+            f"first, or give one of {', '.join(elsewhere)} as anchor"
+        )
+    raise UnknownNameError("anchor", wanted, [entry.codec for entry in own])
+
+
+def _without_copies(entries: Sequence[_Entry], anchor: _Entry) -> tuple[list[_Entry], list[Refusal]]:
+    """The entries without those that bring nothing of their own: submissions often hold the anchor too."""
+    kept, refused = [anchor], []
+    for entry in entries:
+        if entry is anchor:
+            continue
+        first = next((other for other in kept if other.codec == entry.codec and _is_copy(entry, other)), None)
+        if first is None:
+            kept.append(entry)
+        else:
+            reason = f"has the same bitstreams and values as {first.codec} of {first.submission.name}, and counts once"
+            refused.append(Refusal(entry.submission.name, entry.codec, reason))
+    return kept, refused
+
+
+def _is_copy(entry: _Entry, other: _Entry) -> bool:
+    if entry.results.published or not entry.results.cells:
+        return False
+    known = {_outcome(cell) for cell in other.results.cells}
+    return all(_outcome(cell) in known for cell in entry.results.cells)
+
+
+def _outcome(cell: CellResult) -> tuple[Any, ...]:
+    """What of a cell decides its points: its source, its bits and its values."""
+    values = ((name, m.key, m.status, m.value, *sorted(m.features.items())) for name, m in cell.measurements.items())
+    bitstream = cell.bitstream.sha256 if cell.bitstream else None
+    return (cell.sequence.dataset, cell.sequence.name, *_source(cell), cell.rate, bitstream, cell.bits, *sorted(values))
 
 
 def _source(cell: CellResult) -> tuple[Any, ...]:
     s = cell.sequence
-    return (s.sha256, s.start, s.frames, s.width, s.height, s.fps, s.pix_fmt)
+    colour = f"{s.matrix} {'full' if s.full_range else 'limited'} range {s.siting} {s.conversion or ''}".strip()
+    return (s.sha256, s.start, s.frames, s.width, s.height, s.fps, s.pix_fmt, colour)
 
 
 def _comparable_cells(entry: _Entry, reference: _Reference, dataset: str) -> tuple[list[CellResult], list[Refusal]]:
@@ -299,8 +335,9 @@ def _off_the_boards(entry: _Entry, reference: _Reference, options: BoardOptions)
 
 
 def _told(source: tuple[Any, ...]) -> str:
-    sha256, start, frames, width, height, fps, pix_fmt = source
-    return f"frames {start} to {start + frames - 1} of {sha256[:8]}, {width}x{height} {pix_fmt} at {fps} fps"
+    sha256, start, frames, width, height, fps, pix_fmt, colour = source
+    picture = f"{width}x{height} {pix_fmt} at {fps} fps, {colour}"
+    return f"frames {start} to {start + frames - 1} of {sha256[:8]}, {picture}"
 
 
 def _board(
@@ -310,6 +347,7 @@ def _board(
     dataset: str,
     metric: MetricFacts,
     options: BoardOptions,
+    evidence: Evidence,
 ) -> tuple[Board, list[Refusal]]:
     rows, refused = [], []
     standings: dict[str, Standing] = {}
@@ -334,6 +372,17 @@ def _board(
             continue
         comparison, problem = _compared(reference, entry, cells, dataset, metric, options)
         row, standing = _row(entry, comparison, problem, len(sequences), options)
+        finding = evidence.of(cells, metric.name)
+        if finding.problem is not None:
+            row, standing = _unranked(row, finding.problem), None
+        row = _changed(
+            row,
+            points=finding.points,
+            verified=finding.verified,
+            encoded=finding.encoded,
+            verified_on=finding.verified_on,
+            details=details(comparison, entry.results.having(cells, whole), metric.name, entry.codec, finding),
+        )
         rows.append(row)
         if standing is not None:
             standings[entry.name] = standing
@@ -341,7 +390,12 @@ def _board(
     zero = dict.fromkeys(sequences, 0.0) if not metric.pooled else None
     standings[own.name] = Standing(0.0, zero)
     count = len(sequences)
-    rows.append(Row(own.name, own.submission.name, own.rate_kind, 0.0, 0.0, 0.0, count, count, remark="the anchor"))
+    results = own.results.only(dataset=dataset)
+    finding = evidence.of(results.cells, metric.name)
+    row = Row(own.name, own.submission.name, own.rate_kind, 0.0, 0.0, 0.0, count, count, remark="the anchor")
+    shown = details(None, results, metric.name, own.codec, finding)
+    row = _changed(row, points=finding.points, is_anchor=True, details=shown)
+    rows.append(row)
     ranked = _ranked(rows, places(standings))
     return Board(dataset, metric.name, metric.title, sequences, tuple(ranked)), refused
 
@@ -405,7 +459,13 @@ def _row(
 
 
 def _changed(row: Row, **changes: Any) -> Row:
-    return Row(**{**{name: getattr(row, name) for name in row.__dataclass_fields__}, **changes})
+    return replace(row, **changes)
+
+
+def _unranked(row: Row, reason: str) -> Row:
+    """The row without a claim to a rank, and the reason before those it has already."""
+    told = (row.remark or "").removeprefix("not ranked: ")
+    return replace(row, remark="; ".join(filter(None, [f"not ranked: {reason}", told])))
 
 
 def _ranked(rows: Iterable[Row], found: Mapping[str, Place]) -> list[Row]:
@@ -421,51 +481,3 @@ def _ranked(rows: Iterable[Row], found: Mapping[str, Place]) -> list[Row]:
     value = [float("inf") if row.bd_rate_percent is None else row.bd_rate_percent for row in done]
     order = sorted(range(len(done)), key=lambda n: (done[n].rank is None, done[n].rank or 0, value[n], done[n].entry))
     return [done[number] for number in order]
-
-
-_HEADINGS = ("Rank", "Entry", "BD-rate", "95 % interval", "Sequences", "Ties with", "Submission", "Remark")
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    mark = {"measured": "", "estimated": " (rate estimated)", "published": " (published)"}[row.rate_kind]
-    value = "undefined" if row.bd_rate_percent is None else f"{row.bd_rate_percent:+.2f} %"
-    interval = "none" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:+.2f} to {row.ci_high:+.2f} %"
-    return (
-        "not ranked" if row.rank is None else f"{row.rank}{'=' if row.ties else ''}",
-        row.entry + mark,
-        value.replace("-", "−"),
-        interval.replace("-", "−"),
-        f"{row.sequences_used} of {row.sequences_total}",
-        ", ".join(row.ties) or ("none" if row.rank else ""),
-        row.submission,
-        row.remark or "",
-    )
-
-
-def _markdown(board: Leaderboard) -> str:
-    parts = [f"# Leaderboard against {markdown(board.anchor)}\n\n{markdown(board.rule)}\n"]
-    for one in board.boards:
-        rows = [_HEADINGS, *map(_cells, one.rows)]
-        lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
-        lines.insert(1, "| ---: | :--- | ---: | ---: | ---: | :--- | :--- | :--- |")
-        names = f"{len(one.sequences)} sequences: {', '.join(one.sequences)}"
-        title = f"{one.title} ({one.metric}) on {dataset_text(one.dataset)}"
-        parts.append(f"## {markdown(title)}\n\n{markdown(names)}\n\n" + "\n".join(lines) + "\n")
-    if board.refused:
-        lines = [
-            f"- {markdown(item.submission)}, {markdown(item.what)}: {markdown(item.reason)}" for item in board.refused
-        ]
-        parts.append("## Left out\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def _csv_rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
-    for one in board.boards:
-        for row in one.rows:
-            yield {
-                **asdict(row),
-                "dataset": one.dataset,
-                "metric": one.metric,
-                "anchor": board.anchor,
-                "ties": ", ".join(row.ties),
-            }

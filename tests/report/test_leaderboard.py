@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.digests import hash_file
+from bench.engine.verified import write_record
+from bench.engine.verify import Check, CheckedCell
 from bench.errors import StoreError, UnknownNameError, UsageError
 from bench.published import committed, read_published, write_published
-from bench.report.leaderboard import BoardOptions, Leaderboard, build_leaderboard, write_leaderboard
-from bench.results import CellResult
+from bench.report.board_page import write_leaderboard
+from bench.report.leaderboard import BoardOptions, Leaderboard, build_leaderboard
+from bench.results import CellResult, load
 
 SEQUENCES = ("akiyo", "bus", "crew", "duck", "elk")
 Submit = Callable[..., Path]
@@ -132,20 +138,113 @@ def test_a_submission_that_is_not_valid_is_refused_whole(submit: Submit, codec: 
     assert refusal.whole and "not the file that was measured" in refusal.reason
 
 
-def test_one_codec_in_two_submissions_counts_once(submit: Submit, codec: Any) -> None:
-    a = submit("a", codec("x265", sequences=SEQUENCES[:3]))
-    b = submit("b", [*codec("x265"), *codec("half", 0.5)])
-    found = board([a, b])
-    assert rows(found)["half"].sequences_total == 5
-    assert "b / x265 / is the codec of a" in reasons(found)
+def test_nothing_of_one_submission_enters_the_curve_of_another(submit: Submit, codec: Any) -> None:
+    """The keeper has three sequences; a stranger brings more of the anchor, worse than it is, to look better by it."""
+    ours = submit("ours", [*codec("x265", sequences=SEQUENCES[:3]), *codec("half", 0.5, SEQUENCES[:3])])
+    padded = submit("theirs", [*codec("x265", 4.0, SEQUENCES[3:]), *codec("half", 0.1, SEQUENCES[3:])])
+    found = board([ours, padded])
+    assert rows(found)["ours:half"].bd_rate_percent == pytest.approx(-50, abs=0.1)
+    assert rows(found)["ours:half"].sequences_total == 3
+    assert "theirs:half" not in rows(found)
+    assert "theirs / theirs:half on set, duck / ours:x265 was not run on it" in reasons(found)
 
 
-def test_an_anchor_that_was_run_differently_must_be_named(submit: Submit, codec: Any) -> None:
+def test_what_a_submission_repeats_of_an_earlier_one_counts_once(submit: Submit, codec: Any) -> None:
+    a = submit("a", [*codec("x265"), *codec("half", 0.5)])
+    found = board([a, submit("b", [*codec("x265", sequences=SEQUENCES[:2]), *codec("good", 0.7)])])
+    assert list(rows(found)) == ["half", "good", "x265"]
+    assert "b / x265 / has the same bitstreams and values as x265 of a, and counts once" in reasons(found)
+
+
+def test_the_anchor_is_that_of_the_first_folder_unless_another_is_named(submit: Submit, codec: Any) -> None:
     a, b = submit("a", codec("x265")), submit("b", codec("x265", 0.5, tool={"ffmpeg": "9"}))
-    with pytest.raises(UsageError, match="name one of a:x265, b:x265 as anchor"):
+    assert rows(board([a, b]))["b:x265"].bd_rate_percent == pytest.approx(-50, abs=0.1)
+    assert board([a, b], anchor="a:x265").anchor == "a:x265"
+    assert rows(board([a, b], anchor="a:x265"))["b:x265"].submission == "b"
+    assert rows(board([a, b], anchor="b:x265"))["a:x265"].bd_rate_percent == pytest.approx(100, abs=0.1)
+    with pytest.raises(UsageError, match=r"half is not in the first folder, a; .* or give one of c:half as anchor"):
+        board([a, submit("c", codec("half", 0.5))], anchor="half")
+    next((a / "bitstreams").iterdir()).write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"a: is the first folder, which holds the anchor: .* not the file"):
         board([a, b])
-    found = rows(board([a, b], anchor="a:x265"))
-    assert found["b:x265"].bd_rate_percent == pytest.approx(-50, abs=0.1)
+
+
+def test_the_best_of_several_tools_or_tries_has_no_rank(submit: Submit, codec: Any) -> None:
+    a = submit("a", codec("x265"))
+    two_tools = [*codec("tools", 0.5, SEQUENCES[:2]), *codec("tools", 0.5, SEQUENCES[2:], tool={"ffmpeg": "9"})]
+    tries = [*codec("tries", 0.5), *codec("tries", 0.4, SEQUENCES[:1], provenance={"cpu": "b"})]
+    again = [c.model_copy(update={"name": c.name + "-2", "key": "f" * 64}) for c in tries[-1:]]
+    found = rows(board([a, submit("b", [*two_tools, *tries, *again])]))
+    assert (found["tools"].rank, found["tries"].rank) == (None, None)
+    assert "come from 2 different cards or tool versions" in found["tools"].remark
+    assert "several results for one rate point: akiyo at 37" in found["tries"].remark
+
+
+def test_the_rate_kind_is_that_of_the_card_here(submit: Submit, codec: Any) -> None:
+    cells = [c.model_copy(update={"estimated_bits": 8}) for c in codec("x264", rate_kind="estimate")]
+    row = rows(board([submit("a", codec("x265")), submit("b", cells)], rank_estimates=True))["x264"]
+    assert row.rank is None
+    assert "its rate kind is estimate in its results, bitstream by the card here" in row.remark
+
+
+def record(records: Path, folder: Path, *, only: int | None = None, **outcomes: str) -> None:
+    """Writes what `vcbench verify --metrics --record` would; all equal but `outcomes`."""
+    cells = load(folder).cells[:only]
+    whats = {"bitstream": "equal", "rate": "equal", "frames": "equal", "source": "equal", "psnr_y": "equal", **outcomes}
+    found = [CheckedCell(c.name, tuple(Check(w, o, reason="why") for w, o in whats.items())) for c in cells]
+    write_record(records, folder, cells, found, by="K. Eeper")
+
+
+def test_with_records_only_what_is_verified_whole_is_ranked(submit: Submit, codec: Any, tmp_path: Path) -> None:
+    a, records = submit("a", codec("x265")), tmp_path / "records"
+    names = ("honest", "part", "lie", "unmeasured", "unheard", "edited")
+    made = {name: submit(name, codec(name, 0.5)) for name in names}
+    record(records, made["honest"], encode="equal", encode_s="claimed")
+    record(records, made["part"], only=3)
+    record(records, made["lie"], only=1, psnr_y="different")
+    record(records, made["unmeasured"], psnr_y="unchecked")
+    record(records, made["edited"])
+    for path in (made["edited"] / "cells").iterdir():
+        path.write_text(path.read_text().replace('"seconds":2.0', '"seconds":1.0'))
+    found = board([a, *made.values()], records=records)
+    row = rows(found)
+    assert found.recorded
+    assert {name for name in names if row[name].rank is not None} == {"honest"}
+    assert (row["honest"].verified, row["honest"].points, row["honest"].encoded) == (20, 20, 20)
+    assert row["x265"].rank == 2 and row["lie"].bd_rate_percent == pytest.approx(-50, abs=0.1)
+    assert "3 of 20 points are verified (17 have no record" in row["part"].remark
+    assert "verification found a difference in lie_" in row["lie"].remark and "(psnr_y: why)" in row["lie"].remark
+    assert "20 could not be checked by psnr_y in full" in row["unmeasured"].remark
+    assert "0 of 20 points are verified" in row["unheard"].remark and "changed after" in row["edited"].remark
+    assert rows(board([a, *made.values()]))["lie"].rank == 1  # without records all is as claimed, and the page says so
+    page = write_leaderboard(found, tmp_path / "out").read_text()
+    assert (
+        "yes: 20 of 20" in page and "the keeper&#39;s own" in page and "Nothing on this page was verified" not in page
+    )
+
+
+def test_records_are_never_kept_in_the_submission(submit: Submit, codec: Any, tmp_path: Path) -> None:
+    b = submit("b", codec("half", 0.5))
+    for inside in (b / "records", b):
+        with pytest.raises(UsageError, match="lies in the submission"):
+            record(inside, b)
+    record(tmp_path / "r", b)
+    (tmp_path / "r" / "other.json").write_text('{"record_version": 2}')
+    with pytest.raises(StoreError, match="is no record of vcbench verify"):
+        board([submit("a", codec("x265")), b], records=tmp_path / "r")
+
+
+def test_the_page_has_what_an_entry_is_made_of(submit: Submit, codec: Any, tmp_path: Path) -> None:
+    cells = codec("half", [0.5, 0.4, 0.6, 0.5, 0.5], provenance={"started": "2026-11-28T10:00:00+00:00"})
+    found = board([submit("a", codec("x265")), submit("b", cells)], title="Codecs & <people>")
+    page = write_leaderboard(found, tmp_path / "out").read_text()
+    assert "<h1>Codecs &amp; &lt;people&gt;</h1>" in page and page.count("<polyline") == 3
+    assert "2026-11-28" in page and "−60.00 %" in page and "0.2 s claimed" in page
+    assert "Nothing on this page was verified" in page
+    own = rows(found)["half"].details
+    assert [round(item.bd_rate_percent) for item in own.per_sequence] == [-50, -60, -40, -50, -50]
+    assert [point.rate for point in own.curve] == ["37", "32", "27", "22"]
+    assert (own.encode_ratio, own.encode_s_per_frame, own.timing) == (pytest.approx(1), pytest.approx(0.2), "alone")
 
 
 def test_estimates_are_ranked_only_when_asked(submit: Submit, codec: Any) -> None:
@@ -155,8 +254,6 @@ def test_estimates_are_ranked_only_when_asked(submit: Submit, codec: Any) -> Non
 
 
 def test_published_curves_are_ranked_only_when_asked(submit: Submit, codec: Any, tmp_path: Path) -> None:
-    from bench.results import load
-
     a = submit("a", codec("x265"))
     published = read_published(committed()["diff-sit"])
     table = load(a).datasets("psnr_y").sort_values("bpp")
@@ -204,7 +301,12 @@ def test_every_format_says_the_same_and_names_do_nothing(submit: Submit, codec: 
     found = replace(found, boards=tuple(replace(b, rows=r) for b, r in zip(found.boards, rows_of, strict=True)))
     page = write_leaderboard(found, tmp_path / "out")
     tags = Page(page.read_text()).tags
-    assert not [tag for tag, _ in tags if tag in {"script", "link", "img", "iframe"}]
+    assert not [tag for tag, _ in tags if tag in {"link", "img", "iframe"}]
+    assert [tag for tag, _ in tags].count("script") == 1
+    (policy,) = [a["content"] or "" for tag, a in tags if tag == "meta" and "http-equiv" in a]
+    script = re.search(r"<script>(.*?)</script>", page.read_text(), re.DOTALL)
+    assert script is not None
+    assert f"'sha256-{b64encode(sha256(script[1].encode()).digest()).decode()}'" in policy
     assert [a["href"] for tag, a in tags if tag == "a"].count("leaderboard.csv") == 1
     assert not [value for _, a in tags for value in a.values() if value and value.startswith("http")]
     data = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
