@@ -158,15 +158,6 @@ class LokyPool(LocalPool):
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
         self._warming = warm_up(slots)
-        self._under_way = 0
-
-    def submit(self, job: Job) -> None:
-        super().submit(job)
-        self._under_way += 1
-
-    def take(self) -> tuple[Job, list[CellResult] | None]:
-        self._under_way -= 1
-        return super().take()
 
     def _start(self, job: Job) -> Outcome:
         self._warming.join()
@@ -191,7 +182,7 @@ class LokyPool(LocalPool):
 
     def close(self) -> None:
         self._warming.join()
-        end_workers(kill=self._under_way > 0)
+        end_workers()
 
 
 def _run(job: Job) -> list[CellResult]:

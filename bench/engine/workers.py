@@ -27,14 +27,16 @@ def worker_processes(jobs: int) -> Any:
     return get_reusable_executor(max_workers=jobs, timeout=_IDLE_S, env=_environment(jobs))
 
 
-def end_workers(*, kill: bool = False) -> None:
-    """End the worker processes, which would otherwise wait for more and keep the environment they were started in.
+def end_workers() -> None:
+    """Kill the worker processes, with all they have started; they would wait for more in their old environment.
 
-    ``kill`` ends them in the middle of what they do, with all they have started.
+    They are not asked to end: if one was killed from outside while it held the lock of their queue, the others never
+    get to read the request, and would be waited for until they have been idle for `_IDLE_S`.
     """
     from joblib.externals.loky import get_reusable_executor
 
-    get_reusable_executor().shutdown(wait=kill, kill_workers=kill)
+    # loky ends an executor that it cannot hand out again before it makes a new one, so both are told
+    get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
 
 
 def warm_up(jobs: int) -> threading.Thread:

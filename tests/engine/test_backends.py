@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import psutil
 import pytest
 
 from bench.catalog import Needs
-from bench.engine.backends import InlinePool, LocalPool, open_pool
+from bench.engine.backends import InlinePool, LocalPool, LokyPool, open_pool
 from bench.engine.cell import Task
 from bench.engine.elsewhere import pack, run_parcel
 from bench.engine.executor import execute
@@ -149,6 +151,27 @@ def test_a_cell_that_kills_every_worker_fails_and_the_others_are_measured(
         bad, good = run(plan(wanted), Store.create(tmp_path), pool=pool)
     assert (bad.status, bad.reason) == ("failed", "worker_lost")
     assert (good.status, good.message) == ("ok", None)
+
+
+def test_workers_that_do_not_listen_do_not_hold_up_the_end(
+    tmp_path: Path, quiet: tuple[Path, Plan, dict[str, Any]]
+) -> None:
+    """As when one of them was killed while it held the lock of the queue that they all read."""
+    pool = LokyPool(2)
+    run(replace(quiet[1], cells=quiet[1].cells[:2]), Store.create(tmp_path), pool=pool)
+    workers = [child for child in psutil.Process().children() if any("popen_loky" in word for word in child.cmdline())]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.suspend()
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    closing.join(60)
+    ended = not closing.is_alive()
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.resume()
+    closing.join()
+    assert ended
 
 
 def needing_a_gpu(planned: Plan) -> Plan:
