@@ -127,7 +127,7 @@ def gate(
     if not all(sides):
         raise UsageError("a gate needs a baseline and a candidate; name a result folder for each")
     rules = parse_rules(_names(fail))
-    old, new = ([load(folder) for folder in side] for side in sides)
+    old, new = ([load(folder, apart=False) for folder in side] for side in sides)
     return judge(old, new, rules, codecs=_names(codecs), sequences=_names(sequences), inconclusive=inconclusive)
 
 

@@ -291,12 +291,16 @@ def read_cell(path: Path) -> CellResult:
 
 @dataclass
 class ResultSet:
-    """The cells of one or more result folders, curves of papers among them, and what could not be read."""
+    """The cells of one or more result folders, curves of papers among them, and what could not be read.
+
+    notes: which names were changed, since they stood for different codecs or clips.
+    """
 
     folders: tuple[Path, ...]
     cells: list[CellResult]
     problems: list[str] = field(default_factory=list)
     published: list[PublishedSet] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_pandas(self, poolings: Iterable[str] = ()) -> pd.DataFrame:
         """One row per cell and metric; failed and skipped cells have one row with their status and reason.
@@ -374,7 +378,8 @@ class ResultSet:
 
     def having(self, cells: list[CellResult], published: list[PublishedSet] | None = None) -> ResultSet:
         """The same folders with other cells, and other published curves where they are given."""
-        return ResultSet(self.folders, cells, self.problems, self.published if published is None else published)
+        kept = self.published if published is None else published
+        return ResultSet(self.folders, cells, self.problems, kept, self.notes)
 
     @property
     def codecs(self) -> list[str]:
@@ -407,11 +412,12 @@ class ResultSet:
         return list(dict.fromkeys([*measured, *(curve.metric for part in self.published for curve in part.curves)]))
 
 
-def load(*folders: str | Path) -> ResultSet:
+def load(*folders: str | Path, apart: bool = True) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
-    A cell that several of the folders have is taken from the first that measured it. Raises StoreError for a folder
-    without results.
+    A cell that several of the folders have is taken from the first that measured it. Codecs of one name and different
+    cards or tools, and clips of one name and other content, get names of their own ("x265 #1"), which ``notes`` list;
+    with ``apart=False`` the cells are as they are stored. Raises StoreError for a folder without results.
     """
     paths = tuple(map(local_path, folders))
     cells: dict[tuple[str, str], CellResult] = {}
@@ -439,4 +445,10 @@ def load(*folders: str | Path) -> ResultSet:
                 known = cells.get((cell.key, cell.name))
                 if known is None or (known.status != "ok" and cell.status == "ok"):
                     cells[cell.key, cell.name] = cell
-    return ResultSet(paths, list(cells.values()), problems, published)
+    found = list(cells.values())
+    if not apart:
+        return ResultSet(paths, found, problems, published)
+    from bench.analysis.identity import told_apart
+
+    renamed, notes = told_apart(found)
+    return ResultSet(paths, renamed, problems, published, notes)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "bench"
 # Data flows one way. A part imports itself, and parts of an earlier stage.
 STAGES = (
     {"errors"},
-    {"deep_compression", "digests", "paths", "process"},
+    {"bitstream", "deep_compression", "digests", "paths", "process", "received"},
     {"ffmpeg", "folders", "video"},
     {"catalog"},
     {"manifests", "published"},

@@ -26,13 +26,15 @@ from bench.analysis.bd import (
 )
 from bench.analysis.common import averaged_sequences
 from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
-from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
+from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, is_pooled
 from bench.analysis.quality import QualityAxis
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
 from bench.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.results import ResultSet
 
 Convention = Literal["per-sequence", "mean-curve", "dataset"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
@@ -169,6 +171,50 @@ def compare(
             raise UnknownNameError("codec", codec, codecs)
     own = axis_settings(metric, settings)
     return compare_curves(found, anchor, test, metric, rate_axis=rate_axis, **{**own, **settings})
+
+
+def compare_results(
+    results: ResultSet,
+    anchor: str,
+    tests: Sequence[str],
+    metrics: Iterable[str],
+    *,
+    rate_axis: RateAxis = "bpp",
+    **settings: Any,
+) -> dict[str, dict[str, Comparison]]:
+    """Codecs of a result set against one of them, by metric and test codec.
+
+    Direction, cap, saturation and pooling are each metric's own; settings are those of `compare_codecs`. Raises
+    UnknownNameError for a codec or metric that the results do not have.
+    """
+    axes = [QualityAxis.parse(metric) for metric in metrics]
+    for codec in (anchor, *tests):
+        if codec not in results.codecs:
+            raise UnknownNameError("codec", codec, results.codecs)
+    frame = results.to_pandas([axis.pooling for axis in axes if axis.pooling is not None])
+
+    def pooled(axis: QualityAxis) -> dict[str, pd.DataFrame] | None:
+        """Values of whole datasets of each pair, where the metric has them or curves are published."""
+        found = {}
+        for test in tests:
+            both = results.only(codecs=(anchor, test))
+            if (is_pooled(axis.metric) or both.published) and axis.metric in both.metrics and axis.pooling is None:
+                found[test] = both.datasets(axis.metric)
+        return found or None
+
+    return {
+        axis.name: compare_codecs(
+            curves(frame, axis.name, rate_axis=rate_axis),
+            anchor,
+            tests,
+            axis.name,
+            rate_axis=rate_axis,
+            pooled=pooled(axis),
+            **axis_settings(axis.name),
+            **settings,
+        )
+        for axis in axes
+    }
 
 
 def axis_settings(metric: str, given: Collection[str] = ()) -> dict[str, Any]:

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, Command, NumbersOr, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, Command, NumbersOr, PerCent, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from bench.analysis.compare import Comparison
     from bench.results import CellResult, ResultSet
 
 
@@ -21,7 +18,11 @@ if TYPE_CHECKING:
 @click.option("--anchor", help="Codec compared with; of the first of two folders. Default there: all they share.")
 @click.option("--test", help="Codec compared; of the second of two folders. Default: every other, or there the same.")
 @click.option(
-    "--metric", "metrics", type=CommaList(), default=("psnr_y",), help="One metric or several.", show_default=True
+    "--metric",
+    "metrics",
+    type=CommaList(),
+    help="One metric or several; default all that were measured. METRIC@POOLING takes the frames' min, max, median, "
+    "harmonic, p1, p5, p10 or p95 in place of the mean; SSIM and MS-SSIM are compared in dB unless :linear follows.",
 )
 @click.option("--dataset", help="Only this dataset.")
 @click.option(
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
 )
 @click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
 @click.option(
+    "--min-overlap",
+    type=PerCent(),
+    default=0.0,
+    help="Give no value where less of the anchor's curve is compared, such as 75%; default 0%.",
+)
+@click.option("--per-sequence", is_flag=True, help="Print each sequence, with overlap, interval and notes.")
+@click.option(
     "--at-rate",
     type=NumbersOr("anchor"),
     help="Instead: the codecs side by side at these rates in bpp, or at those of the anchor.",
@@ -58,52 +66,73 @@ if TYPE_CHECKING:
 )
 @as_json
 def command(**options: Any) -> int:
-    """BD-rate with its confidence interval, per sequence, and speed.
+    """BD-rate of every codec against the anchor, by every metric: mean, confidence interval, doubts, and speed.
 
-    With --json: one object where --anchor, --test and one metric are named, or --anchor and one metric with two
-    folders; otherwise a list of such objects.
+    All means of one metric are over the same sequences. A value stands wherever the curves meet; marks say what is
+    doubtful about it. With --json: one object where --anchor, --test and one metric are named, or --anchor and one
+    metric with two folders; otherwise a list of such objects.
 
     \b
     Examples:
-      vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y
+      vcbench compare results/mine --anchor x265
+      vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y,vmaf@p5 --per-sequence
       vcbench compare results/before results/after --anchor x265 --metric psnr_y,vmaf
       vcbench compare results/mine --at-rate 0.05,0.1 --metric psnr_y,vmaf
     """
+    from bench.analysis.compare import compare_results
+    from bench.cli.comparison_table import loaded_codecs, show_comparisons, show_sequences
+
     if options["at_rate"]:
         return _at_rate(options)
     results, pairs = _pairs(options["folders"], options["anchor"], options["test"])
-    problems = results.problems
     if options["dataset"]:
         results = _only(results, options["dataset"])
-    frame = results.to_pandas()
-    comparisons = [
-        compare_metric(
-            results,
-            frame,
-            anchor,
-            test,
-            metric,
-            method=options["method"],
-            convention=options["convention"],
-            rate_axis=options["rate_axis"],
-            hull=options["hull"],
-            mix_published=options["mix_published"],
-        )
-        for anchor, test in pairs
-        for metric in options["metrics"]
-    ]
-    for problem in problems:
+    wanted = options["metrics"] or _default_metrics(results)
+    tests: dict[str, list[str]] = {}
+    for anchor, test in pairs:
+        tests.setdefault(anchor, []).append(test)
+    settings = {name: options[name] for name in ("method", "convention", "rate_axis", "hull", "min_overlap")}
+    found = {
+        anchor: compare_results(results, anchor, of_anchor, wanted, mix_published=options["mix_published"], **settings)
+        for anchor, of_anchor in tests.items()
+    }
+    comparisons = [found[anchor][metric][test] for anchor, test in pairs for metric in wanted]
+    for problem in results.problems:
         click.echo(f"left out: {problem}", err=True)
     if options["json_output"]:
         objects = [comparison.to_dict() for comparison in comparisons]
         for item in objects:
-            item["warnings"] += [f"left out: {problem}" for problem in problems]
-        named = options["anchor"] and (options["test"] or len(options["folders"]) > 1) and len(options["metrics"]) == 1
+            item["warnings"] += [*results.notes, *(f"left out: {problem}" for problem in results.problems)]
+        named = options["anchor"] and (options["test"] or len(options["folders"]) > 1) and len(wanted) == 1
         print_json(objects[0] if named else objects)
-    else:
-        for comparison in comparisons:
-            _print(comparison)
+        return 0
+    for note in results.notes:
+        click.echo(f"note: {note}", err=True)
+    for anchor, by_metric in found.items():
+        show_comparisons(by_metric, loaded_codecs(results), anchor=anchor)
+        if options["per_sequence"]:
+            for by_test in by_metric.values():
+                for comparison in by_test.values():
+                    show_sequences(comparison)
     return 0
+
+
+def _default_metrics(results: ResultSet) -> list[str]:
+    """Every metric that was measured and can be compared."""
+    from bench.errors import UnavailableError, UnknownNameError, UsageError
+    from bench.registry import metric_class
+
+    able = []
+    for metric in results.metrics:
+        try:
+            metric_class(metric)
+        except (UnknownNameError, UnavailableError, UsageError):
+            click.echo(f"left out: {metric} is not installed here, so which way is better is not known", err=True)
+        else:
+            able.append(metric)
+    if not able:
+        raise UsageError("no metric was measured; vcbench run --metrics adds some to these results")
+    return able
 
 
 def _at_rate(options: dict[str, Any]) -> int:
@@ -123,7 +152,7 @@ def _at_rate(options: dict[str, Any]) -> int:
         anchor = pairs[0][0]
     if options["dataset"]:
         results = _only(results, options["dataset"])
-    metrics = options["metrics"]
+    metrics = options["metrics"] or ("psnr_y",)
     rows = at_rate(results, None if targets == "anchor" else targets, anchor=anchor, metrics=metrics, codecs=codecs)
     for problem in results.problems:
         click.echo(f"left out: {problem}", err=True)
@@ -156,34 +185,6 @@ def _only(results: ResultSet, dataset: str) -> ResultSet:
     return results.only(dataset=dataset)
 
 
-def compare_metric(
-    results: ResultSet, frame: pd.DataFrame, anchor: str, test: str, metric: str, **settings: Any
-) -> Comparison:
-    """Compare two codecs of a result set on a metric, by the metric's own direction, cap, saturation and pooling.
-
-    ``frame`` is the table of the result set.
-    """
-    from bench.analysis.compare import compare
-    from bench.analysis.pooled import is_pooled
-    from bench.registry import metric_class
-
-    kind = metric_class(metric)
-    of_both = results.only(codecs=(anchor, test))
-    return compare(
-        frame,
-        anchor,
-        test,
-        metric,
-        higher_is_better=kind.direction == "higher",
-        cap=kind.cap,
-        saturation=kind.saturation,
-        pooled=of_both.datasets(metric)
-        if (is_pooled(metric) or of_both.published) and metric in of_both.metrics
-        else None,
-        **settings,
-    )
-
-
 def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> tuple[ResultSet, list[tuple[str, str]]]:
     """The results to compare in, and the (anchor, test) pairs of codec names in them."""
     from bench.errors import UnknownNameError, UsageError
@@ -203,6 +204,9 @@ def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> t
         if anchor is None:
             raise UsageError("compare needs --anchor CODEC (or two folders of measured results)")
         for name in filter(None, (anchor, test)):
+            if several := [codec for codec in codecs if codec.startswith(f"{name} #")]:
+                notes = " ".join(note for note in loaded[0].notes if note.startswith(f"{name} "))
+                raise UsageError(f"{notes} Name one of {', '.join(map(repr, several))}")
             if name not in codecs:
                 raise UnknownNameError(f"codec in {folders[0]}", name, codecs)
         tests = [test] if test else [codec for codec in codecs if codec != anchor]
@@ -215,7 +219,7 @@ def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> t
         raise UsageError(f"{folders[0]} and {folders[1]} have no codec in common; name --anchor and --test")
     labels = _labels(folders)
     cells = [_labelled(cell, label) for label, found in zip(labels, loaded, strict=True) for cell in found.cells]
-    both = ResultSet(folders, cells, [*before.problems, *after.problems])
+    both = ResultSet(folders, cells, [*before.problems, *after.problems], notes=[*before.notes, *after.notes])
     pairs = [(labels[0] + name, labels[1] + (test or name)) for name in names]
     for name in (codec for pair in pairs for codec in pair):
         if name not in _codecs(both):
@@ -236,49 +240,3 @@ def _labels(folders: tuple[Path, ...]) -> list[str]:
     """What is put before the codecs of each folder: its own name, or its whole path where the names are equal."""
     names = [folder.resolve().name for folder in folders]
     return [f"{name}:" for name in (names if len(set(names)) == len(names) else map(str, folders))]
-
-
-def _print(comparison: Comparison) -> None:
-    from bench.analysis.bd import Cause
-    from bench.analysis.pooled import OVER_DATASET
-
-    overall, quality = comparison.bd_rate, comparison.bd_metric
-    rows = []
-    for result in comparison.per_sequence:
-        rate = result.bd_rate
-        rows.append([result.sequence, *_cells(rate.value, rate.overlap, rate.reason)])
-    interval = (
-        f"95 % interval {overall.interval.low:+.2f} to {overall.interval.high:+.2f} %"
-        if overall.interval.low is not None and overall.interval.high is not None
-        else f"no confidence interval: {overall.interval.reason}"
-    )
-    rows.append(
-        [
-            f"all ({overall.sequences_used}/{overall.sequences_total})" if overall.sequences_total else "dataset",
-            # the sequences' own reasons stand in the rows above
-            *_cells(
-                overall.value, overall.overlap, "" if rows and overall.cause is Cause.NO_SEQUENCE else overall.reason
-            ),
-        ]
-    )
-    title = f"BD-rate of {comparison.test} against {comparison.anchor}, {comparison.metric}"
-    print_table(title, ["sequence", "BD-rate %", "overlap", "reason"], rows, right=(1, 2))
-    convention = f"{overall.convention} convention"
-    if overall.convention == "dataset":
-        convention = OVER_DATASET if overall.sequences_total else "values of whole datasets"
-    click.echo(f"  {interval}; {overall.method}, {convention}")
-    if quality.value is not None:
-        click.echo(f"  BD-{comparison.metric} {quality.value:+.4g} at equal rate")
-    for what, ratio in (("encode", comparison.encode), ("decode", comparison.decode)):
-        if ratio.value is not None:
-            click.echo(f"  {what} time {ratio.value:.2f} x the anchor's")
-    for warning in comparison.warnings:
-        click.echo(f"  note: {warning}")
-
-
-def _cells(value: float | None, overlap: float | None, reason: str | None) -> list[str]:
-    return [
-        "undefined" if value is None else f"{value:+.2f}",
-        "" if overlap is None else f"{overlap:.0%}",
-        reason or "",
-    ]

@@ -327,6 +327,7 @@ def _conclude(
         for metric, reason in {item[1]: item[3] for item in unmeasured if item[2] == "unavailable"}.items():
             click.echo(f"unavailable: {metric}: {reason}", err=True)
         _show_matches(matches)
+        _show_summary(results, out, wanted)
         parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
         click.echo(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
         if page:
@@ -338,6 +339,25 @@ def _conclude(
     if not results:
         return 5
     return 6 if counts["failed"] or unmeasured else 0
+
+
+def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -> None:
+    """The table of `vcbench compare` in short, where the run has codecs to compare."""
+    from bench.analysis.compare import compare_results
+    from bench.cli.comparison_table import loaded_codecs, show_comparisons, summary_metrics
+    from bench.report.comparisons import choose_anchor
+    from bench.results import ResultSet
+
+    found = ResultSet((out,), [result for result in results if result.status == "ok"])
+    measured = [name for name in wanted if name in found.metrics]
+    if len(found.codecs) < 2 or not measured:
+        return
+    anchor, _ = choose_anchor(found.cells, None)
+    tests = [name for name in found.codecs if name != anchor]
+    by_metric = compare_results(found, anchor, tests, summary_metrics(measured))
+    show_comparisons(by_metric, loaded_codecs(found), anchor=anchor, short=True)
+    more = f"vcbench compare {shlex.quote(str(out))} --anchor {shlex.quote(anchor)}"
+    click.echo(f"  all metrics, intervals and sequences: {more} (--per-sequence)")
 
 
 def _show_matches(matches: Sequence[Match]) -> None:

@@ -176,4 +176,4 @@ def _check_results(folder: Path) -> list[str]:
     from bench.engine.check import result_problems
     from bench.results import load
 
-    return result_problems(folder, load(folder))
+    return result_problems(folder, load(folder, apart=False))

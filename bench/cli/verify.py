@@ -78,7 +78,7 @@ def command(
 
     if record is not None:
         check_outside(record, folder)
-    results = load(folder)
+    results = load(folder, apart=False)
     chosen = choose(results.cells, sample)
     if not chosen and not results.problems:
         raise UsageError(f"{folder}: no cell has a bitstream, so there is nothing to verify")

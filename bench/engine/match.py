@@ -183,7 +183,7 @@ def _quality(metrics: Sequence[str]) -> str:
 
 def _stored(anchor: str, clips: Sequence[Clip], store: Store) -> list[CellResult]:
     """The anchor's results in the store on the same frames."""
-    results = load(store.root).cells
+    results = load(store.root, apart=False).cells
     known = {cell.codec.name for cell in results}
     if anchor not in known:
         raise UnknownNameError("anchor, neither in --codecs nor in the result folder,", anchor, known)

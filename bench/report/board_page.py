@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.bd import Cause, legend, marks
 from bench.errors import StoreError
 from bench.folders import rewritten
 from bench.report.board_details import Details
@@ -32,7 +33,7 @@ _COLUMNS = (
         "ci_low",
         "ci_high",
     ),
-    *("sequences_used", "sequences_total", "ties", "points", "verified", "encoded", "verified_on"),
+    *("sequences_used", "sequences_total", "flags", "ties", "points", "verified", "encoded", "verified_on"),
     *("encode_s_per_frame", "decode_s_per_frame", "encode_here_to_claimed", "timing", "measured_on", "remark"),
 )
 _HEADINGS = (
@@ -83,7 +84,10 @@ def _html(board: Leaderboard) -> str:
             style=(assets / "site.css").read_text(encoding="utf-8"),
             script=script,
             script_hash=f"sha256-{digest}",
-            table=[(one, [(row, _cells(row, board.recorded)) for row in one.rows]) for one in board.boards],
+            table=[
+                (one, [(row, _cells(row, board.recorded)) for row in one.rows], [*_legend(one), *one.notes])
+                for one in board.boards
+            ],
             headings=_HEADINGS,
             right=_RIGHT,
             dataset_text=dataset_text,
@@ -92,6 +96,11 @@ def _html(board: Leaderboard) -> str:
             signed=_signed,
         )
     )
+
+
+def _legend(board: Board) -> list[str]:
+    """What the marks of a board mean."""
+    return legend(Cause(flag) for row in board.rows for flag in row.flags)
 
 
 def _signed(value: float | None) -> str:
@@ -107,7 +116,7 @@ def _cells(row: Row, recorded: bool) -> tuple[_Cell, ...]:
     return (
         _Cell("not ranked" if row.rank is None else f"{row.rank}{'=' if row.ties else ''}", row.rank),
         _Cell(row.entry + mark),
-        _Cell(_signed(row.bd_rate_percent), row.bd_rate_percent),
+        _Cell(f"{_signed(row.bd_rate_percent)} {marks(map(Cause, row.flags))}".rstrip(), row.bd_rate_percent),
         _Cell(interval, row.ci_low),
         _Cell(f"{row.sequences_used} of {row.sequences_total}", row.sequences_used),
         _Cell(_verified(row, recorded), row.verified if recorded else None),
@@ -191,7 +200,9 @@ def _markdown(board: Leaderboard) -> str:
         lines.insert(1, f"| {' | '.join(marks)} |")
         names = f"{len(one.sequences)} sequences: {', '.join(one.sequences)}"
         title = f"{one.title} ({one.metric}) on {dataset_text(one.dataset)}"
-        parts.append(f"## {markdown(title)}\n\n{markdown(names)}\n\n" + "\n".join(lines) + "\n")
+        below = "".join(f"- {markdown(text)}\n" for text in (*_legend(one), *one.notes))
+        table = "\n".join(lines) + "\n" + (f"\n{below}" if below else "")
+        parts.append(f"## {markdown(title)}\n\n{markdown(names)}\n\n{table}")
     if board.refused:
         lines = [
             f"- {markdown(item.submission)}, {markdown(item.what)}: {markdown(item.reason)}" for item in board.refused
@@ -210,4 +221,5 @@ def _csv_rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
                 "metric": one.metric,
                 "anchor": board.anchor,
                 "ties": ", ".join(row.ties),
+                "flags": ", ".join(row.flags),
             }

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.analysis.curves import SequenceKey
+from bench.analysis.identity import told_apart
 from bench.errors import StoreError, UnknownNameError, UsageError
 from bench.folders import check_rewritable, rewritten
 from bench.report import tables
 from bench.report.comparisons import choose_anchor, comparisons, scopes, speeds
-from bench.report.distinct import told_apart
 from bench.report.facts import codec_facts, environment, metric_facts, sequence_facts
 from bench.report.page import Content
 from bench.report.payload import Names
@@ -34,6 +34,7 @@ def build(
     check_rewritable(out, "report")
     names = _metrics(results, metrics)
     cells, renamed = told_apart(results.cells)
+    renamed = [*results.notes, *renamed]
     results = results.having(cells)
     published = {
         part.label(curve): f"{curve.codec} in {part.paper.title}" for part in results.published for curve in part.curves

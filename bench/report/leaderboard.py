@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
+import numpy as np
+
+from bench.analysis.bd import FLAG_MARKS, Cause
+from bench.analysis.common import common_sequences
 from bench.analysis.compare import Comparison
 from bench.analysis.ranking import Place, Standing, places
+from bench.analysis.significance import bootstrap_interval
 from bench.catalog import Catalog
 from bench.engine.check import result_problems
 from bench.errors import UnknownNameError, UsageError, VcbenchError
@@ -21,9 +27,10 @@ from bench.results import CellResult, ResultSet, load
 
 RULE = (
     "Ranked by BD-rate against {anchor}: bits more or fewer than the anchor for equal quality, mean of the results of"
-    " all its sequences. A rank is one more than the number of entries that are better for certain: with a lower"
-    " BD-rate, and with a 95 % bootstrap interval of the difference, paired over sequences, that excludes 0. Entries of"
-    " one rank that name each other as ties cannot be told apart. Nothing is corrected for the number of comparisons."
+    " the sequences that all ranked entries have. A rank is one more than the number of entries that are better for"
+    " certain: with a lower BD-rate, and with a 95 % bootstrap interval of the difference, paired over sequences, that"
+    " excludes 0. Entries of one rank that name each other as ties cannot be told apart. Nothing is corrected for the"
+    " number of comparisons. Marks behind a value say what is doubtful about it; it is ranked all the same."
 )
 VERIFIED = (
     "Only what the keeper's own vcbench decoded and measured again, with equal results, has a rank; bytes that its own"
@@ -42,7 +49,8 @@ class BoardOptions:
     """How entries are ranked.
 
     anchor: a codec of the first folder, or FOLDER:CODEC. records: a folder of records of `vcbench verify`; with one,
-    only what they verify is ranked. paths: folders of cards of one's own.
+    only what they verify is ranked. paths: folders of cards of one's own. min_overlap: the share of the
+    anchor's curve that must be compared for a BD-rate, 0 to 1.
     """
 
     anchor: str
@@ -52,12 +60,14 @@ class BoardOptions:
     records: Path | None = None
     paths: tuple[Path, ...] = ()
     title: str | None = None
+    min_overlap: float = 0.0
 
 
 @dataclass(frozen=True)
 class Row:
     """An entry of a board; `rank` is None where it is not ranked, and `remark` says why.
 
+    flags: what is doubtful about its BD-rate (`bench.analysis.bd.Cause`), on any of its sequences.
     verified: of its `points` (cells of the board), how many have a rate and a value that the keeper's vcbench computed
     again; encoded: how many have bytes that the keeper's encoder gave again; verified_on: when, None for none.
     """
@@ -70,6 +80,7 @@ class Row:
     ci_high: float | None
     sequences_used: int
     sequences_total: int
+    flags: tuple[str, ...] = ()
     rank: int | None = None
     ties: tuple[str, ...] = ()
     remark: str | None = None
@@ -83,13 +94,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """One dataset by one metric."""
+    """One dataset by one metric.
+
+    sequences: those of the anchor. ranked_on: those of them that entries are ranked on. notes: which entries lack the
+    others, and why.
+    """
 
     dataset: str
     metric: str
     title: str
     sequences: tuple[str, ...]
     rows: tuple[Row, ...]
+    ranked_on: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,8 +182,10 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
 
     A submission that `vcbench validate` would not accept is refused whole. Of the others only what is comparable with
     the anchor is ranked: the same frames of the same sources, measured by metrics of the same definition; what is not
-    is listed with the reason. An entry needs a BD-rate on every sequence of the anchor to have a rank. The first folder
-    is the keeper's, and the anchor its codec; an entry is a codec of one submission alone.
+    is listed with the reason. Entries are ranked by the mean over the sequences on which all of them have a BD-rate; an
+    entry that has less than half of what the others share is not ranked, so that it takes no sequences from them. A
+    doubtful BD-rate is ranked, with its marks. The first folder is the keeper's, and the anchor
+    its codec; an entry is a codec of one submission alone.
 
     Raises UnknownNameError for an anchor or a metric that no folder has, UsageError where nothing is left to rank.
     """
@@ -210,7 +229,7 @@ def _submissions(folders: Sequence[Path]) -> tuple[list[_Submission], list[Refus
     accepted, refused = [], []
     for label, folder in zip(labels, folders, strict=True):
         try:
-            results = load(folder)
+            results = load(folder, apart=False)
             problems = result_problems(folder, results)
         except VcbenchError as error:
             problems = [str(error)]
@@ -351,24 +370,18 @@ def _board(
 ) -> tuple[Board, list[Refusal]]:
     rows, refused = [], []
     standings: dict[str, Standing] = {}
+    comparisons_of: dict[str, Comparison] = {}
     sequences = tuple(sorted(reference.sources[dataset]))
-    definitions = reference.definitions[metric.name]
     for entry in others:
         where = f"{entry.name} on {dataset_text(dataset)} by {metric.name}"
         cells = able[entry.name]
         whole = entry.results.only(dataset=dataset).published
         if not cells and not whole:
             continue
-        keys = {cell.measurements[metric.name].key for cell in cells if metric.name in cell.measurements}
-        measured = bool(keys) or any(curve.metric == metric.name for part in whole for curve in part.curves)
-        if not measured:
-            refused.append(Refusal(entry.submission.name, where, "it was not measured"))
-            continue
-        if not keys <= definitions or len(definitions) > 1:
-            reason = "its metric is defined otherwise than the anchor's; measure both by one version of vcbench"
-            if len(definitions) > 1:
-                reason = "the anchor's cells mix definitions of the metric; measure them again"
-            refused.append(Refusal(entry.submission.name, where, reason))
+        published = any(curve.metric == metric.name for part in whole for curve in part.curves)
+        unfit = _unfit(cells, metric.name, reference.definitions[metric.name], published=published)
+        if unfit is not None:
+            refused.append(Refusal(entry.submission.name, where, unfit))
             continue
         comparison, problem = _compared(reference, entry, cells, dataset, metric, options)
         row, standing = _row(entry, comparison, problem, len(sequences), options)
@@ -384,20 +397,108 @@ def _board(
             details=details(comparison, entry.results.having(cells, whole), metric.name, entry.codec, finding),
         )
         rows.append(row)
+        if comparison is not None:
+            comparisons_of[entry.name] = comparison
         if standing is not None:
             standings[entry.name] = standing
     own = reference.entry
-    zero = dict.fromkeys(sequences, 0.0) if not metric.pooled else None
-    standings[own.name] = Standing(0.0, zero)
     count = len(sequences)
+    common = sequences
+    if not metric.pooled:
+        owned = {name: one.sequences for name, one in standings.items() if one.sequences is not None}
+        if owned:
+            shared, among = common_sequences(owned)
+            common = tuple(name for name in sequences if name in shared)
+            rows = [_on_common(row, comparisons_of.get(row.entry), owned, among, common) for row in rows]
+            standings = {
+                name: _standing_on(one, common) for name, one in standings.items() if name in among or name not in owned
+            }
+    standings[own.name] = Standing(0.0, None if metric.pooled else dict.fromkeys(common, 0.0))
+    used = len(common)
     results = own.results.only(dataset=dataset)
     finding = evidence.of(results.cells, metric.name)
-    row = Row(own.name, own.submission.name, own.rate_kind, 0.0, 0.0, 0.0, count, count, remark="the anchor")
+    row = Row(own.name, own.submission.name, own.rate_kind, 0.0, 0.0, 0.0, used, count, remark="the anchor")
     shown = details(None, results, metric.name, own.codec, finding)
     row = _changed(row, points=finding.points, is_anchor=True, details=shown)
     rows.append(row)
     ranked = _ranked(rows, places(standings))
-    return Board(dataset, metric.name, metric.title, sequences, tuple(ranked)), refused
+    notes = _missing(sequences, common, comparisons_of, standings)
+    return Board(dataset, metric.name, metric.title, sequences, tuple(ranked), common, notes), refused
+
+
+def _unfit(cells: Iterable[CellResult], metric: str, definitions: set[str], *, published: bool) -> str | None:
+    """Why an entry's values of a metric cannot be compared with the anchor's; None where they can."""
+    keys = {cell.measurements[metric].key for cell in cells if metric in cell.measurements}
+    if not keys and not published:
+        return "it was not measured"
+    if len(definitions) > 1:
+        return "the anchor's cells mix definitions of the metric; measure them again"
+    if not keys <= definitions:
+        return "its metric is defined otherwise than the anchor's; measure both by one version of vcbench"
+    return None
+
+
+def _standing_on(standing: Standing, common: Sequence[str]) -> Standing:
+    """A standing by the mean over some sequences."""
+    if standing.sequences is None:
+        return standing
+    values = {name: standing.sequences[name] for name in common}
+    return Standing(fmean(values.values()), values)
+
+
+def _on_common(
+    row: Row,
+    comparison: Comparison | None,
+    owned: Mapping[str, Mapping[str, float]],
+    among: Collection[str],
+    common: Sequence[str],
+) -> Row:
+    """A row of a ranked entry with the mean over the common sequences; of another, why it is not ranked."""
+    if row.entry not in owned or comparison is None:
+        return row
+    if row.entry not in among:
+        missing = "; ".join(_why(comparison, name) for name in common if name not in owned[row.entry])
+        have = f"{len(owned[row.entry])} of the {len(common)} sequences that the others share"
+        return _changed(row, remark=f"not ranked: a BD-rate on only {have} ({missing})")
+    values = np.array([owned[row.entry][name] for name in common])
+    interval = bootstrap_interval(lambda weights: weights @ values, values.size)
+    flags = {flag for one in comparison.per_sequence if one.sequence in common for flag in one.bd_rate.flags}
+    if len(common) < row.sequences_total:
+        flags.add(Cause.PARTIAL)
+    return _changed(
+        row,
+        bd_rate_percent=float(values.mean()),
+        ci_low=interval.low,
+        ci_high=interval.high,
+        sequences_used=len(common),
+        flags=tuple(flag for flag in FLAG_MARKS if flag in flags),
+    )
+
+
+def _missing(
+    sequences: Sequence[str],
+    common: Sequence[str],
+    comparisons_of: Mapping[str, Comparison],
+    ranked: Collection[str],
+) -> tuple[str, ...]:
+    """Which ranked entries lack the sequences that nobody is ranked on, and why."""
+    lost = [name for name in sequences if name not in common]
+    if not lost:
+        return ()
+    told = (f"Ranked on {len(common)} of {len(sequences)} sequences, those on which every ranked entry has a BD-rate.",)
+    return told + tuple(
+        f"{entry} has none on {_why(comparison, name)}"
+        for name in lost
+        for entry, comparison in comparisons_of.items()
+        if entry in ranked and not any(r.sequence == name and r.bd_rate.averageable for r in comparison.per_sequence)
+    )
+
+
+def _why(comparison: Comparison, sequence: str) -> str:
+    """A sequence, and why a comparison has no value on it."""
+    found = next((r.bd_rate for r in comparison.per_sequence if r.sequence == sequence), None)
+    reason = "not measured" if found is None else found.reason or "its curve falls"
+    return f"{sequence}: {reason}"
 
 
 def _compared(
@@ -442,15 +543,15 @@ def _row(
         ci_low=rate.interval.low,
         ci_high=rate.interval.high,
         sequences_used=used,
+        flags=tuple(rate.flags),
     )
     if rate.value is None:
         return _changed(row, remark=rate.reason), None
-    own = {str(r.sequence): r.bd_rate.value for r in comparison.per_sequence if r.bd_rate.value is not None}
-    if not pooled and len(own) < total:
-        missing = "; ".join(
-            f"{r.sequence}: {r.bd_rate.reason}" for r in comparison.per_sequence if r.bd_rate.value is None
-        )
-        return _changed(row, remark=f"not ranked: defined on {len(own)} of {total} sequences ({missing})"), None
+    own = {
+        r.sequence: r.bd_rate.value
+        for r in comparison.per_sequence
+        if r.bd_rate.averageable and r.bd_rate.value is not None
+    }
     if entry.rate_kind == "estimated" and not options.rank_estimates:
         return _changed(row, remark="not ranked: its rate is an estimate, not the size of a bitstream"), None
     if entry.rate_kind == "published":

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.analysis.curves import RDCurve, curves
+from bench.analysis.identity import told_apart
 from bench.analysis.pooled import dataset_curves
 from bench.errors import StoreError, UnknownNameError, UsageError
 from bench.folders import check_rewritable, rewritten
 from bench.report import figures
 from bench.report.captions import T1, Section, methods, write_latex, write_markdown
 from bench.report.comparisons import Compared, Scope, choose_anchor, comparisons
-from bench.report.distinct import told_apart
 from bench.report.escape import latex, markdown, slug
 from bench.report.facts import MetricFacts, codec_facts, dataset_text, environment, metric_facts, sequence_facts
 from bench.report.overall import DatasetCurves, MeanCurves
@@ -76,6 +76,7 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
         if name not in results.metrics:
             raise UnknownNameError("metric", name, results.metrics)
     cells, renamed = told_apart(results.cells)
+    renamed = [*results.notes, *renamed]
     results = results.having(cells)
     published = [part.label(curve) for part in results.published for curve in part.curves]
     anchor, _ = choose_anchor(cells, options.anchor, published)

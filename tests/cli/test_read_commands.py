@@ -46,22 +46,85 @@ def test_compare_prints_a_list_unless_one_comparison_is_named(vcbench, measured:
     named = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "ssim", "--json").json
     assert (named["anchor"], named["test"], named["metric"]) == ("x265", "x264", "ssim")
     every = vcbench("compare", measured, "--anchor", "x265", "--json").json
-    assert [item["test"] for item in every] == ["x264"]
+    assert [(item["test"], item["metric"]) for item in every] == [("x264", "psnr_y"), ("x264", "ssim")]
     both = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y,ssim", "--json").json
     assert [item["metric"] for item in both] == ["psnr_y", "ssim"]
     assert both[1] == named
 
 
 def test_compare_in_words(vcbench, measured: Path) -> None:
-    said = vcbench("compare", measured, "--anchor", "x265", "--test", "x264").out
-    assert said.startswith("BD-rate of x264 against x265, psnr_y\n")
-    assert "all (3/3)" in said
-    assert "95 % interval" in said and "pchip, per-sequence convention" in said
+    said = vcbench("compare", measured, "--anchor", "x265").out
+    assert said.startswith("BD-rate against x265 in % (pchip, mean over sequences); negative: fewer bits")
+    header, values, intervals = said.splitlines()[1:4]
+    assert header.split() == ["codec", "psnr_y", "ssim", "(dB)", "encode", "decode"]
+    objects = vcbench("compare", measured, "--anchor", "x265", "--json").json
+    assert values.split()[0] == "x264"
+    for item in objects:
+        assert f"{item['bd_rate']['value']:+.2f}" in values
+        assert f"3/3 [{item['bd_rate']['ci_low']:+.1f}, {item['bd_rate']['ci_high']:+.1f}]" in intervals
+    assert values.split()[-1].endswith("x*") and "*: times measured while other cells ran" in said
+    assert "in 75.0% of cases at most" in said
+
+
+def test_compare_prints_each_sequence_with_what_is_doubtful_about_it(vcbench, measured: Path) -> None:
+    arguments = ["compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y"]
+    said = vcbench(*arguments, "--per-sequence").out
+    (item,) = [vcbench(*arguments, "--json").json]
+    assert "BD-rate of x264 against x265, psnr_y\n" in said
+    assert "all (3/3)" in said and "pchip, per-sequence convention" in said
+    for one in item["per_sequence"]:
+        rate = one["bd_rate"]
+        line = next(line for line in said.splitlines() if line.split()[:1] == [one["sequence"]])
+        low, high = rate["compared"]
+        assert f"{rate['value']:+.2f}" in line and f"{low:.4g} to {high:.4g} dB" in line
+        assert f"{rate['spread'][0]:+.2f} to {rate['spread'][1]:+.2f}" in line
     assert "encode time" in said and "decode time" in said
 
 
+def test_flags_are_marks_with_a_legend_and_a_remedy(vcbench, tmp_path: Path, clips: list[Path]) -> None:
+    bench.run(["x264", "x265"], inputs=clips[0], rates=[22, 27, 32], metrics=["psnr_y"], out=tmp_path / "set")
+    said = vcbench("compare", tmp_path / "set", "--anchor", "x265").out
+    assert "a curve of three points" in said
+    assert "vcbench run --rates auto searches rate points" in said
+    shown = vcbench("compare", tmp_path / "set", "--anchor", "x265", "--json").json
+    assert "three_points" in shown[0]["bd_rate"]["flags"]
+    refused = vcbench("compare", tmp_path / "set", "--anchor", "x265", "--min-overlap", "100%", "--json").json
+    assert (refused[0]["bd_rate"]["value"], refused[0]["per_sequence"][0]["bd_rate"]["cause"]) == (
+        None,
+        "little_overlap",
+    )
+
+
+def test_compare_takes_poolings_and_scales_by_name(vcbench, measured: Path) -> None:
+    arguments = ["compare", measured, "--anchor", "x265", "--test", "x264", "--json", "--metric"]
+    lows = vcbench(*arguments, "psnr_y@p5").json
+    frame = bench.load(measured).to_pandas(poolings=["p5"])
+    expected = bench.compare(frame, "x265", "x264", "psnr_y@p5")
+    assert lows["bd_rate"]["value"] == pytest.approx(expected.bd_rate.value)
+    mean, linear = (vcbench(*arguments, name).json for name in ("ssim", "ssim:linear"))
+    assert abs(mean["bd_metric"]["value"]) > 20 * abs(linear["bd_metric"]["value"])
+    assert "unknown pooling of psnr_y 'p6'" in vcbench(*arguments, "psnr_y@p6").err
+
+
+def test_two_cards_of_one_name_are_told_apart(vcbench, tmp_path: Path, clips: list[Path]) -> None:
+    """An edited card gave one curve of both versions."""
+    folder = tmp_path / "mine" / "codecs"
+    folder.mkdir(parents=True)
+    text = Catalog().files("codecs")["x265"].read_text()
+    for preset, rates in (("medium", [22, 37]), ("ultrafast", [22, 27, 32, 37])):
+        (folder / "x265.toml").write_text(text.replace("medium", preset))
+        bench.run("x265", inputs=clips[0], rates=rates, metrics=["psnr_y"], out=tmp_path / "set", paths=folder.parent)
+    results = bench.load(tmp_path / "set")
+    assert results.codecs == ["x265 #1", "x265 #2"]
+    assert "preset" in results.notes[0] or "medium" in results.notes[0]
+    done = vcbench("compare", tmp_path / "set", "--anchor", "x265")
+    assert done.code == 4
+    assert "x265 stands for 2 different cards" in done.err and "'x265 #1', 'x265 #2'" in done.err
+    assert vcbench("compare", tmp_path / "set", "--anchor", "x265 #2").code == 0
+
+
 def test_compare_passes_its_settings_on(vcbench, measured: Path) -> None:
-    arguments = ["compare", measured, "--anchor", "x265", "--test", "x264", "--json"]
+    arguments = ["compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json"]
     overall = vcbench(*arguments, "--method", "akima", "--convention", "mean-curve", "--rate", "kbps", "--hull").json[
         "bd_rate"
     ]
@@ -70,19 +133,21 @@ def test_compare_passes_its_settings_on(vcbench, measured: Path) -> None:
 
 
 def test_two_result_sets_are_told_apart_by_their_folders(vcbench, measured: Path, copied: Path) -> None:
-    done = vcbench("compare", measured, copied, "--anchor", "x265", "--json")
+    done = vcbench("compare", measured, copied, "--anchor", "x265", "--metric", "psnr_y", "--json")
     assert (done.json["anchor"], done.json["test"]) == ("measured:x265", "copied:x265")
     assert done.json["bd_rate"]["value"] == pytest.approx(0, abs=1e-9)
-    pairs = vcbench("compare", measured, copied, "--json").json
+    pairs = vcbench("compare", measured, copied, "--metric", "psnr_y", "--json").json
     assert [pair["test"] for pair in pairs] == ["copied:x264", "copied:x265"]
-    crossed = vcbench("compare", measured, copied, "--anchor", "x265", "--test", "x264", "--json").json
-    alone = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--json").json
+    crossed = vcbench(
+        "compare", measured, copied, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json"
+    ).json
+    alone = vcbench("compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json").json
     assert crossed["bd_rate"]["value"] == pytest.approx(alone["bd_rate"]["value"])
 
 
 def test_two_folders_of_one_name_are_told_apart_by_their_paths(vcbench, tmp_path: Path, measured: Path) -> None:
     twin = Path(shutil.copytree(measured, tmp_path / "measured"))
-    done = vcbench("compare", measured, twin, "--anchor", "x265", "--json")
+    done = vcbench("compare", measured, twin, "--anchor", "x265", "--metric", "psnr_y", "--json")
     assert (done.json["anchor"], done.json["test"]) == (f"{measured}:x265", f"{twin}:x265")
 
 
@@ -115,7 +180,7 @@ def test_a_folder_that_is_no_result_set_is_named(vcbench, tmp_path: Path) -> Non
 def test_what_cannot_be_read_is_told_by_every_reader(vcbench, copied: Path) -> None:
     torn = next((copied / "cells").glob("x264_22_*.json"))
     torn.write_text('{"schema_version": 1, "value": NaN}')
-    compared = vcbench("compare", copied, "--anchor", "x265", "--test", "x264", "--json")
+    compared = vcbench("compare", copied, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json")
     assert str(torn) in compared.err
     assert any(str(torn) in warning for warning in compared.json["warnings"])
     reported = vcbench("report", copied, "--json")
@@ -132,7 +197,7 @@ def test_what_cannot_be_read_is_told_by_every_reader(vcbench, copied: Path) -> N
 
 def test_an_undefined_comparison_says_why_once_a_sequence(vcbench, tmp_path: Path, clips: list[Path]) -> None:
     bench.run(["x264", "x265"], inputs=clips[0], rates=[22, 37], metrics=["psnr_y"], out=tmp_path / "set")
-    arguments = ["compare", tmp_path / "set", "--anchor", "x265", "--test", "x264"]
+    arguments = ["compare", tmp_path / "set", "--anchor", "x265", "--test", "x264", "--metric", "psnr_y"]
     overall = vcbench(*arguments, "--json").json["bd_rate"]
     assert (overall["value"], overall["status"]) == (None, "undefined")
     assert "2 points" in overall["reason"]
@@ -333,6 +398,6 @@ def test_results_with_infinite_values_survive_every_reader(vcbench, tmp_path: Pa
         False,
         False,
     ]
-    compared = vcbench("compare", folder, "--anchor", "x265", "--test", "x264", "--json")
+    compared = vcbench("compare", folder, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json")
     assert compared.json["bd_rate"]["status"] == "ok"
     assert any("lossless" in warning for warning in compared.json["warnings"])

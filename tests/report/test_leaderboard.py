@@ -96,19 +96,48 @@ def test_what_the_interval_cannot_tell_is_a_tie(submit: Submit, codec: Any) -> N
     assert found["mixed"].ties == ("x265",) and found["x265"].ties == ("mixed",)
 
 
-def test_leaving_out_a_sequence_earns_no_rank(submit: Submit, codec: Any) -> None:
-    a = submit("a", codec("x265"))
-    found = rows(board([a, submit("b", codec("partial", 0.3, SEQUENCES[:4]))]))
-    assert found["partial"].rank is None
-    assert found["partial"].bd_rate_percent == pytest.approx(-70, abs=0.2)
-    assert "defined on 4 of 5 sequences (elk: partial: not measured)" in found["partial"].remark
+def test_leaving_out_a_sequence_earns_nothing_and_is_named(submit: Submit, codec: Any) -> None:
+    """Left out is the sequence on which it would lose; nobody is ranked on it then."""
+    a = submit("a", [*codec("x265"), *codec("whole", [0.3, 0.3, 0.3, 0.3, 0.9])])
+    found = board([a, submit("b", codec("partial", 0.3, SEQUENCES[:4]))])
+    whole, partial = rows(found)["whole"], rows(found)["partial"]
+    assert (whole.rank, partial.rank, partial.ties) == (1, 1, ("whole",))
+    assert whole.bd_rate_percent == partial.bd_rate_percent == pytest.approx(-70, abs=0.2)
+    assert (whole.sequences_used, whole.sequences_total, whole.flags) == (4, 5, ("partial",))
+    (one,) = found.boards
+    assert one.ranked_on == SEQUENCES[:4]
+    assert one.notes == (
+        "Ranked on 4 of 5 sequences, those on which every ranked entry has a BD-rate.",
+        "partial has none on elk: partial: not measured",
+    )
+
+
+def test_an_entry_that_lacks_most_sequences_takes_none_from_the_others(submit: Submit, codec: Any) -> None:
+    a = submit("a", [*codec("x265"), *codec("whole", 0.5)])
+    found = rows(board([a, submit("b", codec("rare", 0.3, SEQUENCES[:2]))]))
+    assert (found["whole"].rank, found["whole"].sequences_used, found["whole"].flags) == (1, 5, ())
+    assert found["rare"].rank is None
+    assert "a BD-rate on only 2 of the 5 sequences that the others share (crew: rare: not measured" in (
+        found["rare"].remark
+    )
+
+
+def test_a_doubtful_value_is_ranked_with_its_mark(submit: Submit, codec: Any, tmp_path: Path) -> None:
+    """VVenC was left out for 74 % of overlap on one clip."""
+    found = board([submit("a", [*codec("x265"), *codec("shifted", 0.5, shift=2.0)])])
+    row = rows(found)["shifted"]
+    assert (row.rank, row.flags) == (1, ("little_overlap",))
+    page = write_leaderboard(found, tmp_path / "board").read_text()
+    assert "% o</td>" in page
+    assert "o: less than 75% of the anchor&#39;s curve is compared" in page
+    assert "% o |" in (tmp_path / "board" / "leaderboard.md").read_text()
 
 
 def test_other_frames_of_a_sequence_are_refused(submit: Submit, codec: Any) -> None:
     a = submit("a", codec("x265"))
     b = submit("b", [*codec("cut", 0.5, SEQUENCES[:1], frames=5), *codec("cut", 0.5, SEQUENCES[1:])])
     found = board([a, b])
-    assert rows(found)["cut"].rank is None
+    assert rows(found)["cut"].sequences_used == 4
     assert "b / cut on set, akiyo / coded frames 0 to 4" in reasons(found)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.report.distinct import told_apart
+from bench.analysis.identity import told_apart
 from bench.results import CellResult
 
 Cell = Callable[..., CellResult]

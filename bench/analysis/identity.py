@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from bench.report.facts import dataset_text
-from bench.results import CellResult, SequenceRecord
+if TYPE_CHECKING:
+    from bench.results import CellResult, SequenceRecord
 
 _SOURCE = ("sha256", "start", "frames", "width", "height", "fps", "pix_fmt", "matrix", "full_range")
 
@@ -37,7 +37,7 @@ def _sequences_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], lis
         for source, suffix in _suffixes(found).items()
     }
     notes = [
-        f"The name {name} stands for {len(found)} different sources in {dataset_text(dataset)}; "
+        f"The name {name} stands for {len(found)} different sources{f' in {dataset}' if dataset else ''}; "
         f"they are listed apart: {', '.join(sorted(names[dataset, name, source] for source in found))}."
         for (dataset, name), found in sorted(several.items())
     ]
@@ -84,8 +84,8 @@ def _codecs_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[s
             identities[cell.codec.name].append(identity)
     clashing = {name for name in _repeated(cells) if len(identities[name]) > 1}
     notes = [
-        f"{name} stands for {len(identities[name])} different cards or tool versions with results at the same rate "
-        f"points; they are listed apart as {name} #1 to {name} #{len(identities[name])}."
+        f"{name} stands for {len(found)} different cards or tool versions with results at the same rate points; they"
+        f" are listed apart: {'; '.join(f'{name} #{n} ({text})' for n, text in enumerate(_differences(found), 1))}."
         if name in clashing
         else f"The results of {name} come from {len(found)} different cards or tool versions."
         for name, found in sorted(identities.items())
@@ -100,6 +100,26 @@ def _codecs_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[s
         return cell.model_copy(update={"codec": cell.codec.model_copy(update={"name": f"{name} #{number}"})})
 
     return [renamed(cell) for cell in cells], notes
+
+
+def _differences(identities: Sequence[str], most: int = 3) -> list[str]:
+    """What each of several identities has that not all of them have: settings and tools, in their order."""
+    flat = [dict(_flat(json.loads(identity))) for identity in identities]
+    names = list(dict.fromkeys(name for facts in flat for name in facts))
+    differing = [name for name in names if len({facts.get(name) for facts in flat}) > 1]
+    return [", ".join(f"{name} {facts.get(name, 'none')}" for name in differing[:most]) for facts in flat]
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested settings by the last word of their names."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, key)
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for item in value:
+            yield from _flat(item, name)
+    else:
+        yield name or "setting", " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _repeated(cells: Iterable[CellResult]) -> set[str]:
