@@ -108,11 +108,13 @@ def gate(
     codecs: Names = (),
     sequences: Names = (),
     inconclusive: Literal["pass", "fail"] = "pass",
+    min_overlap: float = 0.0,
 ) -> GateResult:
     """Hold the results of a candidate against those of a baseline: ``passed``, and a check for each rule and codec.
 
     ``fail`` are rules such as "bd_rate(psnr_y)>0.5%"; several folders on a side are repeated runs of the same cells.
-    How a verdict is reached: `bench.analysis.gate.judge.judge`. Raises RuleError for a rule that cannot be read,
+    ``min_overlap`` is the share of the baseline's curve that a BD-rate must compare, 0 to 1. How a verdict is reached:
+    `bench.analysis.gate.judge.judge`. Raises RuleError for a rule that cannot be read,
     StoreError for a folder that is no result set, UsageError for one given twice.
     """
     from bench.analysis.gate.judge import judge
@@ -128,7 +130,15 @@ def gate(
         raise UsageError("a gate needs a baseline and a candidate; name a result folder for each")
     rules = parse_rules(_names(fail))
     old, new = ([load(folder, apart=False) for folder in side] for side in sides)
-    return judge(old, new, rules, codecs=_names(codecs), sequences=_names(sequences), inconclusive=inconclusive)
+    return judge(
+        old,
+        new,
+        rules,
+        codecs=_names(codecs),
+        sequences=_names(sequences),
+        inconclusive=inconclusive,
+        min_overlap=min_overlap,
+    )
 
 
 def _names(given: Names) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def test_bd_rate_of_equal_curves_at_half_the_rate() -> None:
     assert result.overlap == pytest.approx(1)
     falling = bench.bd_rate(rates, [1, 2, 3, 4], [rate / 2 for rate in rates], [1, 2, 3, 4], higher_is_better=False)
     assert falling.value == pytest.approx(-50)
-    undefined = bench.bd_rate(rates[:3], quality[:3], rates[:3], quality[:3])
+    undefined = bench.bd_rate(rates[:2], quality[:2], rates[:2], quality[:2])
     assert (undefined.value, undefined.status) == (None, "undefined")
     assert undefined.reason
 

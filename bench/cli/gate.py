@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, print_table
 
 if TYPE_CHECKING:
     from bench.analysis.gate.judge import GateResult
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     type=click.Choice(["pass", "fail"]),
     help="What becomes of a change that may be chance; default pass.",
 )
+@click.option(
+    "--min-overlap", type=PerCent(), help="Least share of the baseline's curve that BD-rate compares; default 0%."
+)
 @click.option("--config", type=LocalPath(exists=True, dir_okay=False), help="TOML file with defaults.")
 @click.option("--junit", type=LocalPath(dir_okay=False), help="Write JUnit XML here.")
 @click.option("--markdown", type=LocalPath(dir_okay=False), help="Write a summary here.")
@@ -47,7 +50,8 @@ def command(**options: Any) -> int:
 
     Rules, beside others: bd_rate(METRIC)>N%, bd_metric(METRIC)<-N, METRIC<-N at equal rate points, bytes>N%,
     encode_s>N%, decode_s>N%, failed_cells>N; "worst" before one takes the worst sequence instead of the mean. Defaults
-    stand in [tool.vcbench.gate] of pyproject.toml.
+    stand in [tool.vcbench.gate] of pyproject.toml. METRIC@POOLING takes another pooling of the frames than the mean,
+    such as vmaf@p5 or psnr_y@min.
 
     \b
     Examples:
@@ -71,6 +75,7 @@ def command(**options: Any) -> int:
         codecs=options["codecs"] or defaults.codecs,
         sequences=options["sequences"] or defaults.sequences,
         inconclusive=options["inconclusive"] or defaults.inconclusive,
+        min_overlap=defaults.min_overlap if options["min_overlap"] is None else options["min_overlap"],
     )
     if options["junit"]:
         _written(options["junit"], lambda path: write_junit(path, result))

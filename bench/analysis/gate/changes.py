@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from bench.analysis.bd import bd_metric, bd_rate
+import numpy as np
+
+from bench.analysis.bd import BDResult, Cause, bd_metric, bd_rate
 from bench.analysis.gate.pairs import CellPair
 from bench.analysis.gate.rules import Rule
-from bench.registry import metric_class
+from bench.analysis.quality import QualityAxis
 from bench.results import CellResult, CostRecord
+
+Beyond = Literal["better", "worse"]
+
+_UNMEASURED = {Cause.NO_OVERLAP, Cause.TOO_FEW_POINTS, Cause.LITTLE_OVERLAP}
+"""Why a delta may be undefined although it is clear which side is better."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +26,17 @@ class Change:
     """The change of one sequence or cell, or the reason why it is not known.
 
     value: on an axis where changes add up, a logarithm for ratios; `shown` gives it in the rule's unit. exact: both
-    sides are the same, byte for byte and value for value, so that nothing was computed.
+    sides are the same, byte for byte and value for value, so that nothing was computed. beyond: which way the change
+    goes where it has no value, but one side is better at every rate; reason says how that is known. flags, notes: what
+    is doubtful about the value.
     """
 
     value: float | None
     reason: str | None = None
     exact: bool = False
+    beyond: Beyond | None = None
+    flags: tuple[Cause, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def shown(rule: Rule, value: float) -> float:
@@ -31,11 +44,15 @@ def shown(rule: Rule, value: float) -> float:
     return 100 * math.expm1(value) if rule.kind in {"bytes", "cost"} else value
 
 
-def sequence_change(rule: Rule, pairs: Sequence[CellPair]) -> Change:
-    """Change of one sequence for a rule on rates, bytes or quality: the same whenever it is measured again."""
+def sequence_change(rule: Rule, pairs: Sequence[CellPair], min_overlap: float = 0.0) -> Change:
+    """Change of one sequence for a rule on rates, bytes or quality: the same whenever it is measured again.
+
+    min_overlap: the share of the baseline's curve that a delta must compare, 0 to 1.
+    """
     if rule.kind == "bytes":
         return _mean(_byte_change(pair) for pair in pairs)
-    qualities = [_qualities(rule.name, pair) for pair in pairs]
+    axis = rule.axis
+    qualities = [_qualities(axis, pair) for pair in pairs]
     reasons = [found for found in qualities if isinstance(found, str)]
     if reasons:
         return Change(None, "; ".join(dict.fromkeys(reasons)))
@@ -44,17 +61,48 @@ def sequence_change(rule: Rule, pairs: Sequence[CellPair]) -> Change:
         return _mean(_difference(rule.name, old, new) for old, new in values)
     if all(pair.identical and old == new for pair, (old, new) in zip(pairs, values, strict=True)):
         return Change(0.0, exact=True)
-    kind = metric_class(rule.name)
-    result = (bd_rate if rule.kind == "bd_rate" else bd_metric)(
+    curves = (
         [_bpp(pair.baseline[0]) for pair in pairs],
         [old for old, _ in values],
         [_bpp(pair.candidate[0]) for pair in pairs],
         [new for _, new in values],
-        higher_is_better=kind.direction == "higher",
-        cap=kind.cap,
-        saturation=kind.saturation,
     )
-    return Change(result.value, result.reason)
+    settings: dict[str, Any] = {
+        "higher_is_better": axis.kind.direction == "higher",
+        "cap": axis.cap,
+        "saturation": axis.saturation,
+        "min_overlap": min_overlap,
+    }
+    deltas = {"bd_rate": bd_rate(*curves, **settings), "bd_metric": bd_metric(*curves, **settings)}
+    result = deltas.pop(rule.kind)
+    if result.value is None and result.cause in _UNMEASURED:
+        (other,) = deltas.values()
+        higher = settings["higher_is_better"]
+        beyond, how = _by_points(curves, higher=higher) or _by_other_delta(rule, other, higher=higher) or (None, "")
+        return Change(None, f"{result.reason}{how}", beyond=beyond, notes=result.notes)
+    return Change(result.value, result.reason, flags=result.flags, notes=result.notes)
+
+
+def _by_points(curves: tuple[list[float], ...], *, higher: bool) -> tuple[Beyond, str] | None:
+    """Which side is better where it needs no more bits for no less quality at every rate point that both have."""
+    old_rate, old, new_rate, new = map(np.array, curves)
+    gain = new - old if higher else old - new
+    if (new_rate <= old_rate).all() and (gain >= 0).all():
+        return "better", "; the candidate needs no more bits for no less quality at every rate point"
+    if (new_rate >= old_rate).all() and (gain <= 0).all():
+        return "worse", "; the candidate needs no fewer bits for no more quality at every rate point"
+    return None
+
+
+def _by_other_delta(rule: Rule, other: BDResult, *, higher: bool) -> tuple[Beyond, str] | None:
+    """Which side is better by the delta on the other axis: quality at equal rate where no quality is equal."""
+    if not other.value:
+        return None
+    of_quality = rule.kind == "bd_rate"
+    better = (other.value > 0) == higher if of_quality else other.value < 0
+    unit = rule.axis.unit if of_quality else "%"
+    at = "quality at equal rate" if of_quality else "rate at equal quality"
+    return ("better" if better else "worse"), f"; {at} changes by {other.value:+.3g} {unit}".rstrip()
 
 
 def cost_change(rule: Rule, pair: CellPair, runs: tuple[int, int]) -> Change:
@@ -103,8 +151,9 @@ def _other_machine(pair: CellPair) -> str | None:
     return f"times of different machines ({', '.join(names)}); run both sides on one"
 
 
-def _qualities(metric: str, pair: CellPair) -> tuple[float, float] | str:
+def _qualities(axis: QualityAxis, pair: CellPair) -> tuple[float, float] | str:
     """Values of both sides as a delta takes them, or why there are none."""
+    metric = axis.metric
     found = []
     for side, cell in (("baseline", pair.baseline[0]), ("candidate", pair.candidate[0])):
         measured = cell.measurements.get(metric)
@@ -113,8 +162,12 @@ def _qualities(metric: str, pair: CellPair) -> tuple[float, float] | str:
             return f"{metric} was not measured on the {side}; vcbench run again with --metrics +{metric}"
         if measured.value is None:
             return f"{metric} has no value on the {side} at {where}: {measured.status}: {measured.reason}"
-        capped = measured.pooled.get("mean_capped", measured.value)
-        found.append((capped if math.isinf(measured.value) else measured.value, measured.key))
+        value = measured.value if axis.pooling is None else measured.pooled.get(axis.pooling)
+        if value is None:
+            return f"{metric} has no {axis.pooling} of its frames on the {side} at {where}"
+        if axis.pooling is None and math.isinf(value):
+            value = measured.pooled.get("mean_capped", value)
+        found.append((axis.of(value), measured.key))
     (old, old_key), (new, new_key) = found
     if old_key != new_key:
         return f"{metric} was measured by two definitions of it (another tool or version); measure both sides alike"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.gate.changes import Change, cost_change, sequence_change, shown
+from bench.analysis.gate.changes import Beyond, Change, cost_change, sequence_change, shown
 from bench.analysis.gate.pairs import Paired, pair_cells
 from bench.analysis.gate.rules import Rule, parse_rule
 from bench.analysis.significance import bootstrap_interval
@@ -32,17 +32,23 @@ NO_FAILED_CELLS = "failed_cells>0"
 
 @dataclass(frozen=True)
 class SequenceChange:
-    """The change of one sequence in the check's unit; None, with the reason, where there is none."""
+    """The change of one sequence in the check's unit; None, with the reason, where there is none.
+
+    beyond: "better" or "worse" where the change has no value and one side is better at every rate. flags: what is
+    doubtful about it.
+    """
 
     dataset: str
     sequence: str
     change: float | None
     reason: str | None
     exact: bool
+    beyond: Beyond | None = None
+    flags: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as strict JSON."""
-        return dict(vars(self))
+        return vars(self) | {"flags": list(self.flags)}
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ def judge(
     codecs: Sequence[str] = (),
     sequences: Sequence[str] = (),
     inconclusive: Tolerance = "pass",
+    min_overlap: float = 0.0,
 ) -> GateResult:
     """Hold a candidate's results against a baseline's, codec by codec.
 
@@ -125,7 +132,9 @@ def judge(
 
     A rate, bytes or quality rule compares what encoders wrote. That is the same whenever it is measured again, so that
     the only doubt is which sequences were taken: the mean over sequences fails when it is beyond the threshold and its
-    interval's near end is worse than no change at all; it is inconclusive when the near end is not. With one or two
+    interval's near end is worse than no change at all; it is inconclusive when the near end is not. Where a sequence's
+    curves have no delta, but one side is better at every rate, that decides: a loss fails, a gain is left out of the
+    mean. With one or two
     sequences, which give no interval, the better of them stands for the near end: what is worse on each one is no
     accident of the choice. The worst sequence ("worst") is one known number, and is only held against the threshold.
 
@@ -134,7 +143,8 @@ def judge(
 
     The interval is the expanded percentile bootstrap of `bootstrap_interval`, each end with 95 % confidence. Where
     bitstreams and values are equal the change is exactly 0, even if a curve is undefined. What cannot be compared
-    (missing or other cells, another definition of a metric, an undefined delta) is an "error", and errors never pass.
+    (missing or other cells, another definition of a metric, a delta that is undefined with neither side better) is an
+    "error", and errors never pass. ``min_overlap``: the share of the baseline's curve that a delta must compare.
 
     Raises UsageError without rules, UnknownNameError for a codec or sequence that neither side has.
     """
@@ -151,7 +161,7 @@ def judge(
     checks: list[Check] = []
     for codec in _codecs(baseline[0], candidate[0], codecs):
         old, new = ([_cells(results, codec, chosen) for results in side] for side in (baseline, candidate))
-        checks += _checks(codec, old, new, rules)
+        checks += _checks(codec, old, new, rules, min_overlap)
     return GateResult(
         _names(baseline),
         _names(candidate),
@@ -162,7 +172,11 @@ def judge(
 
 
 def _checks(
-    codec: str, baseline: list[list[CellResult]], candidate: list[list[CellResult]], rules: Sequence[Rule]
+    codec: str,
+    baseline: list[list[CellResult]],
+    candidate: list[list[CellResult]],
+    rules: Sequence[Rule],
+    min_overlap: float,
 ) -> Iterable[Check]:
     started = time.perf_counter()
     for side, cells, remedy in (
@@ -183,7 +197,7 @@ def _checks(
         elif rule.kind == "cost":
             check = _cost_check(codec, rule, paired, runs)
         else:
-            check = _sequence_check(codec, rule, paired, tolerant=allowed > 0)
+            check = _sequence_check(codec, rule, paired, min_overlap, tolerant=allowed > 0)
         yield replace(check, seconds=time.perf_counter() - started)
 
 
@@ -211,7 +225,7 @@ def _failed_cells(codec: str, rule: Rule, paired: Paired) -> Check:
     )
 
 
-def _sequence_check(codec: str, rule: Rule, paired: Paired, *, tolerant: bool) -> Check:
+def _sequence_check(codec: str, rule: Rule, paired: Paired, min_overlap: float, *, tolerant: bool) -> Check:
     """A rule on what the encoders wrote: each sequence has one exact change."""
     failed = {key.sequence for key in paired.failed}
     names = sorted({*paired.pairs, *paired.problems, *failed})
@@ -222,7 +236,7 @@ def _sequence_check(codec: str, rule: Rule, paired: Paired, *, tolerant: bool) -
         elif name in failed:
             changes[name] = Change(None, "a cell of the candidate failed")
         else:
-            changes[name] = sequence_change(rule, paired.pairs[name])
+            changes[name] = sequence_change(rule, paired.pairs[name], min_overlap)
     left_out = [name for name in failed if tolerant and name not in paired.problems]
     judged = {name: change for name, change in changes.items() if name not in left_out}
     check = _decide(codec, rule, judged, noisy=False)
@@ -235,10 +249,16 @@ def _sequence_check(codec: str, rule: Rule, paired: Paired, *, tolerant: bool) -
                 None if change.value is None else shown(rule, change.value),
                 change.reason,
                 change.exact,
+                change.beyond,
+                tuple(map(str, change.flags)),
             )
             for name, change in changes.items()
         ),
-        notes=(*check.notes, *(f"{name} is left out: a cell failed" for name in left_out)),
+        notes=(
+            *check.notes,
+            *(f"{name} is left out: a cell failed" for name in left_out),
+            *(f"{name}: {note}" for name, change in changes.items() for note in change.notes),
+        ),
     )
 
 
@@ -254,6 +274,17 @@ def _cost_check(codec: str, rule: Rule, paired: Paired, runs: tuple[int, int]) -
 
 def _decide(codec: str, rule: Rule, changes: dict[Any, Change], *, noisy: bool) -> Check:
     check = Check(codec, rule.text, "error", "", unit=rule.unit, threshold=rule.threshold)
+    worse = [f"{name}: {change.reason}" for name, change in changes.items() if change.beyond == "worse"]
+    if worse:
+        return replace(check, verdict="fail", reason=f"worse beyond measure: {_listed(worse)}")
+    better = [f"{name}: {change.reason}" for name, change in changes.items() if change.beyond == "better"]
+    if better:
+        rest = {name: change for name, change in changes.items() if change.beyond is None}
+        notes = tuple(f"{text}; left out of the mean" for text in better)
+        if not rest:
+            return replace(check, verdict="pass", reason=f"better beyond measure: {_listed(better)}", notes=notes)
+        decided = _decide(codec, rule, rest, noisy=noisy)
+        return replace(decided, notes=(*decided.notes, *notes))
     unknown = [str(change.reason) for change in changes.values() if change.value is None]
     if unknown or not changes:
         whole = f" ({len(unknown)} of {len(changes)})" if len(unknown) < len(changes) else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
+from bench.analysis.quality import QualityAxis
 from bench.errors import RuleError, UnknownNameError, UsageError
-from bench.registry import metric_class, metric_names
+from bench.registry import metric_names
 
 Kind = Literal["bd_rate", "bd_metric", "value", "bytes", "cost", "failed_cells"]
 Scope = Literal["mean", "worst"]
@@ -26,17 +27,17 @@ COSTS = {
 """What an encode or decode costs, by the name a rule uses; measured, so never twice the same."""
 
 _DELTAS: dict[str, Kind] = {"bd_rate": "bd_rate", "bd_metric": "bd_metric"}
-_TOKEN = re.compile(r"\s*(?:(?P<word>[A-Za-z_][\w:.+-]*)|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))|(?P<sign>[()<>%]))")
+_TOKEN = re.compile(r"\s*(?:(?P<word>[A-Za-z_][\w:.+@-]*)|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))|(?P<sign>[()<>%]))")
 
 
 @dataclass(frozen=True)
 class Rule:
     """One rule: a candidate whose change goes beyond ``threshold`` in the direction of worse is a regression.
 
-    kind: what is compared. name: the metric, or the cost; "" for bytes and failed cells. scope: the mean over
-    sequences, or the worst of them. threshold: per cent for rates, bytes and costs, the metric's unit for ``bd_metric``
-    and values, a number of cells for ``failed_cells``; the change that is tolerated, with its sign. sign: 1 where a
-    rise is worse, -1 where a fall is.
+    kind: what is compared. name: the metric or its quality axis (vmaf@p5), or the cost; "" for bytes and failed cells.
+    scope: the mean over sequences, or the worst of them. threshold: per cent for rates, bytes and costs, the metric's
+    unit for ``bd_metric`` and values, a number of cells for ``failed_cells``; the change that is tolerated, with its
+    sign. sign: 1 where a rise is worse, -1 where a fall is.
     """
 
     text: str
@@ -50,8 +51,14 @@ class Rule:
     def unit(self) -> str:
         """Unit of threshold and change: "%", the metric's, or "cells"."""
         if self.kind in {"bd_metric", "value"}:
-            return metric_class(self.name).unit
+            return self.axis.unit
         return "cells" if self.kind == "failed_cells" else "%"
+
+    @property
+    def axis(self) -> QualityAxis:
+        """Metric, pooling and scale; a rule on values is linear unless its name says otherwise, as tables are."""
+        axis = QualityAxis.parse(self.name)
+        return replace(axis, scale="linear") if self.kind == "value" and ":db" not in self.name else axis
 
     def is_beyond(self, change: float) -> bool:
         """Whether a change is worse than the one tolerated."""
@@ -102,7 +109,7 @@ class _Parser:
         kind, name = self._quantity()
         if scope == "worst" and kind in {"cost", "failed_cells"}:
             raise self._wrong(f"the worst {name or kind} would be that of noise; leave 'worst' out", 0)
-        higher = kind in {"bd_metric", "value"} and metric_class(name).direction == "higher"
+        higher = kind in {"bd_metric", "value"} and QualityAxis.parse(name).kind.direction == "higher"
         sign: Literal[1, -1] = -1 if higher else 1
         self._operator(sign, self._text[start : self._column()].strip())
         threshold = self._threshold(sign, per_cent=kind in {"bd_rate", "bytes", "cost"})
@@ -129,8 +136,10 @@ class _Parser:
 
     def _metric(self, name: str, column: int, also: Iterable[str]) -> None:
         try:
-            metric_class(name)
-        except UnknownNameError:
+            QualityAxis.parse(name).kind  # noqa: B018
+        except UnknownNameError as error:
+            if "@" in name and error.kind != "metric":
+                raise self._wrong(str(error), column) from None
             near = get_close_matches(name, [*also, *metric_names()], n=3, cutoff=0.5)
             hint = f"did you mean {', '.join(near)}?" if near else "vcbench ls metrics lists the metrics"
             quantities = f"; quantities are {', '.join(also)}, or a metric" if also else ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench.catalog import Model, explain, read_toml
 from bench.errors import UsageError
@@ -22,6 +22,7 @@ class GateSettings(Model):
     codecs: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
     inconclusive: Literal["pass", "fail"] = "pass"
+    min_overlap: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 def load_settings(path: Path | None) -> GateSettings:

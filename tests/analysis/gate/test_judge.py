@@ -260,14 +260,88 @@ def test_a_metric_that_is_missing_undefined_or_another_is_an_error(make) -> None
     assert "two definitions" in check(gate(make(FIVE), make(FIVE, measurements=other), RULE), RULE).reason
 
 
-def test_an_undefined_delta_on_one_sequence_is_an_error_with_its_reason(make) -> None:
-    few = [
-        only(make({**FIVE, "a": factor}), lambda cell: cell.sequence.name != "a" or cell.rate.value > 27)
-        for factor in (1, 2)
-    ]
-    found = check(gate(*few, RULE), RULE)
+def two_points(make, factor: float, gain: float = 0.0) -> ResultSet:
+    """Five sequences, a with two rate points alone, `factor` times the bytes and `gain` dB more."""
+    found = only(make({**FIVE, "a": factor}), lambda cell: cell.sequence.name != "a" or cell.rate.value > 27)
+    for number, cell in enumerate(found.cells):
+        if cell.sequence.name == "a":
+            psnr = cell.measurements["psnr_y"]
+            more = {"psnr_y": psnr.model_copy(update={"value": psnr.value + gain})}
+            found.cells[number] = cell.model_copy(update={"measurements": more})
+    return found
+
+
+def test_an_undefined_delta_without_a_better_side_is_an_error_with_its_reason(make) -> None:
+    found = check(gate(two_points(make, 1), two_points(make, 2, gain=1), RULE), RULE)
     assert found.verdict == "error"
     assert "cannot be judged (1 of 5)" in found.reason and "2 points" in found.reason
+
+
+def test_a_better_candidate_passes_and_a_worse_one_fails_also_without_a_number(make) -> None:
+    for factor, gain, verdict in ((0.5, 0, "pass"), (0.5, 1, "pass"), (2, 0, "fail"), (2, -1, "fail")):
+        found = check(gate(two_points(make, 1), two_points(make, factor, gain), RULE), RULE)
+        assert found.verdict == verdict
+        (a,) = (item for item in found.per_sequence if item.sequence == "a")
+        assert (a.change, a.beyond) == (None, "better" if verdict == "pass" else "worse")
+        assert any("at every rate point" in text for text in (found.reason, *found.notes))
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(40, "pass"), (-40, "fail")])
+def test_curves_that_share_no_quality_are_judged_by_the_quality_at_equal_rate(make, gain: float, verdict: str) -> None:
+    changed = make(FIVE)
+    for number, cell in enumerate(changed.cells):
+        psnr = cell.measurements["psnr_y"]
+        # one byte more or less, so that no side is better at every rate point
+        size = cell.bitstream.model_copy(update={"bytes": cell.bitstream.bytes + (1 if gain > 0 else -1)})
+        more = {"psnr_y": psnr.model_copy(update={"value": psnr.value + gain})}
+        changed.cells[number] = cell.model_copy(update={"measurements": more, "bitstream": size})
+    found = check(gate(make(FIVE), changed, RULE), RULE)
+    assert found.verdict == verdict
+    assert f"quality at equal rate changes by {gain:+} dB" in found.reason
+
+
+def test_doubts_about_a_value_are_notes_and_flags_and_do_not_block(make) -> None:
+    """A saturated point rejected an improvement for want of a number."""
+
+    def saturated(factor: float) -> ResultSet:
+        found = make(dict.fromkeys("abcde", factor))
+        for number, cell in enumerate(found.cells):
+            value = 99.0 + (37 - cell.rate.value) / 20
+            vmaf = {"vmaf": cell.measurements["psnr_y"].model_copy(update={"value": min(value, 99.7)})}
+            found.cells[number] = cell.model_copy(update={"measurements": vmaf})
+        return found
+
+    rule = "bd_rate(vmaf)>1%"
+    better = check(gate(saturated(1), saturated(0.9), rule), rule)
+    assert (better.verdict, better.change) == ("pass", pytest.approx(-10, abs=0.1))
+    assert better.per_sequence[0].flags == ("saturated",)
+    assert any("points saturated (at or beyond 99.5)" in note for note in better.notes)
+    assert check(gate(saturated(1), saturated(1.1), rule), rule).verdict == "fail"
+
+
+def test_a_least_overlap_is_asked_for(make) -> None:
+    part = only(make(dict.fromkeys("abcde", 1.01)), lambda cell: cell.rate.value != 37)
+    whole = only(make(FIVE), lambda cell: cell.rate.value != 37)
+    for results, value in ((whole, 3), (part, 9)):
+        for number, cell in enumerate(results.cells):
+            psnr = cell.measurements["psnr_y"]
+            more = {"psnr_y": psnr.model_copy(update={"value": psnr.value + value})}
+            size = cell.bitstream.model_copy(update={"bytes": cell.bitstream.bytes * (2 if value == 9 else 1)})
+            results.cells[number] = cell.model_copy(update={"measurements": more, "bitstream": size})
+    assert check(gate(whole, part, RULE), RULE).change is not None
+    found = check(gate(whole, part, RULE, min_overlap=0.75), RULE)
+    assert "under the 75 % asked for" in " ".join((found.reason, *found.notes))
+
+
+def test_a_rule_may_name_a_pooling_and_a_scale(make) -> None:
+    pooled = {"pooled": {"p5": 30.0, "minimum": 20.0}}
+    less = {"pooled": {"p5": 29.0, "minimum": 20.0}}
+    psnr = {"key": "d" * 64, "status": "ok", "value": 40.0}
+    old, new = (make({"a": 1.0}, measurements={"psnr_y": psnr | more}) for more in (pooled, less))
+    assert check(gate(old, new, "psnr_y@p5<-0.5"), "psnr_y@p5<-0.5").change == pytest.approx(-1)
+    assert check(gate(old, new, "psnr_y@min<-0.5"), "psnr_y@min<-0.5").verdict == "pass"
+    missing = check(gate(old, new, "psnr_y@p95<-0.5"), "psnr_y@p95<-0.5")
+    assert "psnr_y has no p95 of its frames" in missing.reason
 
 
 def test_infinite_psnr_counts_as_capped(make) -> None:

@@ -82,3 +82,13 @@ def test_the_threshold_itself_is_tolerated() -> None:
     fall = parse_rule("psnr_y<-0.1")
     assert fall.is_beyond(-0.2) and not fall.is_beyond(0.3)
     assert fall.is_worse(-0.01) and not fall.is_worse(0.01)
+
+
+def test_a_rule_may_name_a_pooling_and_a_scale() -> None:
+    rule = parse_rule("bd_rate(vmaf@p5) > 1%")
+    assert (rule.name, rule.axis.metric, rule.axis.pooling) == ("vmaf@p5", "vmaf", "p5")
+    assert parse_rule("bd_metric(ssim)<-0.1").unit == "dB"
+    assert parse_rule("ssim<-0.001").unit == ""
+    assert parse_rule("ssim:db<-0.1").unit == "dB"
+    with pytest.raises(RuleError, match="column 9: unknown pooling of vmaf 'p6'"):
+        parse_rule("bd_rate(vmaf@p6)>1%")
