@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.analysis.identity import codec_key
 from bench.catalog import Catalog, load_card
 from bench.engine.verified import CellRecord, Records, load_records
 from bench.errors import CardError
-from bench.analysis.identity import codec_key
 from bench.results import CellResult
 
 
