@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import subprocess
@@ -16,6 +17,7 @@ from bench.adapters.base import RatePoint, copy_alone
 from bench.adapters.ffmpeg import FFmpegCodec
 from bench.catalog import Card, Catalog
 from bench.registry import build
+from bench.video import quickstart
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence, open_sequence
@@ -91,7 +93,7 @@ def test_declared_formats_and_the_ends_of_the_rate_range(
     codec = codec_of(name)
     # little noise: what the lowest QP has to code must fit
     sequence = open_sequence(tiny_clip(*size, FRAMES, pix_fmt(chroma, depth), noise=3))
-    rates = codec.card.rates
+    rates = codec.card.rates_at(depth)
     sizes, qualities = [], []
     for rate in (rates.minimum, rates.maximum):
         bitstream = encode(codec, sequence, rate, tmp_path / str(rate))
@@ -157,6 +159,52 @@ def test_full_range_is_neither_stretched_nor_forgotten(
         ]
         assert means[1] == pytest.approx(means[0], abs=0.003)  # a change of range moves these by 0.03 and more
         assert psnr(sequence, frames, plane) > 38
+
+
+@pytest.fixture(scope="module")
+def natural(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: RunFFmpeg) -> dict[int, Path]:
+    """A small clip of the embedded dataset's coffee, by bit depth."""
+    folder = tmp_path_factory.mktemp("natural")
+    whole = quickstart.write_y4m("coffee", folder / "whole.y4m")
+    clips = {}
+    for depth in (8, 10):
+        clips[depth] = folder / f"{depth}.y4m"
+        run_ffmpeg(
+            "-i", whole, "-frames:v", "20", "-vf", "crop=144:112:80:60", "-pix_fmt", pix_fmt("420", depth),
+            "-strict", "-1", clips[depth],
+        )  # fmt: skip
+    return clips
+
+
+@pytest.fixture(scope="module")
+def quality(natural: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, int], float]:
+    """PSNR of a card at a bit depth, at its first rate point (0) or its last (-1)."""
+
+    @functools.cache
+    def measured(name: str, depth: int, end: int) -> float:
+        codec, sequence = codec_of(name), open_sequence(natural[depth])
+        rate = codec.card.rates_at(depth).values[end]
+        bitstream = encode(codec, sequence, rate, tmp_path_factory.mktemp("natural"))
+        return psnr(sequence, decode(codec, bitstream, sequence.format), 0)
+
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        (name, depth)
+        for name in CARDS
+        for depth in (8, 10)
+        if not name.startswith("x265") and (depth == 8 or "@" not in name or name == "x264@low-delay")
+    ],
+)
+def test_rate_points_have_the_qualities_of_the_other_cards(
+    quality: Callable[[str, int, int], float], name: str, depth: int
+) -> None:
+    anchor = "x265@low-delay" if "low-delay" in name else "x265"
+    for end in (0, -1):
+        assert quality(name, depth, end) == pytest.approx(quality(anchor, depth, end), abs=2)
 
 
 def packets(codec: FFmpegCodec, sequence: Sequence, folder: Path) -> list[tuple[int, bool]]:

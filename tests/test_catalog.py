@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bench.catalog import Card, Catalog, Input, Rates, json_schema, load_card
 from bench.errors import CardError, UnknownNameError, UsageError
@@ -265,3 +266,28 @@ def test_our_cards_fit_the_exported_schema(path: Path) -> None:
     for broken in ({**card, "odd": 1}, {key: value for key, value in card.items() if key != "gop"}):
         with pytest.raises(jsonschema.ValidationError):
             validator.validate(broken)
+
+
+def test_rates_of_a_bit_depth(tmp_path: Path) -> None:
+    rates = {"parameter": "qp", "values": [27, 31], "minimum": 1, "maximum": 51}
+    own = {"10": {"values": [39, 43, 60], "maximum": 63}, "12": {"values": [50]}}
+    found = Rates.model_validate({**rates, "bit_depths": own})
+    assert found.at(8) is found
+    assert (found.at(10).values, found.at(10).minimum, found.at(10).maximum) == ((39, 43, 60), 1, 63)
+    assert (found.at(12).values, found.at(12).maximum) == ((50,), 51)
+    assert found.at(10).check(60) == 60
+    with pytest.raises(ValueError, match="qp 60 is outside 1 to 51"):
+        found.at(8).check(60)
+    with pytest.raises(ValidationError, match="qp 60 is outside 1 to 51"):
+        Rates.model_validate({**rates, "bit_depths": {"10": {"values": [60]}}})
+    with pytest.raises(ValidationError, match="bit_depths"):
+        Rates.model_validate({**rates, "bit_depths": {"9": {"values": [30]}}})
+
+
+def test_rates_are_those_of_the_depth_that_the_encoder_is_given() -> None:
+    card = Catalog().card("x264")
+    assert card.rates_at(10).values == tuple(qp + 12 for qp in card.rates_at(8).values)
+    shifted = card.model_copy(update={"input": card.input.model_copy(update={"coding_bit_depth": 10})})
+    assert shifted.rates_at(8) == card.rates_at(10)
+    # what the defaults are is no part of a cell's key
+    assert card.digest() == card.model_copy(update={"rates": card.rates_at(10)}).digest()

@@ -392,7 +392,7 @@ def _tissue(frames: int) -> Iterator[Ints]:
 
 
 def _grass(frames: int) -> Iterator[Ints]:
-    image = _packed("grass.png", (238, 256, 150))
+    image = _packed("grass.png", (160, 256, 90))
     for t in range(frames):
         x = 78 * _ONE + 34 * _sine(t, 46) + 11 * _sine(t, 17) + 3 * _sine(t + 2, 7)
         y = 112 * _ONE + 22 * _sine(t + 9, 38) + 9 * _sine(t, 13) + 3 * _sine(t, 6)
@@ -494,7 +494,7 @@ SEQUENCES: dict[str, Clip] = {
     clip.name: clip
     for clip in (
         Clip("astronaut", 30, 60, "portrait under a diagonal pan of 1.5 and 0.75 pixels a frame", _astronaut, grain=2),
-        Clip("cat", 25, 50, "fur under film grain and a pan of half a pixel a frame", _cat, grain=3),
+        Clip("cat", 25, 50, "fur under film grain and a pan of half a pixel a frame", _cat, grain=2),
         Clip("coffee", 30, 60, "smooth zoom in by a factor of 1.7 with a drift", _coffee, grain=1),
         Clip("cups", 30, 60, "two cut-out cups cross a panning brick wall and each other", _cups, grain=2),
         Clip("grass", 50, 50, "dense texture under a hand-held shake of several pixels a frame", _grass, grain=2),

@@ -243,7 +243,8 @@ def test_ls_codecs_keeps_its_contract(vcbench) -> None:
         assert {"name", "adapter", "available", "reason", "rate_points"} <= set(row)
         assert (row["reason"] is None) == row["available"]
     assert rows["x264"]["available"]
-    assert (rows["x264"]["adapter"], rows["x264"]["rate_points"]) == ("ffmpeg", [22, 27, 32, 37])
+    assert (rows["x264"]["adapter"], rows["x264"]["rate_points"]) == ("ffmpeg", [27, 31, 35, 39])
+    assert rows["x264"]["rate_points_by_bit_depth"] == {"10": [39, 43, 47, 51]}
 
 
 def test_ls_codecs_shows_what_a_named_codec_is_made_of(vcbench, tmp_path: Path) -> None:
