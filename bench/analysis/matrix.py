@@ -21,10 +21,11 @@ from bench.analysis.bd import (
     Domain,
     Doubt,
     PreparedCurve,
+    check_min_overlap,
     overlap_problem,
     prepare,
 )
-from bench.analysis.common import averaged_sequences
+from bench.analysis.common import averaged_sequences, common_sequences
 from bench.analysis.compare import curve_doubts, pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
 from bench.analysis.pooled import OVER_DATASET
@@ -42,7 +43,9 @@ _Pair = tuple[int, int]
 class Pairs:
     """The deltas of all codecs on one sequence; arrays of shape (anchors, tests), NaN where undefined.
 
-    methods: the value by each of `SPREAD_METHODS`, shape (methods, anchors, tests). encode, decode: logarithm of the
+    methods: the value by each of `SPREAD_METHODS`, shape (methods, anchors, tests). compared: low and high end of the
+    interval, in the metric's unit or of rate, shape (2, anchors, tests); on the diagonal that of a codec's own curve,
+    NaN where curves do not meet. encode, decode: logarithm of the
     ratio of test's time to anchor's, NaN where either was not timed. flags: bits for the doubts, see `FLAGS`.
     doubts: those of each codec's own curve, in words. reasons: why two different codecs have no value, by (anchor,
     test). measured: codecs that have a curve, even one without points. sequences: how many the values are over, 1 but
@@ -53,6 +56,7 @@ class Pairs:
     value: _Array
     overlap: _Array
     methods: _Array
+    compared: _Array
     encode: _Array
     decode: _Array
     flags: NDArray[np.int64]
@@ -66,13 +70,16 @@ class Pairs:
 class Summary:
     """One pair over sequences, as `bench.analysis.compare.Comparison` has it.
 
-    flags: bits, as in `Pairs`. reason: why there is no value, or what a part of the sequences lacks. encode, decode:
-    ratio of times, None where no compared sequence has both. total: sequences that either was measured on.
+    flags: bits, as in `Pairs`. reason: why there is no value, or what a part of the sequences lacks. compared: from the
+    lowest to the highest end among the sequences. encode, decode: ratio of times, None where no compared sequence has
+    both. total: sequences that either was measured on. apart: the mean is over the pair's own sequences, since it lacks
+    most of those that the anchor's other pairs have in common; it does not rank with these.
     """
 
     value: float | None
     reason: str | None
     overlap: float | None
+    compared: tuple[float, float] | None
     spread: tuple[float, float] | None
     interval: Interval
     flags: int
@@ -80,6 +87,7 @@ class Summary:
     total: int
     encode: float | None
     decode: float | None
+    apart: bool = False
 
 
 def flag_bits(flags: Iterable[Cause]) -> int:
@@ -96,13 +104,17 @@ def delta_pairs(
     higher_is_better: bool,
     cap: float | None = None,
     saturation: float | None = None,
+    min_overlap: float = 0.0,
     mix_published: bool = False,
 ) -> Pairs:
     """All pairs of `codecs` by their curves on one sequence; None for a codec that was not measured there.
 
     Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit) with PCHIP.
     Each curve is interpolated and integrated once, so that all anchors cost little more than one does.
+
+    Raises UsageError where `min_overlap`, under which a pair has no value, is not a share.
     """
+    check_min_overlap(min_overlap)
     settings = CurveSettings(cap=cap, saturation=saturation, higher_is_better=higher_is_better)
     whole = [curve or RDCurve(name, *key, "", "bpp") for name, curve in zip(codecs, curves, strict=True)]
     reasons = _not_comparable(whole, mix_published=mix_published)
@@ -110,16 +122,18 @@ def delta_pairs(
     encode = _time_ratios(curves, lambda point: point.encode_s, reasons)
     decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
     with np.errstate(all="ignore"):
-        means, overlap = _mean_differences(sides)
+        means, overlap, ends = _mean_differences(sides)
         values = means if higher_is_better else -means
         if domain == "quality":
             values = np.asarray(100 * np.expm1(means), dtype=np.float64)
         value = values[SPREAD_METHODS.index(settings.method)].copy()
         values = np.where(np.isfinite(values), values, math.nan)
-        undefined = ~(np.isfinite(value) & (overlap > 0))
+        undefined = ~(np.isfinite(value) & (overlap > 0) & (overlap >= min_overlap))
     for anchor, test in np.argwhere(undefined).tolist():
         if anchor != test and (anchor, test) not in reasons:
-            reasons[anchor, test] = _reason(sides[anchor], sides[test], float(overlap[anchor, test]), domain)
+            reasons[anchor, test] = _reason(
+                sides[anchor], sides[test], float(overlap[anchor, test]), domain, min_overlap
+            )
     for pair in reasons:
         value[pair] = math.nan
     np.fill_diagonal(value, math.nan)
@@ -128,7 +142,10 @@ def delta_pairs(
     flags = _flags(sides, value, overlap, values, domain)
     measured = np.array([curve is not None for curve in curves])
     doubts = {number: side.doubts for number, side in enumerate(sides) if side.doubts}
-    return Pairs(key, value, overlap, values, encode, decode, flags, doubts, reasons, measured, _sequences(curves))
+    compared = _compared(ends, domain, settings.sign)
+    return Pairs(
+        key, value, overlap, values, compared, encode, decode, flags, doubts, reasons, measured, _sequences(curves)
+    )
 
 
 def summarise(
@@ -142,7 +159,7 @@ def summarise(
     common, as in `bench.analysis.compare.compare_codecs`; with `wholes`, pairs by curves of whole datasets, the mean of
     these, which has no interval.
     """
-    among = _among(pairs, len(codecs))
+    among, apart = _among(pairs, len(codecs))
     timed = {domain: _timed(among.get("quality", own)) for domain, own in among.items()}
     return {
         domain: _summaries(
@@ -150,6 +167,7 @@ def summarise(
             of_domain,
             among[domain],
             timed[domain],
+            apart,
             len(codecs),
             None if wholes is None else wholes.get(domain, ()),
         )
@@ -157,9 +175,12 @@ def summarise(
     }
 
 
-def _among(pairs: Mapping[Domain, Sequence[Pairs]], count: int) -> dict[Domain, NDArray[np.bool_]]:
-    """The sequences that each pair is averaged over, shape (sequences, anchors, tests)."""
+def _among(
+    pairs: Mapping[Domain, Sequence[Pairs]], count: int
+) -> tuple[dict[Domain, NDArray[np.bool_]], Collection[tuple[Domain, int, int]]]:
+    """The sequences that each pair is averaged over, shape (sequences, anchors, tests), and the pairs apart."""
     owned = {domain: ~np.isnan(_stacked([p.value for p in found], count)) for domain, found in pairs.items()}
+    apart: set[tuple[Domain, int, int]] = set()
     for anchor in range(count):
         row = {
             (domain, test): np.flatnonzero(own[:, anchor, test]).tolist()
@@ -167,11 +188,13 @@ def _among(pairs: Mapping[Domain, Sequence[Pairs]], count: int) -> dict[Domain, 
             for test in range(count)
             if test != anchor and own[:, anchor, test].any()
         }
+        _, together = common_sequences(row)
+        apart |= {(domain, anchor, test) for domain, test in row if (domain, test) not in together}
         for (domain, test), keys in averaged_sequences(row).items():
             own = owned[domain][:, anchor, test]
             own[:] = False
             own[sorted(keys)] = True
-    return owned
+    return owned, apart
 
 
 def _summaries(
@@ -179,6 +202,7 @@ def _summaries(
     pairs: Sequence[Pairs],
     among: NDArray[np.bool_],
     timed: NDArray[np.bool_],
+    apart: Collection[tuple[Domain, int, int]],
     count: int,
     wholes: Sequence[Pairs] | None,
 ) -> list[list[Summary]]:
@@ -188,6 +212,7 @@ def _summaries(
     values = np.where(used, values, math.nan)
     overlaps = _stacked([p.overlap for p in decisive], count)
     methods = np.array([p.methods for p in decisive], dtype=np.float64).reshape(-1, len(SPREAD_METHODS), count, count)
+    ends = np.array([p.compared for p in decisive], dtype=np.float64).reshape(-1, 2, count, count)
     flags = np.array([p.flags for p in decisive], dtype=np.int64).reshape(-1, count, count)
     weights = np.array([p.sequences for p in decisive], dtype=int)
     intervals = _intervals(values) if wholes is None else {}
@@ -205,8 +230,9 @@ def _summaries(
         total = int((measured[:, anchor] | measured[:, test]).sum())
         number = int(weights[defined].sum())
         value = float(own[defined].mean()) if has_value else None
-        spread = None
+        spread = compared = None
         if has_value:
+            compared = (float(ends[defined, 0, anchor, test].min()), float(ends[defined, 1, anchor, test].max()))
             means = methods[defined, :, anchor, test].mean(axis=0)
             spread = (float(np.nanmin(means)), float(np.nanmax(means)))
         partial = has_value and (not defined.all() if wholes is not None else number < total)
@@ -217,6 +243,7 @@ def _summaries(
             if partial or not has_value
             else None,
             float(known.min()) if known.size else None,
+            compared,
             spread,
             intervals.get((anchor, test), _no_interval(has_value, pooled=wholes is not None)),
             _overall_flags(flags[defined, anchor, test], value, spread, domain)
@@ -225,6 +252,7 @@ def _summaries(
             total,
             _number(encode[anchor, test]),
             _number(decode[anchor, test]),
+            wholes is None and (domain, anchor, test) in apart,
         )
 
     return [[summary(anchor, test) for test in range(count)] for anchor in range(count)]
@@ -267,10 +295,10 @@ def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_
     }
 
 
-def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array]:
-    """Mean difference, test minus anchor, over what both curves reach, and the share of the anchor that this is.
+def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array, _Array]:
+    """Mean difference, test minus anchor, over what both curves reach, the share of the anchor that this is, its ends.
 
-    Shapes (methods, anchors, tests) and (anchors, tests).
+    Shapes (methods, anchors, tests), (anchors, tests) and (2, anchors, tests).
     """
     low, high = (np.array([getattr(side, end) for side in sides], dtype=np.float64) for end in ("low", "high"))
     common_low, common_high = np.maximum.outer(low, low), np.minimum.outer(high, high)
@@ -284,11 +312,19 @@ def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array]:
     lengths = (high / 2 - low / 2)[:, None]
     common = np.maximum(common_high / 2 - common_low / 2, 0)
     overlap = np.where(lengths == 0, 0.0, common / lengths)
-    return (area.transpose(0, 2, 1) - area) / (common_high - common_low), overlap
+    ends = np.stack([common_low, common_high])
+    return (area.transpose(0, 2, 1) - area) / (common_high - common_low), overlap, ends
 
 
-def _reason(anchor: PreparedCurve, test: PreparedCurve, overlap: float, domain: Domain) -> str:
-    problem = anchor.problem or test.problem or overlap_problem(overlap, domain)
+def _compared(ends: _Array, domain: Domain, sign: float) -> _Array:
+    """Ends of intervals in the unit that is reported, NaN where there is no interval."""
+    with np.errstate(all="ignore"):
+        told = np.sort(sign * ends, axis=0) if domain == "quality" else np.exp(ends)
+        return np.where(ends[0] < ends[1], told, math.nan)
+
+
+def _reason(anchor: PreparedCurve, test: PreparedCurve, overlap: float, domain: Domain, min_overlap: float) -> str:
+    problem = anchor.problem or test.problem or overlap_problem(overlap, domain, min_overlap)
     return problem[1] if problem else "the integral leaves the floating-point range"
 
 

@@ -13,6 +13,7 @@ from bench.analysis.bd import Domain
 from bench.analysis.compare import Comparison, compare, compare_codecs
 from bench.analysis.curves import COLUMNS, CurveKey, curves
 from bench.analysis.matrix import Pairs, Summary, delta_pairs, flag_bits, summarise
+from bench.errors import UsageError
 
 CODECS = ("a", "b", "c", "far", "short", "bent")
 DOMAINS: tuple[Domain, ...] = ("quality", "rate")
@@ -94,6 +95,7 @@ def test_every_pair_is_what_compare_says(
         assert got.value is None or got.overlap == pytest.approx(overall.overlap)
         assert (got.reason is None) == (overall.reason is None)
         assert got.flags == flag_bits(overall.flags)
+        assert got.compared == (None if overall.compared is None else pytest.approx(overall.compared))
         assert got.spread == (None if overall.spread is None else pytest.approx(overall.spread, rel=1e-9, abs=1e-9))
         assert (got.encode is None) == (one.encode.value is None)
         assert got.encode is None or got.encode == pytest.approx(one.encode.value)
@@ -140,3 +142,41 @@ def test_lower_is_better_turns_the_metric_and_not_the_rate(frame: pd.DataFrame) 
     assert pairs["quality"].value[0, 1] == pytest.approx(one.bd_rate.value)
     assert pairs["rate"].value[0, 1] == pytest.approx(one.bd_metric.value)
     assert not math.isnan(pairs["rate"].value[0, 1])
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_least_overlap_takes_the_values_below_it_and_says_so(
+    frame: pd.DataFrame, domain: Domain, higher: bool
+) -> None:
+    """What each pair compares is what `compare` says, under the same least overlap."""
+    turned = frame if higher else frame.assign(value=100 - frame["value"])
+    found = curves(turned, "psnr_y")
+    key = min(curve.key for curve in found.values())
+    of_key = [found.get(CurveKey(codec, *key)) for codec in CODECS]
+    pairs = delta_pairs(key, of_key, CODECS, domain, higher_is_better=higher, min_overlap=0.99)
+    refused = 0
+    for anchor, name in enumerate(CODECS):
+        tests = [codec for codec in CODECS if codec != name]
+        said = compare_codecs(found, name, tests, "psnr_y", higher_is_better=higher, min_overlap=0.99)
+        for test, one in said.items():
+            spot = anchor, CODECS.index(test)
+            result = next(r for r in one.per_sequence if r.sequence == key.sequence)
+            delta = result.bd_rate if domain == "quality" else result.bd_metric
+            assert math.isnan(pairs.value[spot]) == (delta.value is None), (name, test)
+            if delta.value is None:
+                assert pairs.reasons[spot].endswith(str(delta.reason).partition(": ")[2])
+                refused += "is under the 99 % asked for" in pairs.reasons[spot]
+            else:
+                assert tuple(pairs.compared[:, *spot]) == pytest.approx(delta.compared)
+    assert refused > 2
+    with pytest.raises(UsageError, match="min_overlap is 75; give a share"):
+        delta_pairs(key, of_key, CODECS, domain, higher_is_better=higher, min_overlap=75)
+
+
+def test_a_pair_on_few_sequences_stands_apart(frame: pd.DataFrame) -> None:
+    """Codec c keeps one of five sequences, less than half of what the others have in common."""
+    few = frame[(frame["codec"] != "c") | (frame["sequence"] == "s0")]
+    row = summarise({domain: all_pairs(few, domain) for domain in DOMAINS}, CODECS)["quality"][0]
+    assert [(one.apart, one.used) for one in row[1:3]] == [(False, 4), (True, 1)]
+    assert row[2].reason and "not measured (4 sequences)" in row[2].reason
