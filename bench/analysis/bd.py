@@ -59,7 +59,7 @@ class Cause(StrEnum):
 
 
 FLAG_TEXTS: Mapping[Cause, str] = {
-    Cause.LITTLE_OVERLAP: f"less than {LITTLE_OVERLAP:.0%} of the anchor's curve is compared",
+    Cause.LITTLE_OVERLAP: f"less than {100 * LITTLE_OVERLAP:g} % of the anchor's curve is compared",
     Cause.SATURATED: "points beyond the metric's saturation, where it no longer tells codecs apart",
     Cause.CAPPED: "infinite qualities counted as the metric's cap",
     Cause.POINTS_LEFT_OUT: "rate points without a value are left out",
@@ -67,7 +67,7 @@ FLAG_TEXTS: Mapping[Cause, str] = {
     Cause.THREE_POINTS: "a curve of three points",
     Cause.METHODS_DISAGREE: "PCHIP, Akima and linear interpolation disagree",
     Cause.FIT_FALLS: "the cubic fit falls inside the interval; the value is not averaged",
-    Cause.PARTIAL: "some sequences have no value",
+    Cause.PARTIAL: "a mean over some of the sequences only",
 }
 """One line on each flag, for legends; a result's notes have the figures."""
 
@@ -219,7 +219,7 @@ def marks(flags: Iterable[Cause]) -> str:
 
 
 def legend(flags: Iterable[Cause]) -> list[str]:
-    """What the marks of these flags mean, in the order of the marks, such as "p: some sequences have no value"."""
+    """What the marks of these flags mean, in the order of the marks, such as "3: a curve of three points"."""
     given = set(flags)
     return [f"{mark}: {FLAG_TEXTS[flag]}" for flag, mark in FLAG_MARKS.items() if flag in given]
 

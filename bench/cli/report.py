@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, search_path
+from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, search_path
 
 if TYPE_CHECKING:
     from bench.report.leaderboard import BoardOptions
@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     help="With --paper: the size of figures and tables.",
 )
 @click.option("--log-rate", is_flag=True, help="With --paper: a logarithmic rate axis.")
+@click.option(
+    "--min-overlap",
+    type=PerCent(),
+    default=0.0,
+    help="Give no value where less of the anchor's curve is compared, such as 75%; default 0%.",
+)
 @click.option("--mix-published", is_flag=True, help="Compare published curves with measured ones.")
 @click.option("--leaderboard", is_flag=True, help="Rank the codecs of all folders against --anchor, of the first.")
 @click.option("--rank-estimates", is_flag=True, help="With --leaderboard: rank codecs whose rate is an estimate too.")
@@ -64,6 +70,7 @@ def command(
     paper: bool,
     style: str,
     log_rate: bool,
+    min_overlap: float,
     mix_published: bool,
     leaderboard: bool,
     rank_estimates: bool,
@@ -97,7 +104,7 @@ def command(
     if paper:
         from bench.report.paper import PaperOptions, build_paper
 
-        options = PaperOptions(anchor, metrics, style, log_rate, mix_published)
+        options = PaperOptions(anchor, metrics, style, log_rate, min_overlap, mix_published)
         page = build_paper(results, out or folders[0] / "paper", options)
     else:
         page = build_report(
@@ -106,6 +113,7 @@ def command(
             anchor=anchor,
             metrics=metrics,
             title=title,
+            min_overlap=min_overlap,
             mix_published=mix_published,
             pictures=pictures,
             clips=[file for clip in clips for file in ([clip, *sorted(clip.iterdir())] if clip.is_dir() else [clip])],

@@ -19,6 +19,7 @@ def build_report(
     anchor: str | None = None,
     metrics: Sequence[str] | None = None,
     title: str | None = None,
+    min_overlap: float = 0.0,
     mix_published: bool = False,
     pictures: int | None = None,
     clips: Sequence[Path] = (),
@@ -35,10 +36,12 @@ def build_report(
     x265 has no result; the site compares with any. `metrics` are those to report, in order: by default all that were
     measured. `pictures` is how many the frame viewer gets at most (0 for none; by default some, as far as decoding
     takes a minute); `clips` are files among which the sources are looked for, `paths` further folders of cards,
-    which with `trust` may run programs. `mix_published` compares published curves with measured ones.
+    which with `trust` may run programs. `min_overlap` is the share of the anchor's curve that a BD-rate must compare to
+    have a value, 0 to 1; with 0 there is one wherever the curves meet, marked where it is doubtful. `mix_published`
+    compares published curves with measured ones.
 
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
-    report, StoreError when `out` cannot be written or holds other files.
+    report or `min_overlap` is not a share, StoreError when `out` cannot be written or holds other files.
     """
     from bench.paths import local_path
     from bench.report.build import build
@@ -51,6 +54,7 @@ def build_report(
         anchor=anchor,
         metrics=metrics,
         title=title,
+        min_overlap=min_overlap,
         mix_published=mix_published,
         pictures=options,
     )

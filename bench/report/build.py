@@ -27,6 +27,7 @@ def build(
     anchor: str | None,
     metrics: Sequence[str] | None,
     title: str | None,
+    min_overlap: float,
     mix_published: bool,
     pictures: PictureOptions,
 ) -> Path:
@@ -43,14 +44,14 @@ def build(
     facts = [metric_facts(cells, name) for name in names]
     frame = results.to_pandas()
     datasets = {name: results.datasets(name) for name in names}
-    compared = comparisons(frame, results, base, facts, mix_published=mix_published)
+    compared = comparisons(frame, results, base, facts, min_overlap=min_overlap, mix_published=mix_published)
     timed = speeds(cells, base, compared)
     codecs = sorted(results.codecs, key=lambda name: (name != base, name))
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     sequences = tuple(SequenceKey(*key) for key in sorted(records))
     shown = tuple(scopes(cells, results.published))
     order = Names(tuple(codecs), published, tuple(names), shown, sequences)
-    measured = Measured(results, frame, datasets, facts, order, mix_published)
+    measured = Measured(results, frame, datasets, facts, order, min_overlap, mix_published)
     try:
         with rewritten(out, "report") as folder:
             (folder.path / "tables").mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,7 @@ def build(
                 sequences=[sequence_facts(records[key]) for key in sorted(records)],
                 metrics=facts,
                 environment=environment(results, cells),
+                min_overlap=min_overlap,
             )
             file, columns = folder.path / "tables" / "results.csv", list(frame.columns)
             tables.write_results(file, columns, [*cells, *results.published])

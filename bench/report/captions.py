@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.published import PublishedSet
 from bench.report.escape import latex, markdown
 from bench.report.facts import CodecFacts, MetricFacts, SequenceFacts
-from bench.report.page import BD, INTERVAL, POOLED, POOLING, RATE
+from bench.report.page import protocol
 
 T1 = "% Needs \\usepackage[T1]{fontenc}.\n"
 _BREAKABLE = ",:;=/._-@"
@@ -41,13 +41,12 @@ def methods(
     metrics: Sequence[MetricFacts],
     published: Iterable[PublishedSet],
     environment: Iterable[tuple[str, list[str]]],
+    min_overlap: float = 0.0,
 ) -> list[Section]:
     """Everything that a reader needs to repeat the measurements."""
-    pooled = ", ".join(metric.name for metric in metrics if metric.pooled)
-    protocol = (RATE, POOLING, *([POOLED.format(names=pooled)] if pooled else []), BD, INTERVAL)
     told = [_codec(codec) for codec in codecs]
     sections = [
-        Section("How it was measured", protocol),
+        Section("How it was measured", protocol(metrics, min_overlap)),
         Section("Sequences", items=tuple(map(_sequence, sequences))),
         Section("Metrics", items=tuple(map(_metric, metrics))),
         *map(_published, published),
@@ -114,7 +113,9 @@ def _sequence(sequence: SequenceFacts) -> Item:
 
 
 def _metric(metric: MetricFacts) -> Item:
-    unit = f" in {metric.axis_unit}" if metric.axis_unit else ""
+    unit = f" in {metric.unit}" if metric.unit else ""
+    if metric.scale == "db":
+        unit += ", in curves and BD-rates as dB, -10 log10(1 - value)"
     better = f"{metric.direction} is better" if metric.direction else "which way is better is not known here"
     recorded = "; ".join(metric.provenance) or "nothing"
     return Item(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.analysis.bd import check_min_overlap
 from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
 from bench.analysis.curves import CurveKey, RDCurve, curves
 from bench.errors import UnknownNameError
@@ -99,9 +100,14 @@ def comparisons(
     anchor: str,
     metrics: Sequence[MetricFacts],
     *,
+    min_overlap: float = 0.0,
     mix_published: bool = False,
 ) -> list[Compared]:
-    """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table."""
+    """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table.
+
+    Raises UsageError where `min_overlap` is not a share.
+    """
+    check_min_overlap(min_overlap)
     cells = results.cells
     estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
     published = {part.label(curve) for part in results.published for curve in part.curves}
@@ -114,7 +120,9 @@ def comparisons(
             own = {key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}
             problems = {test: _problem(measured, scope, anchor, test, metric) for test in tests}
             able = [test for test, problem in problems.items() if problem is None]
-            of_tests = _compare(own, results, scope, anchor, able, metric, mix_published=mix_published)
+            of_tests = _compare(
+                own, results, scope, anchor, able, metric, min_overlap=min_overlap, mix_published=mix_published
+            )
             compared += [
                 Compared(
                     scope,
@@ -160,6 +168,7 @@ def _compare(
     tests: Sequence[str],
     metric: MetricFacts,
     *,
+    min_overlap: float,
     mix_published: bool,
 ) -> dict[str, Comparison]:
     pooled = {test: _pooled(results, (anchor, test), scope, metric) for test in tests}
@@ -171,6 +180,7 @@ def _compare(
         higher_is_better=metric.direction == "higher",
         cap=metric.cap,
         saturation=metric.saturation,
+        min_overlap=min_overlap,
         pooled={test: table for test, table in pooled.items() if table is not None},
         mix_published=mix_published,
     )

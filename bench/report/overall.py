@@ -85,6 +85,7 @@ class MeanCurves(OverallCurves):
             "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
             f"Not drawn, for want of these sequences: {', '.join(absent)}" if absent else "",
             f"Infinite qualities count by the metric's cap of {metric.cap:g} {metric.axis_unit}" if capped else "",
+            in_db(metric),
         )
 
 
@@ -109,7 +110,13 @@ class DatasetCurves(OverallCurves):
             "A point is one rate point of the codec: the value of the frames of all sequences as one set, no mean of"
             " the sequences' values, and the arithmetic mean of their rates",
             f"Not drawn, for want of values: {', '.join(absent)}" if absent else "",
+            in_db(metric),
         )
+
+
+def in_db(metric: MetricFacts) -> str:
+    """A sentence for curves that are not in the unit of the metric's values."""
+    return f"{metric.title} is drawn in dB, −10 log10(1 − value)" if metric.scale == "db" else ""
 
 
 def count_sequences(count: int, total: int | None = None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.bd import LITTLE_OVERLAP, MIN_POINTS
+from bench.analysis.bd import LITTLE_OVERLAP, MIN_POINTS, per_cent
 from bench.published import PublishedSet
 from bench.report.escape import printable, web_address
 from bench.report.facts import CodecFacts, MetricFacts, SequenceFacts
@@ -56,6 +56,7 @@ BD = (
     " out because a cheaper one is as good; points without a value; three points; and interpolations (PCHIP, Akima,"
     " linear) that disagree."
 )
+MIN_OVERLAP = "A comparison of less than {share} of the anchor's curve has no value here (--min-overlap)."
 INTERVAL = (
     "The 95 % interval is an expanded percentile bootstrap over sequences, 2000 resamples from seed 0. It tells how"
     " much the choice of sequences matters, and needs three of them."
@@ -77,6 +78,15 @@ class Content:
     sequences: Sequence[SequenceFacts]
     metrics: Sequence[MetricFacts]
     environment: Sequence[tuple[str, list[str]]]
+    min_overlap: float = 0.0
+
+
+def protocol(metrics: Iterable[MetricFacts], min_overlap: float = 0.0) -> tuple[str, ...]:
+    """How rate, quality, BD-rate and interval are defined, as paragraphs."""
+    names = ", ".join(metric.name for metric in metrics if metric.pooled)
+    pooled = [POOLED.format(names=names)] if names else []
+    refused = [MIN_OVERLAP.format(share=per_cent(min_overlap))] if min_overlap else []
+    return (RATE, POOLING, *pooled, " ".join([BD, *refused]), INTERVAL)
 
 
 def write_page(path: Path, content: Content, **more: Any) -> Path:
@@ -91,10 +101,8 @@ def template_folders() -> tuple[Path, Path]:
 
 
 def _write(path: Path, name: str, environment: Environment, content: Content, **more: Any) -> Path:
-    names = ", ".join(metric.name for metric in content.metrics if metric.pooled)
-    pooled = [POOLED.format(names=names)] if names else []
     text = environment.get_template(f"{name}.j2").render(
-        report=content, tables=TABLES, protocol=(RATE, POOLING, *pooled, BD, INTERVAL), **more
+        report=content, tables=TABLES, protocol=protocol(content.metrics, content.min_overlap), **more
     )
     path.write_text(text, encoding="utf-8")
     return path

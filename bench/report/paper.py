@@ -33,12 +33,16 @@ COLUMNS = {"single-column": 2, "double-column": 5, "slides": 4}
 
 @dataclass(frozen=True)
 class PaperOptions:
-    """How it is made: a style of `figures.LOOKS`, the scale of the rate axis, and what is compared."""
+    """How it is made: a style of `figures.LOOKS`, the scale of the rate axis, and what is compared.
+
+    min_overlap: the share of the anchor's curve that a BD-rate must compare to have a value, 0 to 1.
+    """
 
     anchor: str | None = None
     metrics: Sequence[str] | None = None
     style: str = "single-column"
     log_rate: bool = False
+    min_overlap: float = 0.0
     mix_published: bool = False
 
 
@@ -52,10 +56,15 @@ class Float:
 
 @dataclass(frozen=True)
 class Entry:
-    """One BD-rate of a table in per cent, or why there is none; interval: its ends, None where it has none."""
+    """One BD-rate of a table in per cent, or why there is none.
+
+    interval, spread: the ends of its confidence interval, and its least and greatest value over the interpolations;
+    None where it has none. notes: its doubts, and why it is partial or has no interval.
+    """
 
     value: float | None
     interval: tuple[float, float] | None
+    spread: tuple[float, float] | None
     notes: tuple[str, ...]
 
 
@@ -83,7 +92,9 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     metrics = [metric_facts(cells, name) for name in options.metrics or results.metrics]
     codecs = sorted(results.codecs, key=lambda name: (name != anchor, name))
     frame = results.to_pandas()
-    compared = comparisons(frame, results, anchor, metrics, mix_published=options.mix_published)
+    compared = comparisons(
+        frame, results, anchor, metrics, min_overlap=options.min_overlap, mix_published=options.mix_published
+    )
     measured = sorted({cell.codec.name for cell in cells}, key=codecs.index)
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     try:
@@ -103,6 +114,7 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
                     metrics,
                     results.published,
                     environment(results, cells),
+                    options.min_overlap,
                 ),
             ]
             write_markdown(folder.path / "captions.md", "What was measured and how", sections)
@@ -204,7 +216,7 @@ class _Table:
     """BD-rates of codecs (down) by metrics (across); notes are lettered in the order in which they are met."""
 
     caption: str
-    metrics: tuple[str, ...]
+    headings: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
     notes: tuple[str, ...]
 
@@ -218,11 +230,13 @@ class _Table:
             for test in tests
         )
         notes = tuple(dict.fromkeys(note for _, entries in rows for entry in entries for note in entry.notes))
-        return cls(_table_caption(scope, compared), metrics, rows, notes)
+        in_db = {c.metric.name for c in compared if c.metric.scale == "db"}
+        headings = tuple(f"{metric} (dB)" if metric in in_db else metric for metric in metrics)
+        return cls(_table_caption(scope, compared), headings, rows, notes)
 
     def latex(self, name: str) -> str:
-        wide = "*" if len(self.metrics) > COLUMNS["single-column"] else ""
-        head = " & ".join(["Codec", *map(latex, self.metrics)])
+        wide = "*" if len(self.headings) > COLUMNS["single-column"] else ""
+        head = " & ".join(["Codec", *map(latex, self.headings)])
         lines = [" & ".join([latex(codec), *map(self._latex_cell, entries)]) + r" \\" for codec, entries in self.rows]
         notes = [rf"\textsuperscript{{{_letter(n)}}} {latex(note)}" for n, note in enumerate(self.notes)]
         below = (
@@ -233,14 +247,14 @@ class _Table:
         return (
             f"{T1}% Needs \\usepackage{{booktabs}}.\n"
             f"\\begin{{table{wide}}}[tb]\n\\centering\n\\caption{{{latex(self.caption)}}}\n\\label{{tab:{name}}}\n"
-            f"\\footnotesize\n\\begin{{tabular}}{{l{'r' * len(self.metrics)}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
+            f"\\footnotesize\n\\begin{{tabular}}{{l{'r' * len(self.headings)}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
             + "\n".join(lines)
             + f"\n\\bottomrule\n\\end{{tabular}}{below}\n\\end{{table{wide}}}\n"
         )
 
     def markdown(self) -> str:
-        head = ["Codec", *map(markdown, self.metrics)]
-        rule = [":---", *["---:"] * len(self.metrics)]
+        head = ["Codec", *map(markdown, self.headings)]
+        rule = [":---", *["---:"] * len(self.headings)]
         lines = [head, rule, *([markdown(codec), *map(self._markdown_cell, row)] for codec, row in self.rows)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "".join(f"- ({_letter(number)}) {markdown(note)}\n" for number, note in enumerate(self.notes))
@@ -254,51 +268,56 @@ class _Table:
         if entry.value is None:
             return f"undefined{letters}"
         value = f"${entry.value:+.2f}$"
-        if entry.interval is None:
+        below = [
+            rf"\scriptsize${left}{ends[0]:+.2f}, {ends[1]:+.2f}{right}$"
+            for ends, left, right in ((entry.interval, "[", "]"), (entry.spread, r"\{", r"\}"))
+            if ends is not None
+        ]
+        if not below:
             return value + letters
-        low, high = entry.interval
-        interval = rf"\scriptsize$[{low:+.2f}, {high:+.2f}]$"
-        return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}{letters}\\{interval}\end{{tabular}}"
+        return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}{letters}\\" + r"\\".join(below) + r"\end{tabular}"
 
     def _markdown_cell(self, entry: Entry) -> str:
         letters = f" ({self._letters(entry)})" if entry.notes else ""
         if entry.value is None:
             return f"undefined{letters}"
         interval = "" if entry.interval is None else " \\[{:+.2f}, {:+.2f}\\]".format(*entry.interval)
-        return f"{entry.value:+.2f}{interval}{letters}".replace("-", "−")
+        spread = "" if entry.spread is None else " {{{:+.2f}, {:+.2f}}}".format(*entry.spread)
+        return f"{entry.value:+.2f}{interval}{spread}{letters}".replace("-", "−")
 
 
 def _entry(compared: Compared) -> Entry:
     if compared.comparison is None:
-        return Entry(None, None, (compared.problem or "",))
+        return Entry(None, None, None, (compared.problem or "",))
     rate = compared.comparison.bd_rate
     interval = rate.interval
     if rate.value is None:
-        return Entry(None, None, (rate.reason or "no reason given",))
-    partial = rate.sequences_used < rate.sequences_total
+        return Entry(None, None, None, (rate.reason or "no reason given",))
     notes = [
-        f"mean over the {rate.sequences_used} of {rate.sequences_total} sequences where it is defined"
-        if partial
-        else "",
+        f"partial: {rate.reason}" if rate.status == "partial" else "",
         f"no interval: {interval.reason}" if interval.reason else "",
         interval.note or "",
         *rate.notes,
     ]
     ends = None if interval.low is None or interval.high is None else (interval.low, interval.high)
-    return Entry(rate.value, ends, tuple(filter(None, notes)))
+    return Entry(rate.value, ends, rate.spread, tuple(filter(None, notes)))
 
 
 def _table_caption(scope: Scope, compared: Sequence[Compared]) -> str:
     first = next((c.comparison for c in compared if c.comparison), None)
     method = f", {first.bd_rate.method} interpolation" if first else ""
     pooled = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.pooled))
+    in_db = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.scale == "db"))
     measured = any(not c.published for c in compared)
     over = "mean of the per-sequence results" if measured else "of the values that the paper gives for the dataset"
     return _sentences(
         f"BD-rate in per cent on {scope.label} against {compared[0].anchor}{method}: {over}",
         "In brackets the 95 % bootstrap interval over sequences" if measured else "",
+        "In braces the least and the greatest value over PCHIP, Akima and linear interpolation",
+        "Means of one metric are over the same sequences" if measured else "",
         "Negative: fewer bits than the anchor for equal quality",
         f"For {pooled}: of the values of the dataset as a whole" if pooled else "",
+        f"BD-rates by {in_db} are of curves in dB, −10 log10(1 − value)" if in_db else "",
     )
 
 

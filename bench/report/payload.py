@@ -7,14 +7,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.bd import Domain
+from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, Cause, Domain
 from bench.analysis.curves import CurveKey, RDCurve, SequenceKey, curves
-from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
+from bench.analysis.matrix import FLAGS, Pairs, Summary, delta_pairs, flag_bits, summarise
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
 from bench.report.comparisons import Scope
 from bench.report.facts import MetricFacts, dataset_text
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 DIGITS = 6
 """Significant digits of numbers on pages; the tables beside them have all."""
+DB_DIGITS = 12
+"""Those of values that pages draw in dB, where a similarity of 0.99999 is apart from 1."""
 
 # The reasons of the sequences, which have rows of their own.
 _GIVEN_ELSEWHERE = re.compile(r"(?<=^no sequence has a value) \(.*", re.DOTALL)
@@ -90,9 +93,14 @@ def index(names: Names, cells: Sequence[CellResult], metrics: Sequence[MetricFac
             for name in names.codecs
         ],
         "metrics": [
-            {"name": m.name, "title": m.title, "unit": m.unit, "better": m.direction, "problem": m.problem}
+            {
+                **{"name": m.name, "title": m.title, "unit": m.unit, "better": m.direction, "problem": m.problem},
+                **{"axisUnit": m.axis_unit, "scale": m.scale, "pooled": m.pooled},
+            }
             for m in metrics
         ],
+        "flags": [{"mark": FLAG_MARKS[flag], "text": FLAG_TEXTS[flag]} for flag in FLAGS],
+        "partial": FLAGS.index(Cause.PARTIAL),
         "scopes": [{"label": scope.label, "dataset": scope.dataset} for scope in names.scopes],
         "first": next((n for n, s in enumerate(names.scopes) if s.dataset in {key.dataset for key in records}), 0),
         "sequences": [
@@ -113,13 +121,27 @@ def index(names: Names, cells: Sequence[CellResult], metrics: Sequence[MetricFac
 
 
 def metric_comparisons(
-    names: Names, frame: pd.DataFrame, pooled: pd.DataFrame, metric: MetricFacts, *, mix_published: bool = False
+    names: Names,
+    frame: pd.DataFrame,
+    pooled: pd.DataFrame,
+    metric: MetricFacts,
+    *,
+    min_overlap: float = 0.0,
+    mix_published: bool = False,
 ) -> list[dict[str, Any]]:
     """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves.
 
     Published curves are of datasets alone: they meet the values of whole datasets, those of other sources only with
     `mix_published`.
     """
+    deltas = partial(
+        delta_pairs,
+        codecs=names.codecs,
+        higher_is_better=metric.direction == "higher",
+        cap=metric.cap,
+        saturation=metric.saturation,
+        min_overlap=min_overlap,
+    )
     found = curves(frame, metric.name)
     by_sequence: dict[SequenceKey, list[RDCurve | None]] = {
         key: [found.get(CurveKey(codec, *key)) for codec in names.codecs] for key in names.sequences
@@ -127,13 +149,18 @@ def metric_comparisons(
     wholes = dataset_curves(pooled) if metric.pooled or names.published else {}
     published = [curve for curve in found.values() if curve.published]
     pairs = {
-        domain: {key: _pairs(key, of_key, names, domain, metric) for key, of_key in by_sequence.items()}
+        domain: {key: deltas(key, own, domain=domain) for key, own in by_sequence.items()}
         for domain in _DOMAINS
         if metric.direction is not None
     }
     whole_pairs = {
         domain: {
-            name: _whole_pairs(name, wholes, names, domain, metric, mix_published=mix_published)
+            name: deltas(
+                SequenceKey(name, OVER_DATASET),
+                [wholes.get(DatasetKey(codec, name)) for codec in names.codecs],
+                domain=domain,
+                mix_published=mix_published,
+            )
             for name in _datasets(names)
         }
         for domain in pairs
@@ -149,7 +176,9 @@ def metric_comparisons(
     ]
 
 
-def sequence_cells(names: Names, key: SequenceKey, cells: Iterable[CellResult]) -> dict[str, Any]:
+def sequence_cells(
+    names: Names, key: SequenceKey, cells: Iterable[CellResult], metrics: Sequence[MetricFacts]
+) -> dict[str, Any]:
     """Everything that is known of the cells of one sequence, by codec and rate."""
     texts = Texts()
     numbers = {name: number for number, name in enumerate(names.codecs)}
@@ -160,7 +189,7 @@ def sequence_cells(names: Names, key: SequenceKey, cells: Iterable[CellResult]) 
         "dataset": dataset_text(key.dataset),
         "source": {"file": record.file, "sha256": record.sha256, "format": record.pix_fmt, "matrix": record.matrix},
         "kbpsPerBpp": ordered[0].sequence.width * ordered[0].sequence.height * _fps(record.fps) / 1000,
-        "cells": [_cell(cell, numbers[cell.codec.name], names.metrics, texts) for cell in ordered],
+        "cells": [_cell(cell, numbers[cell.codec.name], metrics, texts) for cell in ordered],
         "texts": texts.items,
     }
 
@@ -197,40 +226,6 @@ def _datasets(names: Names) -> list[str]:
     return [scope.dataset for scope in names.scopes if scope.dataset is not None]
 
 
-def _pairs(
-    key: SequenceKey,
-    found: Sequence[RDCurve | None],
-    names: Names,
-    domain: Domain,
-    metric: MetricFacts,
-    *,
-    mix_published: bool = False,
-) -> Pairs:
-    return delta_pairs(
-        key,
-        found,
-        names.codecs,
-        domain,
-        higher_is_better=metric.direction == "higher",
-        cap=metric.cap,
-        saturation=metric.saturation,
-        mix_published=mix_published,
-    )
-
-
-def _whole_pairs(
-    dataset: str,
-    wholes: Mapping[DatasetKey, RDCurve],
-    names: Names,
-    domain: Domain,
-    metric: MetricFacts,
-    *,
-    mix_published: bool,
-) -> Pairs:
-    found = [wholes.get(DatasetKey(codec, dataset)) for codec in names.codecs]
-    return _pairs(SequenceKey(dataset, OVER_DATASET), found, names, domain, metric, mix_published=mix_published)
-
-
 def _tables(
     names: Names,
     scope: Scope,
@@ -253,11 +248,11 @@ def _tables(
         summary = summaries[domain]
         if of_wholes is not None:
             summary = _with_published(summary, of_wholes[domain], names)
-        tables[domain] = _table(summary, texts)
+        tables[domain] = _table(summary, texts) | {"wholeDoubts": _doubts(wholes[domain], texts)}
         if domain == "quality":
             tables |= {step: _grid(summary, step) for step in ("encode", "decode")}
         if scope.dataset is not None:
-            tables[f"{domain}Sequences"] = [_sequence_table(p, texts) for p in own]
+            tables[f"{domain}Sequences"] = [_sequence_table(domain, p, texts) for p in own]
     return {**tables, "texts": texts.items}
 
 
@@ -275,7 +270,9 @@ def _table(summary: Sequence[Sequence[Summary]], texts: Texts) -> dict[str, Any]
         return None if text is None else texts.number(text)
 
     return {
-        **{name: _grid(summary, name) for name in ("value", "overlap", "used", "total")},
+        **{name: _grid(summary, name) for name in ("value", "overlap", "flags", "used", "total")},
+        **{name: [[_ends(getattr(one, name)) for one in row] for row in summary] for name in ("compared", "spread")},
+        "apart": [[int(one.apart) for one in row] for row in summary],
         "low": [[short(one.interval.low) for one in row] for row in summary],
         "high": [[short(one.interval.high) for one in row] for row in summary],
         "reason": [[number(one.reason) for one in row] for row in summary],
@@ -287,11 +284,47 @@ def _grid(summary: Sequence[Sequence[Summary]], name: str) -> list[list[Any]]:
     return [[short(getattr(one, name)) for one in row] for row in summary]
 
 
-def _sequence_table(pairs: Pairs, texts: Texts) -> dict[str, Any]:
+def _sequence_table(domain: Domain, pairs: Pairs, texts: Texts) -> dict[str, Any]:
     reasons: dict[str, list[int]] = {}
     for (anchor, test), reason in pairs.reasons.items():
         reasons.setdefault(str(texts.number(reason)), []).append(anchor * len(pairs.value) + test)
-    return {"value": _rounded(pairs.value), "overlap": _rounded(pairs.overlap, 3), "reasons": reasons}
+    table = {
+        "value": _rounded(pairs.value),
+        "overlap": _rounded(pairs.overlap, 3),
+        "flags": pairs.flags.tolist(),
+        "reasons": reasons,
+    }
+    if domain == "quality":
+        # The ends of each codec's own curve: of a pair, what both reach is compared.
+        codecs = range(len(pairs.value))
+        table["ends"] = [_ends(tuple(pairs.compared[:, codec, codec].tolist())) for codec in codecs]
+        table["doubts"] = _doubts([pairs], texts)
+        table["spread"] = _spreads(pairs)
+    return table
+
+
+def _doubts(pairs: Sequence[Pairs], texts: Texts) -> dict[int, list[int]]:
+    """What is doubtful about each codec's own curve, as texts by number."""
+    told: dict[int, list[int]] = {}
+    for of_key in pairs:
+        for codec, doubts in of_key.doubts.items():
+            told.setdefault(codec, []).extend(texts.number(doubt.text) for doubt in doubts)
+    return {codec: list(dict.fromkeys(numbers)) for codec, numbers in told.items()}
+
+
+def _spreads(pairs: Pairs) -> dict[int, list[float | None]]:
+    """The least and the greatest value over the interpolations, by number of the pair, where these disagree."""
+    apart = np.argwhere(pairs.flags & flag_bits([Cause.METHODS_DISAGREE]) > 0).tolist()
+    return {
+        anchor * len(pairs.value) + test: [
+            short(float(end(pairs.methods[:, anchor, test]))) for end in (np.nanmin, np.nanmax)
+        ]
+        for anchor, test in apart
+    }
+
+
+def _ends(ends: tuple[float, float] | None) -> list[Any] | None:
+    return None if ends is None or math.isnan(ends[0]) else [short(end) for end in ends]
 
 
 def _curves(
@@ -323,8 +356,8 @@ def _curves(
     }
 
 
-def _cell(cell: CellResult, codec: int, metrics: Sequence[str], texts: Texts) -> dict[str, Any]:
-    measured = [cell.measurements.get(name) for name in metrics]
+def _cell(cell: CellResult, codec: int, metrics: Sequence[MetricFacts], texts: Texts) -> dict[str, Any]:
+    measured = [cell.measurements.get(metric.name) for metric in metrics]
     told = {
         number: [one.status, texts.number(one.reason or "no reason given")]
         for number, one in enumerate(measured)
@@ -351,7 +384,12 @@ def _cell(cell: CellResult, codec: int, metrics: Sequence[str], texts: Texts) ->
         "encode": _cost(cell.encode),
         "decode": _cost(cell.decode),
         "changes": texts.number("; ".join(cell.changes)) if cell.changes else None,
-        "values": [short(one.value) if one is not None and one.status == "ok" else None for one in measured],
+        "values": [
+            short(one.value, DB_DIGITS if metric.scale == "db" else DIGITS)
+            if one is not None and one.status == "ok"
+            else None
+            for one, metric in zip(measured, metrics, strict=True)
+        ],
         "notOk": told,
         "recorded": [
             texts.number(f"key {one.key[:12]}; " + _pairs_text(one.provenance)) if one is not None else None
@@ -389,11 +427,11 @@ def _fps(text: str) -> float:
     return float(Fraction(text))
 
 
-def short(value: Any) -> Any:
-    """A number with `DIGITS` significant digits; anything else as it is."""
+def short(value: Any, digits: int = DIGITS) -> Any:
+    """A number with that many significant digits; anything else as it is."""
     if not isinstance(value, float):
         return value
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else value
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else value
 
 
 def _rounded(table: NDArray[np.float64], digits: int = DIGITS) -> list[list[float | None]]:

@@ -42,6 +42,7 @@ class Measured:
     datasets: Mapping[str, pd.DataFrame]
     metrics: Sequence[MetricFacts]
     names: Names
+    min_overlap: float = 0.0
     mix_published: bool = False
 
 
@@ -59,6 +60,7 @@ def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
             measured.frame,
             measured.datasets[metric.name],
             metric,
+            min_overlap=measured.min_overlap,
             mix_published=measured.mix_published,
         )
         for scope, on_scope in enumerate(on_scopes):
@@ -113,7 +115,7 @@ def _write_sequences(data: Path, measured: Measured, cells: Mapping[SequenceKey,
     with_frames = set()
     for number, key in enumerate(measured.names.sequences):
         own = cells[key]
-        write_script(data, f"sequence-{number}", payload.sequence_cells(measured.names, key, own))
+        write_script(data, f"sequence-{number}", payload.sequence_cells(measured.names, key, own, measured.metrics))
         count = frame_values.count(own)
         if count > room:
             continue

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, Cause
 from bench.report.comparisons import Compared, Speed
 from bench.report.facts import MetricFacts, count_text, machines
 from bench.results import CellResult, ResultSet
+
+REMEDIES: Mapping[frozenset[Cause], str] = {
+    frozenset({Cause.NO_OVERLAP, Cause.LITTLE_OVERLAP}): (
+        "To make the curves meet over the anchor's range, let vcbench search the rate points: vcbench run --rates auto."
+    ),
+    frozenset({Cause.SATURATED}): "Rate points of lower quality (vcbench run --rates) keep clear of saturation.",
+    frozenset({Cause.TOO_FEW_POINTS, Cause.THREE_POINTS, Cause.METHODS_DISAGREE}): (
+        "More rate points (vcbench run --rates) make safer curves."
+    ),
+    frozenset({Cause.POINTS_LEFT_OUT, Cause.NOT_MEASURED}): (
+        "What was not measured is listed under Gaps; the same vcbench run command measures it again."
+    ),
+}
 
 
 def default_title(codecs: Sequence[str], datasets: Sequence[str]) -> str:
@@ -45,7 +59,7 @@ def notes(
         *_gaps(results),
         *renamed,
         *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in metrics if metric.problem),
-        *_undefined(compared),
+        *_doubts(compared),
         *_estimates(results.cells),
         *_published(results),
         *_times(results.cells, speeds),
@@ -61,14 +75,39 @@ def _gaps(results: ResultSet) -> Iterator[str]:
         yield f"{_count(len(results.problems), 'result file')} could not be read and is left out; see Excluded."
 
 
-def _undefined(compared: Sequence[Compared]) -> Iterator[str]:
-    absent = sum(c.comparison is None or c.comparison.bd_rate.value is None for c in compared)
-    if absent:
-        yield f"{absent} of {len(compared)} overall BD-rates against {compared[0].anchor} are undefined; each says why."
+def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
+    """How many overall BD-rates are undefined, partial or flagged, and what would mend them."""
     rates = [c.comparison.bd_rate for c in compared if c.comparison]
-    partial = sum(0 < rate.sequences_used < rate.sequences_total for rate in rates)
-    if partial:
-        yield f"{partial} of {len(compared)} overall BD-rates rest on a part of the sequences (column Sequences)."
+    total = f"of {_count(len(compared), 'overall BD-rate')}"
+    if absent := [c.comparison for c in compared if c.comparison is None or c.comparison.bd_rate.value is None]:
+        causes = {one.bd_rate.cause for comparison in absent if comparison for one in comparison.per_sequence}
+        yield (
+            f"{len(absent)} {total} against {compared[0].anchor} {_are(len(absent))} undefined; each gives its reason."
+            f"{_remedies(causes)}"
+        )
+    if partial := [rate for rate in rates if rate.status == "partial"]:
+        yield (
+            f"{len(partial)} {total} {_are(len(partial))} partial: a mean over some of the sequences only (mark"
+            f" {FLAG_MARKS[Cause.PARTIAL]}, with the count). Each lists the sequences it lacks, with the reasons."
+        )
+    flagged = [rate for rate in rates if rate.value is not None and set(rate.flags) - {Cause.PARTIAL}]
+    if flagged:
+        counts = Counter[Cause](flag for rate in flagged for flag in rate.flags if flag is not Cause.PARTIAL)
+        listed = "; ".join(
+            f"{FLAG_TEXTS[flag]} (mark {mark}, {_count(counts[flag], 'value')})"
+            for flag, mark in FLAG_MARKS.items()
+            if counts[flag]
+        )
+        yield f"{len(flagged)} {total} {_are(len(flagged))} flagged as doubtful: {listed}.{_remedies(counts)}"
+
+
+def _remedies(causes: Collection[Cause | None]) -> str:
+    """What a user can do about these causes, as sentences."""
+    return "".join(f" {remedy}" for own, remedy in REMEDIES.items() if own & set(causes))
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _estimates(cells: Iterable[CellResult]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.bd import BDResult
-from bench.analysis.compare import Overall, SequenceResult, SpeedRatio
+from bench.analysis.bd import BDResult, legend, marks, per_cent
+from bench.analysis.compare import Comparison, Overall, SequenceResult, SpeedRatio
 from bench.analysis.pooled import OVER_DATASET
 from bench.published import PublishedSet
 from bench.report.comparisons import Compared, Scope, Speed
@@ -32,13 +31,17 @@ _RD = (
 )
 _BD = (
     *("dataset", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent", "ci_low", "ci_high", "ci_reason"),
-    *("status", "reason", "overlap", "sequences_used", "sequences_total", "convention", "method", "rate_kind"),
-    *("bd_rate_mean_curve_percent", "mean_curve_reason", "mean_curve_sequences", "bd_metric", "bd_metric_ci_low"),
-    *("bd_metric_ci_high", "bd_metric_reason", "unit", "notes"),
+    *("spread_low", "spread_high", "status", "flags", "reason", "overlap", "compared_low", "compared_high"),
+    *("sequences_used", "sequences_total", "convention", "method", "rate_kind", "bd_rate_mean_curve_percent"),
+    *("mean_curve_status", "mean_curve_flags", "mean_curve_reason", "mean_curve_sequences", "bd_metric"),
+    *("bd_metric_ci_low", "bd_metric_ci_high", "bd_metric_spread_low", "bd_metric_spread_high", "bd_metric_status"),
+    *("bd_metric_flags", "bd_metric_reason", "unit", "notes"),
 )
 _BD_SEQUENCES = (
-    *("dataset", "sequence", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent", "status", "reason"),
-    *("overlap", "method", "rate_kind", "bd_metric", "bd_metric_reason", "unit", "notes"),
+    *("dataset", "sequence", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent"),
+    *("spread_low", "spread_high", "status", "flags", "reason", "overlap", "compared_low", "compared_high", "method"),
+    *("rate_kind", "bd_metric", "bd_metric_spread_low", "bd_metric_spread_high", "bd_metric_status"),
+    *("bd_metric_flags", "bd_metric_reason", "unit", "notes"),
 )
 _SPEED = (
     *("dataset", "codec", "anchor", "encode_ratio", "encode_reason", "encode_sequences", "decode_ratio"),
@@ -49,7 +52,7 @@ _EXCLUDED = ("what", "codec", "rate", "dataset", "sequence", "metric", "status",
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as text. `align` has l or r for each column; `notes` stand below, numbered from 1."""
+    """A table as text. `align` has l or r for each column; below stand the `legend` of marks, and numbered `notes`."""
 
     title: str
     caption: str
@@ -57,6 +60,7 @@ class Grid:
     align: str
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    legend: tuple[str, ...] = ()
 
 
 def write_results(path: Path, columns: Sequence[str], parts: Iterable[CellResult | PublishedSet]) -> None:
@@ -172,30 +176,33 @@ def _identity(cell: CellResult) -> Row:
 def _bd_row(compared: Compared) -> Row:
     base = _compared_columns(compared) | {"dataset": _dataset(compared.scope)}
     if compared.comparison is None:
-        nothing = dict.fromkeys(("bd_rate_percent", "bd_rate_mean_curve_percent", "bd_metric", "status"), UNDEFINED)
+        values = ("bd_rate_percent", "bd_rate_mean_curve_percent", "bd_metric")
+        nothing = dict.fromkeys((*values, "status", "mean_curve_status", "bd_metric_status"), UNDEFINED)
         return base | nothing | {"reason": compared.problem}
-    rate, metric = compared.comparison.bd_rate, compared.comparison.bd_metric
-    mean = compared.comparison.bd_rates["mean-curve"]
+    rate, mean, metric = _shown(compared.comparison)
     return base | {
         "bd_rate_percent": _or_undefined(rate.value),
         "ci_low": _or_undefined(rate.interval.low),
         "ci_high": _or_undefined(rate.interval.high),
         "ci_reason": rate.interval.reason or rate.interval.note,
-        "status": rate.status,
+        **_doubt_columns(rate),
         "reason": rate.reason,
-        "overlap": rate.overlap,
+        **_overlap_columns(rate),
         "sequences_used": rate.sequences_used,
         "sequences_total": rate.sequences_total,
         "convention": rate.convention,
         "method": rate.method,
         "bd_rate_mean_curve_percent": _or_undefined(mean.value),
+        "mean_curve_status": mean.status,
+        "mean_curve_flags": _flags(mean),
         "mean_curve_reason": mean.reason,
         "mean_curve_sequences": mean.sequences_used,
         "bd_metric": _or_undefined(metric.value),
         "bd_metric_ci_low": _or_undefined(metric.interval.low),
         "bd_metric_ci_high": _or_undefined(metric.interval.high),
+        **_doubt_columns(metric, "bd_metric_"),
         "bd_metric_reason": metric.reason,
-        "notes": "; ".join((*rate.notes, *compared.comparison.warnings)),
+        "notes": "; ".join((*_all_notes(rate, metric, mean), *compared.comparison.warnings)),
     }
 
 
@@ -204,14 +211,41 @@ def _sequence_row(compared: Compared, result: SequenceResult) -> Row:
         "dataset": result.dataset,
         "sequence": result.sequence,
         "bd_rate_percent": _or_undefined(result.bd_rate.value),
-        "status": result.bd_rate.status,
+        **_doubt_columns(result.bd_rate),
         "reason": result.bd_rate.reason,
-        "overlap": result.bd_rate.overlap,
+        **_overlap_columns(result.bd_rate),
         "method": result.bd_rate.method,
         "bd_metric": _or_undefined(result.bd_metric.value),
+        **_doubt_columns(result.bd_metric, "bd_metric_"),
         "bd_metric_reason": result.bd_metric.reason,
-        "notes": "; ".join(result.bd_rate.notes),
+        "notes": "; ".join(_all_notes(result.bd_rate, result.bd_metric)),
     }
+
+
+def _doubt_columns(delta: BDResult, of: str = "") -> dict[str, Any]:
+    low, high = delta.spread or (None, None)
+    return {
+        f"{of}spread_low": _or_undefined(low),
+        f"{of}spread_high": _or_undefined(high),
+        f"{of}status": delta.status,
+        f"{of}flags": _flags(delta),
+    }
+
+
+def _overlap_columns(delta: BDResult) -> dict[str, Any]:
+    low, high = delta.compared or (None, None)
+    return {"overlap": delta.overlap, "compared_low": low, "compared_high": high}
+
+
+def _flags(delta: BDResult) -> str:
+    return "; ".join(map(str, delta.flags))
+
+
+def _all_notes(rate: BDResult, metric: BDResult, mean: BDResult | None = None) -> Iterable[str]:
+    """The notes of all; those of the curves, which BD-rate and BD-metric share, once."""
+    others = {"BD-metric": metric.notes, "mean curve": mean.notes if mean else ()}
+    own = (f"{what}: {note}" for what, notes in others.items() for note in notes if note not in rate.notes)
+    return (*rate.notes, *own)
 
 
 def _compared_columns(compared: Compared) -> dict[str, Any]:
@@ -286,39 +320,73 @@ def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
     return Grid(
         f"BD-rate on {scope.label}",
         f"BD-rate on {scope.label} against {compared[0].anchor}{method}: mean of the per-sequence results, with its"
-        " interval of 95 % confidence over sequences; then the BD-rate of the mean curves. Negative: fewer bits than"
-        " the anchor for equal quality. BD-metric: mean difference in quality at equal rate."
+        " interval of 95 % confidence over sequences, and from its least to its greatest value over PCHIP, Akima and"
+        " linear interpolation; then the BD-rate of the mean curves. Means of one metric are over the same sequences."
+        " Negative: fewer bits than the anchor for equal quality. Overlap: the share of the anchor's curve that is"
+        " compared, of the sequence where it is least. BD-metric: mean difference in quality at equal rate."
+        + (f" {in_db} in dB, -10 log10(1 - value)." if (in_db := _in_db(compared)) else "")
         + (
             f" For {pooled}: of the values {OVER_DATASET}, then of the mean curves of the videos' own."
             if pooled
             else ""
         ),
-        ("Metric", "Codec", "BD-rate", "95 % interval", "Mean curve", "Sequences", "Overlap", "BD-metric", "Remarks"),
-        "llrrrrrrl",
+        (
+            *("Metric", "Codec", "BD-rate", "95 % interval", "Interpolations", "Mean curve", "Sequences", "Overlap"),
+            *("Compared", "BD-metric", "Remarks"),
+        ),
+        "llrrrrrrrrl",
         tuple(rows),
         remarks.notes,
+        _legend(delta for c in compared if c.comparison for delta in _shown(c.comparison)),
     )
+
+
+def _shown(comparison: Comparison) -> tuple[Overall, Overall, Overall]:
+    """BD-rate, that of the mean curves, and BD-metric."""
+    return comparison.bd_rate, comparison.bd_rates["mean-curve"], comparison.bd_metric
+
+
+def _legend(deltas: Iterable[BDResult]) -> tuple[str, ...]:
+    return tuple(legend(flag for delta in deltas if delta.value is not None for flag in delta.flags))
+
+
+def _in_db(compared: Iterable[Compared]) -> str:
+    """The metrics that are compared in dB though their values are not."""
+    return ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.scale == "db"))
 
 
 def _bd_cells(compared: Compared) -> tuple[str, ...]:
     if compared.comparison is None:
-        return (UNDEFINED, "none", UNDEFINED, "0", "none", UNDEFINED)
-    rate, metric = compared.comparison.bd_rate, compared.comparison.bd_metric
+        return (UNDEFINED, "none", "none", UNDEFINED, "0", "none", "none", UNDEFINED)
+    rate, mean, metric = _shown(compared.comparison)
+    unit = compared.metric.axis_unit
     return (
         _per_cent(rate, compared),
-        _interval(rate),
-        _per_cent(compared.comparison.bd_rates["mean-curve"], compared),
-        f"{rate.sequences_used} of {rate.sequences_total}",
-        _overlap(rate.overlap),
-        UNDEFINED if metric.value is None else f"{_signed(metric.value, '.3g')} {compared.metric.axis_unit}".strip(),
+        _from_to(rate.interval.low, rate.interval.high),
+        _from_to(*(rate.spread or (None, None))),
+        _per_cent(mean, compared),
+        _of_sequences(rate),
+        "none" if rate.overlap is None else per_cent(rate.overlap),
+        "none" if rate.compared is None else f"{rate.compared[0]:.4g} to {rate.compared[1]:.4g} {unit}".strip(),
+        UNDEFINED if metric.value is None else f"{_signed(metric.value, '.3g')} {unit}".strip() + _marked(metric),
     )
+
+
+def _of_sequences(rate: Overall) -> str:
+    # A published curve is of a whole dataset, whose sequences nobody compared one by one.
+    return f"{rate.sequences_used} of {rate.sequences_total}" if rate.sequences_total else "whole dataset"
+
+
+def _marked(delta: BDResult) -> str:
+    """The marks of a value, as they stand behind it."""
+    return f" ({marks(delta.flags)})" if delta.flags else ""
 
 
 def _remarks(compared: Compared) -> list[str]:
     comparison = compared.comparison
     if comparison is None:
         return [compared.problem or ""]
-    rate, metric, mean = comparison.bd_rate, comparison.bd_metric, comparison.bd_rates["mean-curve"]
+    rate, mean, metric = _shown(comparison)
     interval = rate.interval
     # The overall intervals' own notes are among the warnings too.
     warnings = [text for text in comparison.warnings if not text.startswith(("BD-rate,", "BD-metric,"))]
@@ -328,7 +396,7 @@ def _remarks(compared: Compared) -> list[str]:
         *([] if metric.reason is None or metric.reason == rate.reason else [f"BD-metric: {metric.reason}"]),
         *([f"no interval: {interval.reason}"] if interval.reason and rate.value is not None else []),
         *([f"interval: {interval.note}"] if interval.note else []),
-        *rate.notes,
+        *_all_notes(rate, metric),
         *warnings,
     ]
 
@@ -371,10 +439,12 @@ def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> G
 
     return Grid(
         f"{metric} on {scope.label}",
-        f"BD-rate of each sequence of {scope.label} by {metric}, against {compared[0].anchor}.",
+        f"BD-rate of each sequence of {scope.label} by {metric}, against {compared[0].anchor}. The figures behind the"
+        " marks stand in bd_rate_sequences.csv, column notes.",
         ("Sequence", *(_codec(c) for c in tests)),
         "l" + "r" * len(tests),
         tuple((sequence, *(cell(sequence, c.test) for c in tests)) for sequence in sequences),
+        legend=_legend(delta for _, delta in results.values()),
     )
 
 
@@ -382,8 +452,9 @@ def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
     loaded = any(speed.timing in {"shared", "mixed"} for speed in speeds)
     return Grid(
         f"Speed on {scope.label}",
-        f"Encoding and decoding time on {scope.label}: the ratio to {anchor} (geometric mean over the sequences that"
-        " both coded; under 1 is faster), and seconds a frame (geometric mean over the cells)."
+        f"Encoding and decoding time on {scope.label}: the ratio to {anchor} (geometric mean over the sequences"
+        " that the BD-rates are over, or all that both coded where there is none; under 1 is faster), and seconds per"
+        " frame (geometric mean over the cells)."
         + (
             f" “{LOAD}”: other cells were at work at the same time, so these times are no benchmark of speed;"
             " such a decoding time is a lower bound. A run that times its cells one at a time gives times to compare."
@@ -413,6 +484,8 @@ def _markdown_grid(grid: Grid) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "".join(f"{number}. {markdown(note)}\n" for number, note in enumerate(grid.notes, start=1))
     text = f"## {markdown(grid.title)}\n\n{markdown(grid.caption)}\n\n{table}\n"
+    if grid.legend:
+        text += f"\nMarks: {'; '.join(map(markdown, grid.legend))}.\n"
     return f"{text}\nNotes:\n\n{notes}" if notes else text
 
 
@@ -433,17 +506,11 @@ def _codec(compared: Compared) -> str:
 def _per_cent(delta: BDResult, compared: Compared) -> str:
     if delta.value is None:
         return UNDEFINED
-    return f"{'≈ ' if compared.estimated else ''}{_signed(delta.value, '.2f')} %"
+    return f"{'≈ ' if compared.estimated else ''}{_signed(delta.value, '.2f')} %{_marked(delta)}"
 
 
-def _interval(overall: Overall) -> str:
-    low, high = overall.interval.low, overall.interval.high
+def _from_to(low: float | None, high: float | None) -> str:
     return "none" if low is None or high is None else f"{_signed(low, '.2f')} to {_signed(high, '.2f')} %"
-
-
-def _overlap(overlap: float | None) -> str:
-    # Rounded down, so that what is refused as less than 75 % never reads 75 %.
-    return "none" if overlap is None else f"{math.floor(overlap * 100 + 1e-9)} %"
 
 
 def _signed(value: float, form: str) -> str:

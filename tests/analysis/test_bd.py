@@ -493,4 +493,4 @@ def test_every_flag_has_a_mark_and_a_line_in_the_legend() -> None:
     assert len(set(shown)) == len(FLAG_TEXTS) and all(len(mark) == 1 for mark in shown)
     assert legend(FLAG_TEXTS) == [f"{mark}: {text}" for mark, text in zip(shown, FLAG_TEXTS.values(), strict=True)]
     assert marks([Cause.PARTIAL, Cause.LITTLE_OVERLAP]) == "o,p"
-    assert legend([Cause.PARTIAL]) == ["p: some sequences have no value"]
+    assert legend([Cause.PARTIAL]) == ["p: a mean over some of the sequences only"]

@@ -260,3 +260,43 @@ def test_a_report_without_its_data_says_so(usual_report: Path, tmp_path: Path, b
     page.wait_for_selector("#problem:not([hidden])")
     assert "data/index.js is not there; copy the report's folder as a whole" in page.inner_text("#problem")
     page.close()
+
+
+def test_doubts_are_seen_beside_the_values(doubtful_report: Path, tab: Callable[..., Watched]) -> None:
+    page = tab((doubtful_report / "index.html").as_uri()).page
+    page.wait_for_selector("#comparison td.better")
+    rows = page.locator("#comparison tbody tr:not(.inner)").all_inner_texts()
+    order = [next(name for name in ("x265", "part", "near", "few", "far", "Over other") if name in row) for row in rows]
+    assert order == ["x265", "near", "part", "Over other", "few", "far"]
+    assert "o p 3/4" in rows[1] and "3 of 4" in rows[1]
+    assert "undefined" in rows[-1] and not any("undefined" in row for row in rows[:-1])
+    assert page.get_attribute("#comparison tr:has-text('near') td.better sup", "title") == (
+        "less than 75 % of the anchor's curve is compared; a mean over some of the sequences only: 3 of 4 sequences"
+    )
+    assert "o less than 75 % of the anchor's curve" in page.inner_text("#marks")
+    page.click("#comparison tr:has-text('near') button")
+    told = page.inner_text("#comparison tr.inner:not([hidden])")
+    for text in (
+        "Partial: a mean over 3 of 4 sequences. Left out: others in the table lack it",
+        "PCHIP, Akima and linear interpolation give −87.50 to −87.50 %",
+        "compared 38 to 40 dB",
+        "less than 75 % of the anchor's curve is compared (4 of 4 sequences: akiyo, bus, crew and 1 more)",
+    ):
+        assert text in told, text
+    page.click("#tab-metrics")
+    page.wait_for_selector("#comparison thead :text('ssim')")
+    assert page.locator("#comparison sup.flag:text('p 3/4')").count() == 4
+
+
+def test_ssim_is_drawn_in_db(doubtful_report: Path, tab: Callable[..., Watched]) -> None:
+    for name in ("index", "sequences"):
+        page = tab((doubtful_report / f"{name}.html").as_uri() + "#metric=ssim").page
+        page.wait_for_selector("#rd-plot .main-svg .scatterlayer .trace")
+        if name == "index":
+            page.select_option("#curves-of", label="akiyo")
+            page.wait_for_selector("#rd-caption:text('akiyo: a point is one bitstream')")
+        assert "SSIM of luma (dB)" in page.evaluate("document.getElementById('rd-plot').layout.yaxis.title.text")
+        assert "SSIM of luma is drawn in dB" in page.inner_text("#rd-caption")
+        trace = page.evaluate("document.getElementById('rd-plot').data[0]")
+        assert trace["y"] == pytest.approx([34, 36, 38, 40], abs=1e-6)
+        assert trace["hovertext"][0].endswith("ssim 34 dB")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import html
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -182,3 +184,65 @@ def test_loading_the_package_draws_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_is_partial_flagged_or_undefined_is_said_first(doubtful_report: Path, usual_report: Path) -> None:
+    text = " ".join(html.unescape(page(doubtful_report)).split())
+    assert "2 of 8 overall BD-rates against x265 are undefined; each gives its reason." in text
+    assert (
+        "6 of 8 overall BD-rates are partial: a mean over some of the sequences only (mark p, with the count)" in text
+    )
+    assert "less than 75 % of the anchor's curve is compared (mark o, 2 values)" in text
+    assert "vcbench run --rates auto" in text
+    assert "overall BD-rate" not in page(usual_report)
+
+
+def test_pages_have_the_doubts(doubtful_report: Path, site_data: SiteData) -> None:
+    index = site_data(doubtful_report, "index")
+    codec = {one["name"]: number for number, one in enumerate(index["codecs"])}
+    compared = site_data(doubtful_report, "compare-0-0")
+    table = compared["quality"]
+
+    def marked(test: str) -> str:
+        bits = table["flags"][0][codec[test]]
+        return "".join(flag["mark"] for bit, flag in enumerate(index["flags"]) if bits >> bit & 1)
+
+    assert {name: marked(name) for name in codec} == {"x265": "", "part": "p", "near": "op", "far": "", "few": "p"}
+    assert {name: table["apart"][0][number] for name, number in codec.items() if name not in ("x265", "far")} == {
+        "part": 0,
+        "near": 0,
+        "few": 1,
+    }
+    near = codec["near"]
+    assert (table["used"][0][near], table["total"][0][near]) == (3, 4)
+    assert table["spread"][0][near] == pytest.approx([-87.5, -87.5])
+    assert table["compared"][0][near] == pytest.approx([38, 40], abs=0.01)
+    assert table["reason"][0][near] is not None and table["reason"][0][codec["far"]] is not None
+    own = compared["qualitySequences"][0]
+    assert (own["ends"][0], own["ends"][near]) == (pytest.approx([34, 40]), pytest.approx([38, 44]))
+
+
+def test_ssim_is_in_db_on_curves_and_linear_in_cells(doubtful_report: Path, site_data: SiteData) -> None:
+    (ssim,) = (one for one in site_data(doubtful_report, "index")["metrics"] if one["name"] == "ssim")
+    assert (ssim["unit"], ssim["axisUnit"], ssim["scale"]) == ("", "dB", "db")
+    compared = site_data(doubtful_report, "compare-0-1")
+    curve = next(points for number, points in compared["curves"] if number == 0)
+    assert [quality for _, quality, _ in curve] == pytest.approx([34, 36, 38, 40], abs=1e-3)
+    assert "SSIM of luma is drawn in dB" in compared["curvesOver"]
+    cells = site_data(doubtful_report, "sequence-0")["cells"]
+    values = [cell["values"][1] for cell in cells if cell["codec"] == 0]
+    assert [-10 * math.log10(1 - value) for value in values] == pytest.approx([40, 38, 36, 34], abs=1e-6)
+
+
+def test_a_least_overlap_is_asked_for(doubtful: list[CellResult], report: Report, site_data: SiteData) -> None:
+    folder = report(doubtful, min_overlap=0.75, metrics=["psnr_y"])
+    codecs = [codec["name"] for codec in site_data(folder, "index")["codecs"]]
+    compared = site_data(folder, "compare-0-0")
+    near = codecs.index("near")
+    assert compared["quality"]["value"][0][near] is None
+    assert "is under the 75 % asked for" in compared["texts"][compared["quality"]["reason"][0][near]]
+    table = (folder / "tables" / "bd_rate.csv").read_text(encoding="utf-8")
+    assert "overlap 33.3 % is under the 75 % asked for" in table
+    assert "less than 75 % of the anchor's curve has no value here" in " ".join(html.unescape(method(folder)).split())
+    with pytest.raises(UsageError, match="min_overlap is 75; give a share"):
+        report(doubtful, min_overlap=75, name="refused")

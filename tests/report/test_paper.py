@@ -146,7 +146,7 @@ def test_why_a_value_is_undefined_stands_in_a_lettered_note(cell: Any, curve: An
 
 def test_one_sequence_has_no_interval_and_says_so(curve: Any, paper: Callable[..., Path]) -> None:
     text = (paper([*curve("x265"), *curve("half", scale=0.5)]) / "tables" / "bd_rate_set.md").read_text()
-    assert "| half | −50.00 (a) |" in text
+    assert "| half | −50.00 {−50.00, −50.00} (a) |" in text
     assert "no interval: an interval needs at least 3 sequences" in text
 
 
@@ -234,3 +234,21 @@ def test_what_cannot_be_made_is_refused(usual: list[CellResult], paper: Callable
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="name a folder"):
         build_paper(ResultSet((Path("r"),), usual), tmp_path / "file" / "x", PaperOptions())
+
+
+def test_doubts_stand_in_lettered_notes(doubtful: list[CellResult], paper: Callable[..., Path]) -> None:
+    folder = paper(doubtful)
+    text = (folder / "tables" / "bd_rate_set.md").read_text()
+    near = next(line for line in text.splitlines() if line.startswith("| near"))
+    assert near.startswith("| near | −87.50 \\[−87.50, −87.50\\] {−87.50, −87.50} (") and "undefined" not in near
+    assert "partial: 3 of 4 sequences: without set/crew (others in the table lack it)" in text
+    assert "less than 75 % of the anchor's curve is compared (3 of 3 sequences" in text
+    assert "| Codec | psnr_y | ssim (dB) |" in text.replace("\\_", "_")
+    assert "SSIM of luma (dB)" in (folder / "figures" / "rd_set_ssim.svg").read_text()
+    assert "of curves in dB, −10 log10(1 − value)" in text
+
+
+def test_a_paper_may_ask_for_a_least_overlap(doubtful: list[CellResult], paper: Callable[..., Path]) -> None:
+    folder = paper(doubtful, min_overlap=0.75, metrics=["psnr_y"])
+    assert "is under the 75 % asked for" in (folder / "tables" / "bd_rate_set.md").read_text()
+    assert "less than 75 % of the anchor's curve has no value here" in (folder / "captions.md").read_text()

@@ -192,3 +192,54 @@ def test_hostile_names_stay_inside_their_markdown_cells(hostile_report: Path) ->
                 assert bars == columns, line
             else:
                 columns = bars
+
+
+def test_every_doubt_has_its_columns(doubtful_report: Path) -> None:
+    rows = {row["test"]: row for row in read(doubtful_report, "bd_rate.csv") if row["metric"] == "psnr_y"}
+    assert {name: (row["status"], row["flags"], row["sequences_used"]) for name, row in rows.items()} == {
+        "part": ("partial", "partial", "3"),
+        "near": ("partial", "little_overlap; partial", "3"),
+        "far": ("undefined", "", "0"),
+        "few": ("partial", "partial", "1"),
+    }
+    near = rows["near"]
+    assert float(near["bd_rate_percent"]) == pytest.approx(-87.5), "half the rate, and 4 dB of 2 dB per doubling"
+    assert float(near["overlap"]) == pytest.approx(1 / 3, abs=0.01)
+    assert [float(near[f"compared_{end}"]) for end in ("low", "high")] == pytest.approx([38, 40], abs=0.01)
+    assert [float(near[f"spread_{end}"]) for end in ("low", "high")] == pytest.approx([-87.5, -87.5], abs=0.01)
+    assert "crew (others in the table lack it)" in near["reason"]
+    assert "less than 75 % of the anchor's curve is compared (3 of 3 sequences" in near["notes"]
+    assert rows["far"]["spread_low"] == "undefined" and rows["far"]["compared_low"] == ""
+    assert near["bd_metric_status"] == "partial" and "little_overlap" in near["bd_metric_flags"]
+
+
+def test_every_sequence_has_its_doubts(doubtful_report: Path) -> None:
+    (row,) = (
+        row
+        for row in read(doubtful_report, "bd_rate_sequences.csv")
+        if (row["test"], row["metric"], row["sequence"]) == ("near", "ssim", "bus")
+    )
+    assert (row["status"], row["flags"], row["unit"]) == ("ok", "little_overlap", "dB")
+    assert [float(row[f"compared_{end}"]) for end in ("low", "high")] == pytest.approx([38, 40], abs=0.01)
+    assert "33.3 % of the anchor's quality is compared" in row["notes"]
+    assert "BD-metric: 66.6 % of the anchor's rate is compared" in row["notes"]
+
+
+def test_marks_in_markdown_have_a_legend(doubtful_report: Path) -> None:
+    text = (doubtful_report / "tables" / "bd_rate.md").read_text(encoding="utf-8")
+    near = next(line for line in text.splitlines() if "| near |" in line)
+    assert "−87.50 % (o,p)" in near and "3 of 4" in near and "38 to 40 dB" in near and "33.3 %" in near
+    told = next(line for line in text.splitlines() if line.startswith("Marks: "))
+    assert told == (
+        "Marks: o: less than 75 % of the anchor's curve is compared; p: a mean over some of the sequences only."
+    )
+    sequences = (doubtful_report / "tables" / "bd_rate_sequences.md").read_text(encoding="utf-8")
+    assert "−87.50 % (o)" in sequences and "Marks: o: less than 75 %" in sequences
+
+
+def test_a_mean_over_a_part_is_nowhere_plainly_ok(doubtful_report: Path) -> None:
+    for row in read(doubtful_report, "bd_rate.csv"):
+        if row["status"] != "undefined":
+            whole = row["sequences_used"] == row["sequences_total"]
+            assert (row["status"] == "ok") == whole
+            assert ("partial" in row["flags"]) != whole

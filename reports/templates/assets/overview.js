@@ -1,6 +1,7 @@
 "use strict";
 
 start((index) => {
+  const COLUMNS = 10;
   const LOADED = "* Times taken while other cells were at work: they say what takes long, and rank nothing.";
   const get = (id) => document.getElementById(id);
   const [anchorBox, metricBox, scopeBox] = [get("anchor"), get("metric"), get("scope")];
@@ -12,8 +13,7 @@ start((index) => {
   fill(anchorBox, index.codecs.map((codec, number) => [number, codec.name]), chosenNumber(index.codecs, choice.get("anchor")));
   fill(metricBox, index.metrics.map((metric, number) => [number, metric.name]), chosenNumber(index.metrics, choice.get("metric")));
   fill(scopeBox, index.scopes.map((scope, number) => [number, scope.label]), choice.get("dataset") === null ? index.first : chosenNumber(index.scopes, choice.get("dataset"), "label"));
-  get("marks").replaceChildren(...[...new Set(index.codecs.map((codec) => codec.rate))].map((rate) => element("li", {}, (KINDS[rate] ?? KINDS.estimate).about)),
-    ...(index.codecs.some((codec) => codec.loaded) ? [element("li", {}, LOADED)] : []));
+  let marked = 0;  // the flags of the values in the table
 
   const chosen = () => ({ anchor: Number(anchorBox.value), metric: Number(metricBox.value), scope: Number(scopeBox.value) });
   const load = (scope, metric) => vcbench.need(`compare-${scope}-${metric}`);
@@ -52,36 +52,58 @@ start((index) => {
       return;
     }
     get("comparison-about").textContent = {
-      ranking: `${name} on ${where}: mean over sequences, with the interval of 95 % confidence. Negative: fewer bits than the anchor for equal quality.`,
-      metrics: `Every metric on ${where}, in per cent. Negative: fewer bits than ${index.codecs[anchor].name} for equal quality.`,
+      ranking: `${name} on ${where}: mean over the same sequences for all codecs, with the interval of 95 % confidence, and from its least to its greatest value over PCHIP, Akima and linear interpolation. Negative: fewer bits than the anchor for equal quality.`,
+      metrics: `Every metric on ${where}, in per cent, each over the sequences that all codecs have. Negative: fewer bits than ${index.codecs[anchor].name} for equal quality.`,
       pairs: `${name} on ${where}, in per cent: the codec of the row against the anchor of the column.`,
     }[tab];
+    marked = 0;
     if (tab === "ranking") place.replaceChildren(ranking());
     else if (tab === "pairs") place.replaceChildren(...pairs());
     else place.replaceChildren(...(await metrics()));
+    showLegend();
   }
+
+  function showLegend() {
+    get("marks").replaceChildren(...flagsOf(index, marked).map((flag) => element("li", {}, element("b", {}, flag.mark), ` ${flag.text}`)),
+      ...[...new Set(index.codecs.map((codec) => codec.rate))].map((rate) => element("li", {}, (KINDS[rate] ?? KINDS.estimate).about)),
+      ...(index.codecs.some((codec) => codec.loaded) ? [element("li", {}, LOADED)] : []));
+  }
+
+  function seen(bits) {
+    marked |= bits;
+    return bits;
+  }
+
+  function ofSequences({ used, total }, anchor, test) {
+    return total[anchor][test] ? `${used[anchor][test]} of ${total[anchor][test]} sequences` : "whole dataset";
+  }
+
+  const isPartial = (bits) => Boolean(bits & (1 << index.partial));
 
   function ranking() {
     const { anchor, metric, data } = shown;
-    const { value, low, high } = data.quality ?? {};
-    const order = others(anchor).sort((a, b) => (value[anchor][a] ?? Infinity) - (value[anchor][b] ?? Infinity));
+    const { value, low, high, apart } = data.quality ?? {};
+    const rank = (test) => (value[anchor][test] === null ? 2 : apart[anchor][test]);
+    const order = others(anchor).sort((a, b) => rank(a) - rank(b) || (value[anchor][a] ?? 0) - (value[anchor][b] ?? 0));
     const ends = order.flatMap((test) => [value, low, high].map((grid) => grid[anchor][test])).filter((end) => end !== null);
     const reach = Math.max(1, ...ends.map(Math.abs));
-    const unit = index.metrics[metric].unit;
+    const unit = index.metrics[metric].axisUnit;
     const headings = [
-      { text: "Codec" }, { text: "BD-rate", right: true }, { text: "" }, { text: "", wide: true, content: scale(reach) }, { text: "95 % interval", right: true, wide: true },
+      { text: "Codec" }, { text: "BD-rate", right: true }, { text: "" }, { text: "", wide: true, content: scale(reach) }, { content: ["95 % interval", element("span", { className: "under" }, "interpolations")], right: true, wide: true },
       { text: `BD-metric${unit ? `, ${unit}` : ""}`, right: true, wide: true }, { text: "Sequences", right: true, wide: true }, { text: "Overlap", right: true, wide: true },
       { text: "Encoding time", right: true, wide: true }, { text: "Decoding time", right: true, wide: true },
     ];
     const base = element("tr", { className: "anchor" }, element("th", { scope: "row", className: "first" }, codecName(index, anchor)), element("td", { className: "r" }, "anchor"), element("td"),
-      element("td", { className: "wide" }, forest(0, null, null, reach)), element("td", { className: "wide" }), ...Array.from({ length: 3 }, () => element("td", { className: "wide" })), ...["× 1", "× 1"].map((text) => element("td", { className: "r wide" }, text)));
+      element("td", { className: "wide" }, forest(0, null, null, reach)), ...Array.from({ length: 4 }, () => element("td", { className: "wide" })), ...["× 1", "× 1"].map((text) => element("td", { className: "r wide" }, text)));
     const absent = order.filter((test) => value[anchor][test] === null);
     const rows = order.map((test) => rankingRow(anchor, test, reach));
+    const first = order.findIndex((test) => rank(test) === 1);
+    if (first >= 0) rows[first].unshift(element("tr", {}, element("td", { colSpan: COLUMNS, className: "dim" }, "Over other sequences, as they lack most of those above; not to be ranked with them:")));
     if (absent.length <= 5) return table(headings, [base, ...rows.flat()], { label: "Codecs against the anchor" });
     const folded = rows.slice(order.length - absent.length).flat();
     for (const row of folded) row.hidden = true;
     const fold = element("button", { type: "button", className: "more", "aria-expanded": "false" }, `${absent.length} codecs have no BD-rate here: show them`);
-    const line = element("tr", {}, element("td", { colSpan: 10 }, fold));
+    const line = element("tr", {}, element("td", { colSpan: COLUMNS }, fold));
     fold.onclick = () => {
       line.remove();
       for (const row of folded) row.hidden = row.classList.contains("inner");
@@ -95,60 +117,103 @@ start((index) => {
     const { quality, rate } = data;
     const at = (grid) => grid[anchor][test];
     const value = at(quality.value);
+    const bits = seen(at(quality.flags));
     const rough = [anchor, test].some((number) => index.codecs[number].rate === "estimate") ? "≈ " : "";
     const inner = element("tr", { className: "inner", hidden: true });
     const button = element("button", { type: "button", className: "more", "aria-expanded": "false", "aria-label": `${index.codecs[test].name}: ${value === null ? "why" : "details"}` }, value === null ? "why" : "details");
     button.onclick = () => {
       inner.hidden = !inner.hidden;
       button.setAttribute("aria-expanded", !inner.hidden);
-      if (!inner.hidden && !inner.childElementCount) inner.append(element("td", { colSpan: 10 }, ...details(anchor, test)));
+      if (!inner.hidden && !inner.childElementCount) inner.append(element("td", { colSpan: COLUMNS }, ...details(anchor, test)));
     };
     const times = ["encode", "decode"].map((step) => element("td", { className: "r wide" }, at(data[step]) === null ? "not timed" : `× ${format.number(at(data[step]), 3)}${[anchor, test].some((number) => index.codecs[number].loaded) ? " *" : ""}`));
-    return [element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)), valueCell(value, rough, "td"), element("td", {}, button),
+    return [element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)), valueCell(value, rough, marks(index, bits, ofSequences(quality, anchor, test))), element("td", {}, button),
       element("td", { className: "wide" }, value === null ? null : forest(value, at(quality.low), at(quality.high), reach)),
-      element("td", { className: "r wide" }, at(quality.low) === null ? (value === null ? "" : "none") : `${format.signed(at(quality.low), 1)} to ${format.signed(at(quality.high), 1)} %`),
-      element("td", { className: "r wide" }, at(rate.value) === null ? element("span", { className: "undefined" }, "undefined") : format.change(at(rate.value))),
-      element("td", { className: "r wide" }, at(quality.total) ? `${at(quality.used)} of ${at(quality.total)}` : "whole dataset"),
+      element("td", { className: "r wide" }, value === null ? "" : at(quality.low) === null ? "no interval" : fromTo([at(quality.low), at(quality.high)], 1),
+        value === null ? null : element("span", { className: "under" }, fromTo(at(quality.spread), 1))),
+      element("td", { className: "r wide" }, at(rate.value) === null ? element("span", { className: "undefined" }, "undefined") : format.change(at(rate.value)), marks(index, seen(at(rate.flags)), ofSequences(rate, anchor, test))),
+      element("td", { className: "r wide" }, ofSequences(quality, anchor, test).replace(" sequences", "")),
       element("td", { className: "r wide" }, at(quality.overlap) === null ? "none" : format.share(at(quality.overlap))), ...times), inner];
   }
 
-  function valueCell(value, rough, tag, more = {}) {
-    if (value === null) return element(tag, { className: "r", ...more }, element("span", { className: "undefined" }, "undefined"));
-    return element(tag, { className: `r ${value < 0 ? "better" : "worse"}`, ...more }, `${rough}${format.signed(value)} %`);
+  function valueCell(value, rough, ...marked) {
+    if (value === null) return element("td", { className: "r" }, element("span", { className: "undefined" }, "undefined"));
+    return element("td", { className: `r ${value < 0 ? "better" : "worse"}` }, `${rough}${format.signed(value)} %`, ...marked);
   }
+
+  const fromTo = ([low, high], digits = 2) => `${format.signed(low, digits)} to ${format.signed(high, digits)} %`;
 
   function details(anchor, test) {
     const { data, scope } = shown;
     const { quality, rate } = data;
     const said = [];
     const say = (label, number) => { if (number !== null && number !== undefined) said.push(element("p", {}, `${label}${data.texts[number]}.`)); };
-    say("Undefined: ", quality.reason[anchor][test]);
-    const [low, high, used, total] = ["low", "high", "used", "total"].map((name) => quality[name][anchor][test]);
-    const times = ["encode", "decode"].map((step) => [step, data[step][anchor][test]]).filter(([, time]) => time !== null).map(([step, time]) => `${step === "encode" ? "encoding" : "decoding"} takes × ${format.number(time, 3)}`);
-    const facts = [low === null ? null : `95 % interval ${format.signed(low, 1)} to ${format.signed(high, 1)} %`, total ? `${used} of ${total} sequences` : "values of the whole dataset", ...times].filter(Boolean);
+    const unit = index.metrics[shown.metric].axisUnit;
+    const at = (grid) => grid[anchor][test];
+    const [value, bits, used, total] = [quality.value, quality.flags, quality.used, quality.total].map(at);
+    if (value === null) say("Undefined: ", at(quality.reason));
+    else if (isPartial(bits)) say(`Partial: a mean over ${ofSequences(quality, anchor, test)}. Left out: `, at(quality.reason));
+    const times = ["encode", "decode"].map((step) => [step, at(data[step])]).filter(([, time]) => time !== null).map(([step, time]) => `${step === "encode" ? "encoding" : "decoding"} takes × ${format.number(time, 3)}`);
+    const facts = [at(quality.low) === null ? null : `95 % interval ${format.signed(at(quality.low), 1)} to ${format.signed(at(quality.high), 1)} %`, value === null ? null : `PCHIP, Akima and linear interpolation give ${fromTo(at(quality.spread))}`,
+      at(quality.compared) === null ? null : `compared ${range(at(quality.compared), unit)}`, total ? `${used} of ${total} sequences` : "values of the whole dataset", ...times].filter(Boolean);
     said.push(element("p", {}, `${facts.join(", ")}.`));
-    if (quality.value[anchor][test] !== null) say("Interval: ", quality.interval[anchor][test]);
-    if (rate.reason[anchor][test] !== quality.reason[anchor][test]) say("BD-metric undefined: ", rate.reason[anchor][test]);
-    if (!data.qualitySequences) {
-      said.push(element("p", { className: "dim" }, "Choose one dataset to see each sequence."));
+    if (value !== null) say("Interval: ", at(quality.interval));
+    if (at(rate.reason) !== at(quality.reason)) say(at(rate.value) === null ? "BD-metric undefined: " : `BD-metric partial: ${ofSequences(rate, anchor, test)}. Left out: `, at(rate.reason));
+    const pooled = index.metrics[shown.metric].pooled || !total;
+    if (value !== null) said.push(...doubts(anchor, test, pooled));
+    if (!data.qualitySequences || !total) {
+      if (total) said.push(element("p", { className: "dim" }, "Choose one dataset to see each sequence."));
       return said;
     }
-    const spot = anchor * index.codecs.length + test;
-    const reasons = new Map();
     const rows = data.sequences.map((sequence, row) => {
-      const own = data.qualitySequences[row];
-      const value = own.value[anchor][test];
-      const number = value === null ? Object.keys(own.reasons).find((text) => own.reasons[text].includes(spot)) : undefined;
-      if (number !== undefined && !reasons.has(number)) reasons.set(number, reasons.size + 1);
-      const mark = number === undefined ? null : element("sup", {}, ` ${reasons.get(number)}`);
+      const [own, ofRate] = [data.qualitySequences[row], data.rateSequences[row]];
       const link = element("a", { href: `sequences.html#${new URLSearchParams({ sequence: index.sequences[sequence].name, dataset: index.sequences[sequence].dataset, metric: index.metrics[shown.metric].name })}` }, index.sequences[sequence].name);
-      const metric = data.rateSequences[row].value[anchor][test];
-      return element("tr", {}, element("th", { scope: "row" }, link), element("td", { className: `r ${value === null ? "" : value < 0 ? "better" : "worse"}` }, value === null ? "undefined" : `${format.signed(value)} %`, mark),
-        element("td", { className: "r" }, own.overlap[anchor][test] === null ? "none" : format.share(own.overlap[anchor][test])), element("td", { className: "r" }, metric === null ? "undefined" : format.change(metric)));
+      const metric = at(ofRate.value);
+      return element("tr", {}, element("th", { scope: "row" }, link), valueCell(at(own.value), "", marks(index, seen(at(own.flags)))),
+        element("td", { className: "r" }, at(own.overlap) === null ? "none" : format.share(at(own.overlap))), element("td", { className: "r" }, comparedEnds(own, anchor, test)),
+        element("td", { className: "r" }, metric === null ? "undefined" : format.change(metric), marks(index, seen(at(ofRate.flags)))), element("td", { className: "long" }, remarks(own, ofRate, anchor, test)));
     });
-    said.push(table([{ text: "Sequence" }, { text: "BD-rate", right: true }, { text: "Overlap", right: true }, { text: "BD-metric", right: true }], rows, { narrow: true, label: "Each sequence" }));
-    if (reasons.size) said.push(element("ol", { className: "notes" }, ...[...reasons.keys()].map((number) => element("li", {}, data.texts[number]))));
+    showLegend();
+    const headings = [{ text: "Sequence" }, { text: "BD-rate", right: true }, { text: "Overlap", right: true }, { text: `Compared${unit ? `, ${unit}` : ""}`, right: true }, { text: `BD-metric${unit ? `, ${unit}` : ""}`, right: true }, { text: "Remarks" }];
+    said.push(table(headings, rows, { narrow: true, label: "Each sequence" }));
     return said;
+  }
+
+  const range = ([low, high], unit) => withUnit(`${format.number(low)} to ${format.number(high)}`, unit);
+
+  // Each doubt about a mean, and where it holds.
+  function doubts(anchor, test, pooled) {
+    const { data } = shown;
+    const bits = data.quality.flags[anchor][test];
+    const own = pooled ? [anchor, test].flatMap((codec) => data.quality.wholeDoubts[codec] ?? []).map((number) => data.texts[number]) : [];
+    const rows = (data.qualitySequences ?? []).map((one, row) => [one, index.sequences[data.sequences[row]].name]).filter(([one]) => one.value[anchor][test] !== null);
+    const items = flagsOf(index, bits & ~(1 << index.partial)).map((flag) => {
+      const names = pooled ? [] : rows.filter(([one]) => flagsOf(index, one.flags[anchor][test]).includes(flag)).map(([, name]) => name);
+      const where = names.length ? ` (${names.length} of ${rows.length} sequences: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""})` : "";
+      return element("li", {}, element("b", {}, flag.mark), ` ${flag.text}${where}`);
+    });
+    if (!items.length) return [];
+    return [element("p", {}, "Doubts about this value:"), element("ul", { className: "doubts" }, ...items, ...own.map((text) => element("li", {}, text)))];
+  }
+
+  // What both curves reach; a codec's own ends are from the low to the high number.
+  function comparedEnds(own, anchor, test) {
+    const [one, other] = [own.ends[anchor], own.ends[test]];
+    if (!one || !other) return "none";
+    const [low, high] = [Math.max(one[0], other[0]), Math.min(one[1], other[1])];
+    return low < high ? range([low, high]) : "none";
+  }
+
+  // Why there is no value on a sequence, or the figures behind the marks of it.
+  function remarks(own, ofRate, anchor, test) {
+    const { data } = shown;
+    const spot = anchor * index.codecs.length + test;
+    const reason = (of) => data.texts[Object.keys(of.reasons).find((number) => of.reasons[number].includes(spot))];
+    if (own.value[anchor][test] === null) return reason(own) ?? "";
+    const told = [anchor, test].flatMap((codec) => own.doubts[codec] ?? []).map((number) => data.texts[number]);
+    if (own.spread[spot]) told.push(`PCHIP, Akima and linear interpolation give ${fromTo(own.spread[spot])}`);
+    if (ofRate.value[anchor][test] === null) told.push(`BD-metric: ${reason(ofRate) ?? "undefined"}`);
+    return told.join("; ");
   }
 
   function forest(value, low, high, reach) {
@@ -160,7 +225,7 @@ start((index) => {
   }
 
   function scale(reach) {
-    const text = (x, anchor, content) => { const made = svg("text", { x, y: 16, "text-anchor": anchor, "font-size": 11, fill: "currentColor" }); made.textContent = content; return made; };
+    const text = (x, anchor, content) => { const made = svg("text", { x, y: 16, "text-anchor": anchor, "font-size": 15, fill: "currentColor" }); made.textContent = content; return made; };
     const end = format.number(reach, 2);
     return svg("svg", { class: "forest", viewBox: "0 0 240 24", "aria-hidden": "true" }, text(8, "start", `−${end} %`), text(120, "middle", "0"), text(232, "end", `+${end} %`));
   }
@@ -177,9 +242,11 @@ start((index) => {
     };
   }
 
-  function tinted(value, reason, told) {
-    if (value === null) return element("td", { className: "r" }, told.mark(reason));
-    return element("td", { className: `r tint-${value < 0 ? "better" : "worse"}` }, format.signed(value, 1));
+  function tinted(data, anchor, test, told) {
+    const value = data.problem ? null : data.quality.value[anchor][test];
+    if (value === null) return element("td", { className: "r" }, told.mark(data.problem || data.texts[data.quality.reason[anchor][test]]));
+    const bits = seen(data.quality.flags[anchor][test]);
+    return element("td", { className: `r tint-${value < 0 ? "better" : "worse"}` }, format.signed(value, 1), marks(index, bits, ofSequences(data.quality, anchor, test)));
   }
 
   function pairs() {
@@ -190,7 +257,7 @@ start((index) => {
       content: element("button", { type: "button", className: "more", title: `Take ${codec.name} as the anchor`, onclick: () => { anchorBox.value = number; tab = "ranking"; refresh().catch(vcbench.fail); } }, codec.name),
     }))];
     const rows = index.codecs.map((_, test) => element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)),
-      ...index.codecs.map((__, anchor) => (anchor === test ? element("td", { className: "r dim" }, "anchor") : tinted(data.quality.value[anchor][test], data.texts[data.quality.reason[anchor][test]], told)))));
+      ...index.codecs.map((__, anchor) => (anchor === test ? element("td", { className: "r dim" }, "anchor") : tinted(data, anchor, test, told)))));
     return [table(headings, rows, { label: "Every codec against every anchor", narrow: true }), ...told.list()];
   }
 
@@ -200,7 +267,7 @@ start((index) => {
     const all = await Promise.all(index.metrics.map((_, metric) => load(scope, metric)));
     const headings = [{ text: "Codec" }, ...index.metrics.map((metric) => ({ text: metric.name, right: true }))];
     const rows = others(anchor).map((test) => element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)),
-      ...all.map((data) => (data.problem ? tinted(null, data.problem, told) : tinted(data.quality.value[anchor][test], data.texts[data.quality.reason[anchor][test]], told)))));
+      ...all.map((data) => tinted(data, anchor, test, told))));
     return [table(headings, rows, { label: "Every metric", narrow: true }), ...told.list()];
   }
 
@@ -216,8 +283,9 @@ start((index) => {
     const sequence = get("curves-of").value;
     let traces = [];
     let caption = data.curvesOver;
-    const title = index.metrics[metric].name;
-    const text = (number) => (point) => plain(`${index.codecs[number].name} at ${point[2]}\n${format.number(point[0])} bit/pixel\n${title} ${format.number(point[1])}`).replaceAll("\n", "<br>");
+    const one = index.metrics[metric];
+    const title = one.name;
+    const text = (number) => (point) => plain(`${index.codecs[number].name} at ${point[2]}\n${format.number(point[0])} bit/pixel\n${title} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>");
     let infinite = 0;
     if (sequence === "") {
       traces = data.curves.map(([number, points]) => {
@@ -228,11 +296,11 @@ start((index) => {
       const own = await vcbench.need(`sequence-${sequence}`);
       for (const number of index.codecs.keys()) {
         const cells = own.cells.filter((cell) => cell.codec === number && cell.status === "ok" && cell.values[metric] !== null);
-        const points = cells.map((cell) => [cell.bpp, cell.values[metric], `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
+        const points = cells.map((cell) => [cell.bpp, onAxis(one, cell.values[metric]), `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
         infinite += points.length - finite(points).length;
         if (finite(points).length) traces.push(curveTrace(index, number, finite(points), text(number)));
       }
-      caption = `${index.sequences[sequence].name}: a point is one bitstream; choosing one opens its cell.`;
+      caption = `${index.sequences[sequence].name}: a point is one bitstream; choosing one opens its cell.${dbNote(one)}`;
     }
     get("rd-caption").textContent = caption + (infinite ? ` ${infinite} points of infinite quality or without a rate have no place on the axes.` : "");
     if (!traces.some((trace) => trace.x.length)) {
@@ -242,7 +310,7 @@ start((index) => {
     const open = (name) => {
       if (name !== undefined) location.href = `sequences.html#${new URLSearchParams({ sequence: index.sequences[sequence].name, dataset: index.sequences[sequence].dataset, metric: title, cell: name })}`;
     };
-    await plot(get("rd-plot"), traces, { xaxis: rateAxis("rate (bit/pixel)", get("log-rate").checked, traces), yaxis: { title: { text: qualityTitle(index.metrics[metric]) } } }, sequence === "" ? null : open);
+    await plot(get("rd-plot"), traces, { xaxis: rateAxis("rate (bit/pixel)", get("log-rate").checked, traces), yaxis: { title: { text: axisTitle(one) } } }, sequence === "" ? null : open);
   }
 
   async function showSpeed() {
@@ -253,12 +321,13 @@ start((index) => {
       : [];
     const absent = index.codecs.length - points.length;
     const name = index.codecs[anchor].name;
-    get("speed-caption").textContent = `Time is the ratio to ${name}, a geometric mean over the sequences that both coded; down and to the left is better.${absent ? ` Not shown, for want of a BD-rate or of times: ${index.codecs.filter((_, number) => !points.some((point) => point[2] === number)).map((codec) => codec.name).join(", ")}.` : ""}${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
+    const apart = points.map((point) => point[2]).filter((number) => data.quality.apart[anchor][number]).map((number) => index.codecs[number].name);
+    get("speed-caption").textContent = `Time is the ratio to ${name}, a geometric mean over the sequences that the BD-rate is over; down and to the left is better.${apart.length ? ` Over other sequences than the rest, and so not to be compared with it: ${apart.join(", ")}.` : ""}${absent ? ` Not shown, for want of a BD-rate or of times: ${index.codecs.filter((_, number) => !points.some((point) => point[2] === number)).map((codec) => codec.name).join(", ")}.` : ""}${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
     if (points.length < 2) {
       nothing(get("speed-plot"), `No other codec has both a BD-rate and a time against ${name}.`);
       return;
     }
-    const traces = points.map(([time, value, number]) => ({ ...curveTrace(index, number, [[time, value]], () => plain(`${index.codecs[number].name}: × ${format.number(time, 3)}, ${format.signed(value)} %`)), mode: "markers+text",
+    const traces = points.map(([time, value, number]) => ({ ...curveTrace(index, number, [[time, value]], () => plain(`${index.codecs[number].name}: × ${format.number(time, 3)}, ${format.signed(value)} %${markText(index, data.quality.flags[anchor][number])}`)), mode: "markers+text",
       text: [plain(index.codecs[number].name)], textposition: "top center", textfont: { size: 12 }, cliponaxis: false, showlegend: false }));
     await plot(get("speed-plot"), traces, { margin: { l: 56, r: 40, t: 24, b: 48 }, xaxis: logAxis(`${step === "encode" ? "encoding" : "decoding"} time, times that of ${plain(name)}`, points.map((point) => point[0])), yaxis: { title: { text: `BD-rate against ${plain(name)} (%)` }, zeroline: true } });
   }

@@ -31,17 +31,18 @@ start((index) => {
   async function showCurves() {
     const unit = get("unit").value;
     const factor = unit === "kbps" ? data.kbpsPerBpp : 1;
-    const name = index.metrics[metric()]?.name;
+    const one = index.metrics[metric()];
+    get("rd-caption").textContent = `A point is one bitstream; choose it to see where its numbers come from.${one ? dbNote(one) : ""}`;
     const traces = [];
     for (const number of index.codecs.keys()) {
-      const points = data.cells.filter((cell) => cell.codec === number && valued(cell)).map((cell) => [cell.bpp * factor, cell.values[metric()], `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
-      if (finite(points).length) traces.push(curveTrace(index, number, finite(points), (point) => plain(`${index.codecs[number].name} at ${point[2]}\n${format.number(point[0])} ${unit === "kbps" ? "kbit/s" : "bit/pixel"}\n${name} ${format.number(point[1])}`).replaceAll("\n", "<br>")));
+      const points = data.cells.filter((cell) => cell.codec === number && valued(cell)).map((cell) => [cell.bpp * factor, onAxis(one, cell.values[metric()]), `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
+      if (finite(points).length) traces.push(curveTrace(index, number, finite(points), (point) => plain(`${index.codecs[number].name} at ${point[2]}\n${format.number(point[0])} ${unit === "kbps" ? "kbit/s" : "bit/pixel"}\n${one.name} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>")));
     }
     if (!traces.length) {
       nothing(get("rd-plot"), "No cell has both a rate and a value of this metric; the table says why.");
       return;
     }
-    await plot(get("rd-plot"), traces, { xaxis: rateAxis(unit === "kbps" ? "rate (kbit/s)" : "rate (bit/pixel)", get("log-rate").checked, traces), yaxis: { title: { text: qualityTitle(index.metrics[metric()]) } } },
+    await plot(get("rd-plot"), traces, { xaxis: rateAxis(unit === "kbps" ? "rate (kbit/s)" : "rate (bit/pixel)", get("log-rate").checked, traces), yaxis: { title: { text: axisTitle(one) } } },
       (cell) => showCell(data.cells.find((one) => one.name === cell), true));
   }
 
@@ -78,7 +79,7 @@ start((index) => {
       return;
     }
     get("frames-caption").textContent = `Of each codec the cell of the nearest rate, in bit/pixel: ${told.join("; ")}. Frames without a value (the first of a temporal metric, a lossless one) are left out.`;
-    await plot(get("frames-plot"), traces, { xaxis: { title: { text: "frame" }, rangemode: "tozero" }, yaxis: { title: { text: qualityTitle(index.metrics[metric()]) } } });
+    await plot(get("frames-plot"), traces, { xaxis: { title: { text: "frame" }, rangemode: "tozero" }, yaxis: { title: { text: valueTitle(index.metrics[metric()]) } } });
   }
 
   function value(cell, number) {

@@ -90,7 +90,7 @@ const format = {
     return Number(value.toPrecision(digits)).toString().replace("-", "−");
   },
   share(value) {
-    // Rounded down, so that what is refused as less than 75 % never reads 75 %.
+    // Rounded down, so that what is flagged as less than 75 % never reads 75 %.
     return `${Math.floor(value * 100 + 1e-9)} %`;
   },
   bytes(value) {
@@ -234,9 +234,43 @@ function finite(points) {
   return points.filter((point) => typeof point[0] === "number" && typeof point[1] === "number" && point[0] > 0);
 }
 
-function qualityTitle(metric) {
-  const name = metric.unit ? `${metric.title} (${metric.unit})` : metric.title;
+function titled(metric, unit) {
+  const name = unit ? `${metric.title} (${unit})` : metric.title;
   return plain(metric.better ? `${name}, ${metric.better} is better` : name);
+}
+
+// Values of single frames and cells are in the metric's unit; curves and BD-metrics on its axis, which is in dB for SSIM.
+const valueTitle = (metric) => titled(metric, metric.unit);
+const axisTitle = (metric) => titled(metric, metric.axisUnit);
+
+function onAxis(metric, value) {
+  if (metric.scale !== "db" || typeof value !== "number") return value;
+  return value >= 1 ? "Infinity" : -10 * Math.log10(1 - value);
+}
+
+function dbNote(metric) {
+  return metric.scale === "db" ? ` ${metric.title} is drawn in dB, −10 log10(1 − value).` : "";
+}
+
+function withUnit(text, unit) {
+  return unit ? `${text} ${unit}` : text;
+}
+
+// The doubts about a value are bits; index.flags has the mark and the text of each.
+function flagsOf(index, bits) {
+  return index.flags.filter((_, bit) => bits & (1 << bit));
+}
+
+function markText(index, bits) {
+  return bits ? ` (${flagsOf(index, bits).map((flag) => flag.mark).join(", ")})` : "";
+}
+
+// `count` is of the sequences, such as "7 of 8 sequences"; a partial value has it with its mark.
+function marks(index, bits, count) {
+  if (!bits) return null;
+  const partial = index.flags[index.partial];
+  const shown = flagsOf(index, bits).map((flag) => (flag === partial && count ? [`${flag.mark} ${count.replace(" of ", "/").replace(/ .*/, "")}`, `${flag.text}: ${count}`] : [flag.mark, flag.text]));
+  return element("sup", { className: "flag", title: shown.map(([, text]) => text).join("; ") }, shown.map(([mark]) => mark).join(" "));
 }
 
 // Plotly cuts the ticks of a logarithmic axis to their first digit; these are round numbers, and as many as are wanted.
