@@ -182,30 +182,27 @@ class _Verification:
 
     def _check_rate(self) -> Check:
         """The rate by the card that is found here: what a result file says of itself does not count."""
-        cell = self._cell
-        claimed = cell.bits if cell.estimated_bits is None else cell.estimated_bits
+        cell, claimed = self._cell, self._cell.bits
         try:
             card = self._entry().card
         except _UncheckedError as error:
             return Check("rate", "unchecked", claimed, reason=str(error))
-        kind = card.rate_kind
         try:
             container = container_bytes(self._path) if card.container else 0
         except BitstreamError as error:
             return Check("rate", "different", claimed, None, str(error))
         measured = 8 * (self._bitstream.bytes - container)
-        if cell.codec.rate_kind != kind:
-            reason = f"the rate kind is {kind} by the card here, {cell.codec.rate_kind} in the result file"
-            return Check("rate", "different", claimed, measured if kind == "bitstream" else None, reason)
-        if kind == "estimate":
-            return Check(
-                "rate", "claimed", claimed, reason="it is the encoder's estimate; --encode asks the encoder again"
-            )
-        if claimed != measured and cell.estimated_bits is None:
-            reason = f"the result file counts {claimed} bits, the stream without its container has {measured}"
-            return Check("rate", "different", claimed, measured, reason)
+        if cell.codec.rate_kind != card.rate_kind:
+            reason = f"the rate kind is {card.rate_kind} by the card here, {cell.codec.rate_kind} in the result file"
+            return Check("rate", "different", claimed, None if card.rate_kind == "estimate" else measured, reason)
+        if card.rate_kind == "estimate":
+            reason = "it is the encoder's estimate; --encode asks the encoder again"
+            return Check("rate", "claimed", claimed, reason=reason)
         if cell.estimated_bits is not None:
-            reason = f"estimated_bits claims {claimed} bits for a bitstream of {measured}"
+            reason = f"estimated_bits claims {cell.estimated_bits} bits for a bitstream of {measured}"
+            return Check("rate", "different", cell.estimated_bits, measured, reason)
+        if claimed != measured:
+            reason = f"the result file counts {claimed} bits, the bitstream has {measured} by the card here"
             return Check("rate", "different", claimed, measured, reason)
         return Check("rate", "equal", claimed, measured)
 

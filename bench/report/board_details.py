@@ -37,7 +37,8 @@ class Details:
 
     encode_s_per_frame, decode_s_per_frame: seconds as claimed; encode_ratio, decode_ratio: over the anchor's.
     encode_here_to_claimed: seconds of the keeper's encoder over the claimed ones, on the cells that it coded again.
-    timing: "alone", "shared" (other cells were at work), or both. measured_on: as claimed, a date or "first to last".
+    timing: "alone", "shared" (other cells were at work), or both. measured_on: as claimed, a date or
+    "first to last". signed_off: who verified it, when, and by what.
     """
 
     per_sequence: tuple[SequenceValue, ...] = ()
@@ -54,6 +55,7 @@ class Details:
     decode_ratio: float | None = None
     encode_here_to_claimed: float | None = None
     timing: str | None = None
+    signed_off: str | None = None
 
 
 def details(comparison: Comparison | None, results: ResultSet, metric: str, codec: str, finding: Finding) -> Details:
@@ -82,6 +84,7 @@ def details(comparison: Comparison | None, results: ResultSet, metric: str, code
         decode_ratio=comparison.decode.value if comparison else None,
         encode_here_to_claimed=here[0] / here[1] if here and here[1] > 0 else None,
         timing=" and ".join(sorted(timings)) or None,
+        signed_off=finding.signed_off,
     )
 
 

@@ -37,8 +37,8 @@ _COLUMNS = (
     *("encode_s_per_frame", "decode_s_per_frame", "encode_here_to_claimed", "timing", "measured_on", "remark"),
 )
 _HEADINGS = (
-    *("Rank", "Entry", "BD-rate", "95 % interval", "Sequences", "Verified", "Coded again", "Encoding", "Decoding"),
-    *("Ties with", "Submission", "Remark"),
+    *("Rank", "Entry", "BD-rate", "95 % interval", "Sequences", "Points verified", "Coded again"),
+    *("Encode, s/frame claimed", "Decode, s/frame claimed", "Ties with", "Submission", "Remark"),
 )
 _RIGHT = frozenset({0, 2, 3, 4, 6, 7, 8})
 WIDTH, HEIGHT = 320, 180
@@ -132,21 +132,17 @@ def _cells(row: Row, recorded: bool) -> tuple[_Cell, ...]:
 def _verified(row: Row, recorded: bool) -> str:
     """What the column says: the keeper's anchor needs no record, and a curve of a paper can have none."""
     if row.is_anchor:
-        return "the keeper's own"
+        return "keeper's own"
     if row.rate_kind == "published":
-        return "no: published"
-    if not recorded:
-        return "no: as claimed"
-    on = f", {row.verified_on}" if row.verified_on else ""
-    return f"{'yes' if row.points and row.verified == row.points else 'no'}: {row.verified} of {row.points}{on}"
+        return "published"
+    return f"{row.verified} of {row.points}" if recorded else "as claimed"
 
 
 def _time(seconds: float | None, here: float | None) -> _Cell:
-    """Seconds per frame as claimed, and how the keeper's encoder compares."""
+    """Seconds per frame as claimed, and how many times that the keeper's encoder took."""
     if seconds is None:
         return _Cell("")
-    measured = f"; here {here:.2f} times that" if here is not None else ""
-    return _Cell(f"{seconds:.3g} s claimed{measured}", seconds)
+    return _Cell(f"{seconds:.3g}" + (f"; here × {here:.2f}" if here is not None else ""), seconds)
 
 
 def _facts(row: Row) -> Iterator[tuple[str, str]]:
@@ -158,6 +154,7 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
     yield "settings", "; ".join(own.settings)
     yield "tool", own.tool
     yield "measured on", own.measured_on or ""
+    yield "verified", f"{row.verified} of {row.points} points, {own.signed_off}" if own.signed_off else ""
     ratios = [(own.encode_ratio, "encoding"), (own.decode_ratio, "decoding")]
     yield "time over the anchor's", ", ".join(f"{step} {ratio:.3g}" for ratio, step in ratios if ratio is not None)
     yield "timed", {"alone": "alone", "shared": "with other cells at work"}.get(own.timing or "", own.timing or "")

@@ -21,6 +21,7 @@ class Finding:
     points: cells that have a result. verified: those whose rate and value were computed again and are equal. encoded:
     those whose bytes came out again. encode_s: seconds of the encoder here and as claimed, over the cells coded again,
     None for none. verified_on: dates of the records. problem: why the entry has no rank, None where nothing is wrong.
+    doubt: what a reader must know beside the rank. signed_off: when, by whom and by which vcbench it was verified.
     """
 
     points: int
@@ -29,6 +30,8 @@ class Finding:
     encode_s: tuple[float, float] | None = None
     verified_on: str | None = None
     problem: str | None = None
+    doubt: str | None = None
+    signed_off: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,19 @@ class Evidence:
         records = [record for _, record in found if record is not None]
         verified = [record for record in records if record.verifies(metric)]
         times = [pair for cell, record in found if record is not None for pair in [_encode_s(cell, record)] if pair]
+        encoded = sum(record.outcome("encode") == "equal" for record in records)
         days = sorted({record.checked[:10] for record in records})
         return Finding(
             points=len(done),
             verified=len(verified),
-            encoded=sum(record.outcome("encode") == "equal" for record in records),
+            encoded=encoded,
             encode_s=(sum(here for here, _ in times), sum(claimed for _, claimed in times)) if times else None,
             verified_on=" to ".join(dict.fromkeys([days[0], days[-1]])) if days else None,
+            signed_off="; ".join(dict.fromkeys(map(_signed_off, records))) or None,
             problem=self._mixed(done)
             or self._rate_kind(done)
             or self._unverified(done, records, len(verified), metric),
+            doubt="which encoder made its bitstreams is as claimed" if records and not encoded else None,
         )
 
     def _mixed(self, cells: Sequence[CellResult]) -> str | None:
@@ -100,6 +106,12 @@ class Evidence:
             f"{unchecked} could not be checked by {metric} in full" if unchecked else "",
         ]
         return f"{verified} of {len(cells)} points are verified ({'; '.join(filter(None, reasons))})"
+
+
+def _signed_off(record: CellRecord) -> str:
+    by = f" by {record.by}" if record.by else ""
+    revision = f" ({record.revision})" if record.revision else ""
+    return f"{record.checked[:10]}{by}, vcbench {record.vcbench}{revision}"
 
 
 def _encode_s(cell: CellResult, record: CellRecord) -> tuple[float, float] | None:

@@ -388,6 +388,8 @@ def _board(
         finding = evidence.of(cells, metric.name)
         if finding.problem is not None:
             row, standing = _unranked(row, finding.problem), None
+        elif finding.doubt is not None:
+            row = _changed(row, remark="; ".join(filter(None, [row.remark, finding.doubt])))
         row = _changed(
             row,
             points=finding.points,

@@ -20,11 +20,15 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 def commands(text: str) -> list[list[str]]:
     """The calls of vcbench in a workflow or a hook, as lists of words."""
     flat = re.sub(r"\n\s+", " ", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
-    found = re.findall(r"vcbench ((?:run|gate) .+?)(?= &&|'$| - |\n|$)", flat, flags=re.MULTILINE)
+    found = re.findall(
+        r"vcbench ((?:run|gate|verify|report|validate|fetch) .+?)(?= &&| \|\| | > |'$| - |\n|$)",
+        flat,
+        flags=re.MULTILINE,
+    )
     return [shlex.split(part) for part in found]
 
 
-@pytest.mark.parametrize(("name", "count"), [("gate.yml", 3), ("pre-commit.yml", 2)])
+@pytest.mark.parametrize(("name", "count"), [("gate.yml", 3), ("pre-commit.yml", 2), ("leaderboard.yml", 7)])
 def test_the_commands_of_workflows_parse(name: str, count: int) -> None:
     calls = commands((EXAMPLES / name).read_text(encoding="utf-8"))
     assert len(calls) == count
@@ -37,7 +41,21 @@ def test_the_commands_of_workflows_parse(name: str, count: int) -> None:
             parse_rules(context.params.get("fail", ()))
 
 
-@pytest.mark.parametrize("name", ["gate.yml", "pre-commit.yml"])
+def test_only_the_job_that_decodes_nothing_may_write() -> None:
+    """What decodes streams of strangers has no token that could change the board."""
+    yaml = pytest.importorskip("yaml")
+    content = yaml.safe_load((EXAMPLES / "leaderboard.yml").read_text(encoding="utf-8"))
+    assert content["permissions"] == {"contents": "read"}
+    for name, job in content["jobs"].items():
+        steps = [step.get("run", "") for step in job["steps"]]
+        assert ("permissions" in job) == (not any("vcbench verify" in step for step in steps)) == (name == "publish")
+        assert not any("${{" in step for step in steps)  # no text of a pull request is part of a script
+        for step in job["steps"]:
+            if name != "publish" and "checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("name", ["gate.yml", "pre-commit.yml", "leaderboard.yml"])
 def test_workflows_are_yaml(name: str) -> None:
     yaml = pytest.importorskip("yaml")
     content = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
