@@ -129,7 +129,7 @@ def test_a_doubtful_value_is_ranked_with_its_mark(submit: Submit, codec: Any, tm
     assert (row.rank, row.flags) == (1, ("little_overlap",))
     page = write_leaderboard(found, tmp_path / "board").read_text()
     assert "% o</td>" in page
-    assert "o: less than 75% of the anchor&#39;s curve is compared" in page
+    assert "o: less than 75 % of the anchor&#39;s curve is compared" in page
     assert "% o |" in (tmp_path / "board" / "leaderboard.md").read_text()
 
 
