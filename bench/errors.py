@@ -18,7 +18,7 @@
     │   ├── SkippedError         codec and sequence do not fit; nothing was tried
     │   ├── EncodeError          the encoder failed or wrote nothing usable
     │   ├── DecodeError          the decoder failed
-    │   ├── TimeLimitError       a process outran its time limit and its group was ended
+    │   ├── TimeLimitError       a process outran its time limit and was ended
     │   └── MismatchError        the decoded video differs in frame count, size or format
     └── MetricError              one metric has no value on one cell
 
@@ -130,7 +130,7 @@ class DecodeError(CellError):
 
 
 class TimeLimitError(CellError):
-    """A process outran its time limit; its process group was ended."""
+    """A process outran its time limit and was ended with all it had started."""
 
     def __init__(self, message: str) -> None:
         super().__init__("timeout", message)

@@ -1,41 +1,35 @@
-"""Run an external program: a process group of its own, a time limit, its cost, and the end of what it said."""
+"""Run an external program: nothing of it is left behind, a time limit, its cost, and the end of what it said."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, Self
+from typing import IO, Any, BinaryIO, Literal, Self
+from weakref import WeakSet
+
+from bench.supervisor import family
 
 STDERR_TAIL = 4000
 _PIPE_BYTES = 1 << 20
 _MEMORY_POLL_S = 0.05
 _FAMILY_POLL_S = 0.5
-_PR_SET_PDEATHSIG = 1
-
-_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_ENOUGH_S = 15.0
+"""Seconds in which a supervisor ends whatever can be ended."""
 
 
-def _die_with(parent: int) -> None:
-    """A worker that is killed must not leave an encoder running."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was killed before we asked to be told
-            os._exit(1)
+_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class ProcessError(Exception):
         self.stderr = stderr
         self.timed_out = timed_out
         if timed_out:
-            how = f"ran past its time limit of {limit:g} s and was ended with its process group"
+            how = f"ran past its time limit of {limit:g} s and was ended with all that it had started"
         elif returncode < 0:
             how = f"was ended by signal {_signal_name(-returncode)}"
         else:
@@ -72,12 +66,130 @@ class ProcessError(Exception):
         super().__init__(f"{shlex.join(self.argv)}\n  {how}" + (f"; it said:\n{stderr}" if stderr else ""))
 
 
+class StoppedError(BaseException):
+    """The thread was told to stop by ``stop_programs``; no fault of a program, and no outcome of a cell."""
+
+
+_running: WeakSet[Process] = WeakSet()
+_stopped: WeakSet[threading.Thread] = WeakSet()
+_changing = threading.Lock()
+
+
+def stop_programs(threads: Iterable[threading.Thread]) -> None:
+    """End the programs that these threads run. What waits for one, or would start another, raises StoppedError."""
+    with _changing:
+        _stopped.update(threads)
+        running = list(_running)
+    for process in running:
+        process.stop()
+
+
+class Supervised:
+    """A program that leaves nothing behind, whatever it starts and whoever is killed (bench/supervisor.py).
+
+    ``settings`` are those of subprocess.Popen. ``pid`` is the program's. Raises OSError if it cannot be started. When
+    this process ends, in whatever way, or ``close`` is called, the program ends with all of its descendants.
+    """
+
+    def __init__(self, argv: Sequence[str], *, pass_fds: Sequence[int] = (), **settings: Any) -> None:
+        self._channel, theirs = socket.socketpair()
+        self._heard = b""
+        self._end: tuple[int, Usage] | None = None
+        try:
+            with theirs:
+                self._supervisor = subprocess.Popen(
+                    [sys.executable, "-I", "-S", _SUPERVISOR, str(theirs.fileno()), *argv],
+                    pass_fds=[theirs.fileno(), *pass_fds],
+                    start_new_session=True,
+                    **settings,
+                )
+        except BaseException:
+            self._channel.close()
+            raise
+        try:
+            word, number = self._line(None) or (b"failed", b"0")
+        except BaseException:
+            self.close()
+            raise
+        if word == b"failed":
+            self.close()
+            for pipe in (self.stdin, self.stdout):
+                if pipe is not None:
+                    pipe.close()
+            if not int(number):
+                raise OSError(f"{argv[0]}: its supervisor was ended while it started")
+            raise OSError(int(number), os.strerror(int(number)), argv[0])
+        self.pid = int(number)
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        return self._supervisor.stdin
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        return self._supervisor.stdout
+
+    def family(self) -> list[int]:
+        """The program and its living descendants."""
+        return family(self._supervisor.pid)[1:]
+
+    def own_rss(self) -> int:
+        """Peak resident memory in bytes of what the program was started from."""
+        return _high_water_mark(self._supervisor.pid)
+
+    def end(self) -> None:
+        """Have the program ended, with all of its descendants; ``wait`` tells how it ended."""
+        with contextlib.suppress(OSError):
+            self._channel.send(b"e")
+
+    def wait(self, seconds: float | None = None) -> tuple[int, Usage]:
+        """Exit status of the program itself (minus the number of a signal) and its cost, once it has ended.
+
+        Raises TimeoutError after so many seconds.
+        """
+        if self._end is None:
+            words = self._line(seconds)
+            if words:
+                self._end = int(words[1]), Usage(float(words[2]), float(words[3]), int(words[4]))
+            else:  # the supervisor was ended from outside, and the program with it
+                self._end = self._supervisor.wait() or -signal.SIGKILL, Usage(0.0, 0.0, 0)
+        return self._end
+
+    def _line(self, seconds: float | None) -> list[bytes]:
+        """Words of the supervisor's next line; none where it has ended."""
+        self._channel.settimeout(seconds)
+        while b"\n" not in self._heard:
+            try:
+                part = self._channel.recv(256)
+            except ConnectionError:
+                return []
+            if not part:
+                return []
+            self._heard += part
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.split()
+
+    def close(self) -> None:
+        """End the program and its descendants; returns when they have ended."""
+        self._channel.close()
+        try:
+            self._supervisor.wait(_ENOUGH_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._supervisor.wait()
+
+    def kill(self) -> None:
+        """End all without the help of the supervisor, which a program may have stopped."""
+        for pid in reversed(family(self._supervisor.pid)):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
 class Process:
-    """A running program. Use as a context manager: leaving it early ends it and everything it started.
+    """A running program. Use as a context manager: leaving it ends it and everything it started.
 
     ``stdin`` and ``stdout`` are binary pipes where asked for. ``finish`` waits and returns the Usage, or raises
-    ProcessError. Raises OSError if the program cannot be started. It must be started by a thread that outlives it:
-    on Linux it is ended with that thread, so that a killed worker leaves no encoder running.
+    ProcessError. Raises OSError if the program cannot be started.
     """
 
     def __init__(
@@ -90,47 +202,65 @@ class Process:
         time_limit: float | None = None,
         env: dict[str, str] | None = None,
     ) -> None:
+        self._thread = threading.current_thread()
+        self._raise_if_stopped()
         self.argv = list(argv)
         self.time_limit = time_limit
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._timed_out = False
         self._usage: Usage | None = None
+        self._status = 0
         self._peak_rss = 0
-        self._inherited_rss = _high_water_mark(os.getpid())
-        self._started = time.perf_counter()
         self._held_s = 0.0
         self._held_since: float | None = None
         target = {"pipe": subprocess.PIPE, "null": subprocess.DEVNULL}
         try:
-            self._popen = subprocess.Popen(
+            self._program = Supervised(
                 self.argv,
                 cwd=cwd,
                 stdin=target[stdin],
                 stdout=target[stdout],
                 stderr=self._stderr,
                 env=None if env is None else {**os.environ, **env},
-                start_new_session=True,
-                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - two system calls, safe after fork
             )
         except BaseException:
             self._stderr.close()
             raise
-        for pipe in (self._popen.stdin, self._popen.stdout):
+        self._started = time.perf_counter()
+        self._inherited_rss = self._program.own_rss()
+        for pipe in (self._program.stdin, self._program.stdout):
             if pipe is not None:
                 _widen(pipe.fileno())
+        with _changing:
+            _running.add(self)
+        self.stop()  # where that came while it was started
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
+    def stop(self) -> None:
+        """End the program if the thread that runs it was told to stop."""
+        if self._thread in _stopped:
+            self._program.end()
+
+    def _raise_if_stopped(self) -> None:
+        if self._thread in _stopped:
+            raise StoppedError
+
+    @property
+    def pid(self) -> int:
+        """The program's process number."""
+        return self._program.pid
+
     @property
     def stdin(self) -> BinaryIO:
-        assert self._popen.stdin is not None
-        return self._popen.stdin  # type: ignore[return-value]
+        assert self._program.stdin is not None
+        return self._program.stdin  # type: ignore[return-value]
 
     @property
     def stdout(self) -> BinaryIO:
-        assert self._popen.stdout is not None
-        return self._popen.stdout  # type: ignore[return-value]
+        assert self._program.stdout is not None
+        return self._program.stdout  # type: ignore[return-value]
 
     @property
     def peak_rss_so_far(self) -> int:
@@ -142,15 +272,17 @@ class Process:
         next_family = self._started + _FAMILY_POLL_S / 10
         while not self._ended.wait(pause):
             now = time.perf_counter()
-            self._peak_rss = max(self._peak_rss, _high_water_mark(self._popen.pid))
+            self._peak_rss = max(self._peak_rss, _high_water_mark(self.pid))
             if now >= next_family:
                 # programs that start others are few, and looking for them can mean reading all of /proc
-                self._peak_rss = max(self._peak_rss, _peak_memory(self._popen.pid))
+                self._peak_rss = max(self._peak_rss, sum(map(_high_water_mark, self._program.family())))
                 cost = time.perf_counter() - now
                 next_family = now + max(_FAMILY_POLL_S, 200 * cost)
             if self.time_limit is not None and self._counted(now) > self.time_limit:
                 self._timed_out = True
-                self._kill()
+                self._program.end()
+                if not self._ended.wait(_ENOUGH_S):
+                    self._program.kill()
                 return
             pause = min(2 * pause, _MEMORY_POLL_S)
 
@@ -169,34 +301,24 @@ class Process:
         since = self._held_since
         return now - self._started - self._held_s - (now - since if since is not None else 0.0)
 
-    def _kill(self) -> None:
-        # a descendant that opened a session of its own is in another group, and may hold our pipe open
-        descendants = [] if self._popen.returncode is not None else list(_family(self._popen.pid))[1:]
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        for pid in descendants:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
     def finish(self) -> Usage:
         """Close the pipes, wait for the end; raises ProcessError unless the program exited with 0."""
         if self._usage is None:
-            if self._popen.stdin is not None:
+            if self._program.stdin is not None:
                 with contextlib.suppress(BrokenPipeError):
-                    self._popen.stdin.close()
-            if self._popen.stdout is not None:
-                self._popen.stdout.close()  # first, or a program whose output is not wanted would wait for a reader
-            _, status, rusage = os.wait4(self._popen.pid, 0)
-            wall = time.perf_counter() - self._started
-            self._popen.returncode = os.waitstatus_to_exitcode(status)
+                    self._program.stdin.close()
+            if self._program.stdout is not None:
+                self._program.stdout.close()  # first, or a program whose output is not wanted would wait for a reader
+            self._status, usage = self._program.wait()
             self._ended.set()
             self._watcher.join()
-            self._kill()  # what it forked and left behind
-            self._usage = Usage(wall, rusage.ru_utime + rusage.ru_stime, self._peak(rusage.ru_maxrss * 1024))
-        if self._timed_out or self._popen.returncode != 0:
+            self._program.close()  # with what it forked and left behind
+            self._usage = replace(usage, peak_rss_bytes=self._peak(usage.peak_rss_bytes))
+        self._raise_if_stopped()
+        if self._timed_out or self._status != 0:
             raise ProcessError(
                 self.argv,
-                self._popen.returncode,
+                self._status,
                 self.stderr_tail(),
                 timed_out=self._timed_out,
                 limit=self.time_limit,
@@ -204,7 +326,7 @@ class Process:
         return self._usage
 
     def _peak(self, reported: int) -> int:
-        # the kernel's own figure counts this process's pages before exec: only above those does it speak of the program
+        # the kernel's own figure counts pages before exec: only above those does it speak of the program
         believed = reported > self._inherited_rss or not self._peak_rss
         return max(self._peak_rss, reported) if believed else self._peak_rss
 
@@ -225,8 +347,8 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._usage is None:
-            self._kill()
-            with contextlib.suppress(ProcessError):
+            self._program.end()
+            with contextlib.suppress(ProcessError, StoppedError):
                 self.finish()
         self._stderr.close()
 
@@ -240,36 +362,6 @@ def _widen(fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _family(pid: int) -> Iterator[int]:
-    """A process and its living descendants; the process alone where /proc cannot tell."""
-    children = _listed_children if _LISTS_CHILDREN else _scanned_children()
-    pending = [pid]
-    while pending:
-        current = pending.pop()
-        yield current
-        pending.extend(children(current))
-
-
-def _listed_children(pid: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError):  # it ended while its threads were being listed
-        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found.extend(int(child) for child in listing.read_text(encoding="ascii").split())
-    return found
-
-
-def _scanned_children() -> Callable[[int], list[int]]:
-    """For kernels built without lists of children: every process is asked for its parent."""
-    by_parent: defaultdict[int, list[int]] = defaultdict(list)
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # the program's name, in brackets, may hold anything
-            parent = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
-            by_parent[int(parent)].append(int(stat.parent.name))
-    return lambda pid: by_parent[pid]
-
-
 def _high_water_mark(pid: int) -> int:
     """Peak resident memory in bytes of one process; 0 where /proc cannot tell."""
     try:
@@ -278,11 +370,6 @@ def _high_water_mark(pid: int) -> int:
         return 0
     mark = status.find("VmHWM:")
     return int(status[mark + 6 : status.index("kB", mark)]) * 1024 if mark >= 0 else 0
-
-
-def _peak_memory(pid: int) -> int:
-    """Peak resident memory in bytes of a process and its living descendants, summed."""
-    return sum(map(_high_water_mark, _family(pid)))
 
 
 def _signal_name(number: int) -> str:

@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.process import Process, ProcessError, _die_with, run
+from bench import supervisor
+from bench.process import Process, ProcessError, StoppedError, run, stop_programs
 
 pytestmark = pytest.mark.alone
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -40,15 +41,25 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize("launcher", ["", "setsid "], ids=["same session", "session of its own"])
-def test_time_limit_ends_what_the_program_started(tmp_path: Path, launcher: str) -> None:
-    script = f'{launcher}sh -c "echo \\$\\$ > {tmp_path}/pid; exec sleep 600" & wait'
+@pytest.mark.parametrize(
+    "how",
+    [
+        "{} & wait",
+        "setsid {} & wait",
+        "(setsid {} &); sleep 600",
+        "(trap '' TERM HUP; {} &); kill -STOP $PPID; sleep 600",
+    ],
+    ids=["same session", "session of its own", "forked twice", "its supervisor stopped"],
+)
+def test_time_limit_ends_what_the_program_started(tmp_path: Path, monkeypatch, how: str) -> None:
+    monkeypatch.setattr("bench.process._ENOUGH_S", 1.0)
+    script = how.format(f'sh -c "echo \\$\\$ > {tmp_path}/pid; exec sleep 600"')
     started = time.monotonic()
     with pytest.raises(ProcessError) as caught, Process(["sh", "-c", script], time_limit=0.5) as process:
         process.finish()
     assert caught.value.timed_out
     assert "time limit of 0.5 s" in str(caught.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert wait_until(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
@@ -165,7 +176,7 @@ def test_waiting_costs_no_cpu_time() -> None:
 def test_reader_that_stops_early_ends_the_program() -> None:
     with Process(["yes"], stdout="pipe") as process:
         assert process.stdout.read(4) == b"y\ny\n"
-        pid = process._popen.pid
+        pid = process.pid
     assert not psutil.pid_exists(pid)
 
 
@@ -208,9 +219,7 @@ def test_nothing_is_left_after_many_runs() -> None:
 
 @linux_only
 def test_killed_parent_leaves_no_program_running() -> None:
-    code = (
-        "from bench.process import Process; p = Process(['sleep', '600']); print(p._popen.pid, flush=True); p.finish()"
-    )
+    code = "from bench.process import Process; p = Process(['sleep', '600']); print(p.pid, flush=True); p.finish()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
@@ -231,8 +240,68 @@ def test_run_has_a_time_limit() -> None:
 
 
 @linux_only
-def test_a_program_whose_parent_was_killed_while_starting_it_does_not_start() -> None:
-    orphan = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid() + 1), check=False)
-    assert orphan.returncode == 1
-    child = subprocess.run(["true"], preexec_fn=partial(_die_with, os.getpid()), check=False)
-    assert child.returncode == 0
+def test_a_program_may_be_ended_by_another_thread_than_it_was_started_by() -> None:
+    started: list[Process] = []
+    thread = threading.Thread(target=lambda: started.append(Process(["cat"], stdin="pipe", stdout="pipe")))
+    thread.start()
+    thread.join()
+    with started[0] as process:
+        process.stdin.write(b"here still")
+        process.stdin.close()
+        assert process.stdout.read() == b"here still"
+        process.finish()
+
+
+def test_threads_that_are_stopped_end_their_programs_and_start_no_others() -> None:
+    outcomes: list[BaseException] = []
+    ready = threading.Event()
+
+    def work() -> None:
+        for _ in range(2):
+            try:
+                with Process(["sleep", "600"]) as process:
+                    ready.set()
+                    process.finish()
+            except BaseException as error:
+                outcomes.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait()
+    stop_programs([thread])
+    thread.join()
+    assert [type(error) for error in outcomes] == [StoppedError, StoppedError]
+    with Process(["true"]) as process:
+        process.finish()
+
+
+@linux_only
+def test_cpu_time_of_a_helper_without_a_parent_is_counted(tmp_path: Path) -> None:
+    work = f"{sys.executable} -S -c 'import time\nwhile time.process_time() < 0.3: pass'"
+    helper = f'(setsid sh -c "{work}; touch done" &)'
+    script = f"{helper}; until [ -e done ]; do sleep 0.05; done; sleep 0.3"
+    with Process(["sh", "-c", script], cwd=tmp_path) as process:
+        usage = process.finish()
+    assert usage.cpu_s >= 0.3
+
+
+@linux_only
+def test_a_program_does_not_outlive_its_supervisor() -> None:
+    with Process(["sh", "-c", "echo $PPID; exec sleep 600"], stdout="pipe") as process:
+        supervisor = int(process.stdout.readline())
+        os.kill(supervisor, signal.SIGKILL)
+        with pytest.raises(ProcessError, match="SIGKILL"):
+            process.finish()
+        assert wait_until(lambda: gone(process.pid))
+
+
+@linux_only
+def test_descendants_are_found_without_lists_of_children(monkeypatch) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        sleeper = int(shell.stdout.readline())
+        listed = supervisor.family(shell.pid)
+        monkeypatch.setattr(supervisor.os.path, "exists", lambda path: False)
+        scanned = supervisor.family(shell.pid)
+        os.kill(sleeper, signal.SIGKILL)
+    assert listed == scanned == [shell.pid, sleeper]

@@ -10,10 +10,13 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Timer
 from types import TracebackType
 from typing import Any, Self
+
+from bench.process import Supervised
 
 PROTOCOL = 1
 CHANNEL = "VCBENCH_WORKER_FD"
@@ -21,6 +24,9 @@ CHANNEL = "VCBENCH_WORKER_FD"
 
 LONGEST_REPLY = 1 << 24
 """Bytes."""
+
+HELLO_S = 300.0
+"""Seconds that a worker has to say what it runs; it may import large libraries before."""
 
 GOODBYE_S = 30.0
 """Seconds that a worker has to end after its last reply."""
@@ -48,7 +54,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = subprocess.Popen(
+                self._program = Supervised(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=2,
@@ -58,18 +64,41 @@ class WorkerProcess:
             except OSError as error:
                 ours.close()
                 raise WorkerError("not_started", f"{argv[0]}: cannot be started: {error}") from None
+            except BaseException:
+                ours.close()
+                raise
         self._socket = ours
+        self._timed_out = False
         self._replies = ours.makefile("rb")
 
     def hello(self, settings: dict[str, Any]) -> dict[str, str]:
-        """Names and versions of what the worker runs; WorkerError if it speaks another protocol."""
-        reply = self.ask("hello", {"protocol": PROTOCOL, "settings": settings})
+        """Names and versions of what the worker runs.
+
+        Raises WorkerError if it speaks another protocol, or is silent for HELLO_S seconds.
+        """
+        with self._limited(HELLO_S):
+            reply = self.ask("hello", {"protocol": PROTOCOL, "settings": settings})
         if reply.get("protocol") != PROTOCOL:
             raise WorkerError(
                 "protocol",
                 f"{self._name}: speaks version {reply.get('protocol')!r} of the protocol, this vcbench {PROTOCOL}",
             )
         return {name: str(version) for name, version in reply.get("versions", {}).items()}
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        """End the worker unless the block ends in time."""
+
+        def end() -> None:
+            self._timed_out = True
+            self._program.end()
+
+        timer = Timer(seconds, end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def ask(self, request: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its reply. Raises WorkerError with the worker's reason, or with ours."""
@@ -111,9 +140,11 @@ class WorkerProcess:
 
     def _lost(self, request: str) -> WorkerError:
         """What became of a worker that hung up."""
+        if self._timed_out:
+            return WorkerError("timeout", f"{self._name}: did not reply to {request} in {HELLO_S:g} s and was ended")
         try:
-            status = self._process.wait(GOODBYE_S)
-        except subprocess.TimeoutExpired:
+            status, _ = self._program.wait(GOODBYE_S)
+        except TimeoutError:
             return WorkerError("worker_lost", f"{self._name}: hung up before it replied to {request}")
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         return WorkerError("worker_lost", f"{self._name}: {how} before it replied to {request}")
@@ -127,10 +158,11 @@ class WorkerProcess:
         self._replies.close()
         self._socket.close()
         try:
-            self._process.wait(GOODBYE_S if error is None else 0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            if error is None:
+                with suppress(TimeoutError):
+                    self._program.wait(GOODBYE_S)
+        finally:
+            self._program.close()
 
 
 def _refuse(name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -43,7 +44,14 @@ for _module in (run, status, report, compare, gate, measure, ls, validate, verif
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``vcbench`` program; exits with the codes of the group's help."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _interrupt)
     sys.exit(_run(arguments))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(arguments: list[str] | None) -> int:

@@ -202,7 +202,7 @@ def _export(
 
 @contextmanager
 def _interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came, so that the step under way ends and is stored; a second one ends at once."""
+    """Whether Ctrl-C, SIGTERM or SIGHUP came: the step under way ends and is stored; a second one ends at once."""
     came = False
 
     def note(number: int, frame: object) -> None:
@@ -212,7 +212,7 @@ def _interrupts_noted() -> Iterator[Callable[[], bool]]:
         came = True
         _tell("ending after this step; once more to end at once")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield lambda: came
     finally:

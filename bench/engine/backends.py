@@ -6,6 +6,7 @@ gives back is only news of them. Nothing heavy is imported here, so that process
 
 from __future__ import annotations
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
@@ -13,12 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bench.engine.provenance import gpu_count
 from bench.engine.workers import end_workers, warm_up, worker_processes
 from bench.errors import UsageError
-from bench.process import cpu_count
+from bench.process import cpu_count, stop_programs
 
 if TYPE_CHECKING:
     from bench.engine.schedule import Job
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 BACKENDS = ("loky", "threading", "dask", "ray")
 CLUSTERS = ("dask", "ray")
+
+_UNWIND_S = 1.0
+"""Seconds that threads get to remove their working folders when they are stopped."""
 
 
 class Outcome(Protocol):
@@ -135,19 +140,24 @@ class InlinePool(LocalPool):
 
 
 class ThreadsPool(LocalPool):
-    """Threads of this process."""
+    """Threads of this process. One that is ended in mid-job ends its programs and stops at its next step with one."""
 
     name = "threading"
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
-        self._threads = ThreadPoolExecutor(slots)
+        self._members: list[Thread] = []
+        self._threads = ThreadPoolExecutor(slots, initializer=lambda: self._members.append(current_thread()))
 
     def _start(self, job: Job) -> Outcome:
         return self._threads.submit(_run, job)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        stop_programs(self._members)
+        until = time.monotonic() + _UNWIND_S
+        for member in self._members:
+            member.join(max(0.0, until - time.monotonic()))
 
 
 class LokyPool(LocalPool):

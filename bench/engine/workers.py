@@ -1,13 +1,17 @@
 """Worker processes of this machine; imports nothing heavy, so that they come up while the rest is still being imported.
 
-They are joblib's loky: a process that is killed is noticed, and the next submission gets a new set of them.
+They are joblib's loky: a process that is killed is noticed, and the next submission gets a new set of them. They end
+with the driver, however that ends.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 _USED_BY_CELLS = ("bench.engine.cell", "cv2", "pyarrow.parquet", "bench.metrics.filters", "bench.metrics.fidelity")
@@ -18,13 +22,22 @@ _THREADS = (
 )  # fmt: skip
 
 _IDLE_S = 300
+_LOOK_S = 0.2
+"""Seconds between two looks of a worker whether its driver lives."""
+
+_in_use: list[Any] = []
+"""The executor that was asked for last: loky itself gives it to those alone who give all of its settings again."""
 
 
 def worker_processes(jobs: int) -> Any:
     """Loky's executor with so many processes: the one there is, or a new one where there is none or it is broken."""
     from joblib.externals.loky import get_reusable_executor
 
-    return get_reusable_executor(max_workers=jobs, timeout=_IDLE_S, env=_environment(jobs))
+    executor = get_reusable_executor(
+        max_workers=jobs, timeout=_IDLE_S, env=_environment(jobs), initializer=_begin, initargs=(os.getpid(),)
+    )
+    _in_use[:] = [executor]
+    return executor
 
 
 def end_workers() -> None:
@@ -33,10 +46,13 @@ def end_workers() -> None:
     They are not asked to end: if one was killed from outside while it held the lock of their queue, the others never
     get to read the request, and would be waited for until they have been idle for `_IDLE_S`.
     """
-    from joblib.externals.loky import get_reusable_executor
-
-    # loky ends an executor that it cannot hand out again before it makes a new one, so both are told
-    get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
+    for executor in _in_use:
+        # before what they started: a worker that sees its encoder killed would store that as the encoder's failure
+        for pid in list(executor._processes or ()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        executor.shutdown(wait=True, kill_workers=True)
+    _in_use.clear()
 
 
 def warm_up(jobs: int) -> threading.Thread:
@@ -58,6 +74,18 @@ def _environment(jobs: int) -> dict[str, str]:
 
     share = str(max(1, cpu_count() // jobs))
     return {name: os.environ.get(name, share) for name in _THREADS}
+
+
+def _begin(driver: int) -> None:
+    """In a worker: Ctrl-C is the driver's to deal with, and nobody is left to work for once the driver has gone."""
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # not ignored: programs would inherit that
+    threading.Thread(target=_end_with, args=(driver,), daemon=True, name="driver").start()
+
+
+def _end_with(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(_LOOK_S)
+    os._exit(1)  # what it has started ends with it
 
 
 def _import_for_cells() -> None:

@@ -270,10 +270,23 @@ def test_the_last_words_of_a_worker_that_has_ended_are_heard(said: bytes, reason
     """However late it is asked: the request can no longer be sent."""
     code = f"import os; os.write(int(os.environ[{CHANNEL!r}]), {said!r})"
     with WorkerProcess([sys.executable, "-c", code]) as worker:
-        os.waitid(os.P_PID, worker._process.pid, os.WEXITED | os.WNOWAIT)
+        worker._program.wait()
         with pytest.raises(WorkerError, match=message) as caught:
             worker.hello({})
     assert caught.value.reason == reason
+
+
+def test_a_worker_that_never_says_hello_is_ended(
+    program: Callable[[str], WorkerFileCodec], sequence: Sequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a run is planned no --time-limit holds; one byte now and then is no reply either."""
+    monkeypatch.setattr("bench.adapters.worker_process.HELLO_S", 1.0)
+    codec = program("while True:\n    channel.write(' ')\n    channel.flush()\n    time.sleep(0.01)\n")
+    with pytest.raises(UnavailableError, match=r"did not reply to hello in 1 s and was ended"):
+        codec.tool()
+    with pytest.raises(EncodeError, match="did not reply to hello") as caught:
+        encoded(codec, sequence, tmp_path)
+    assert caught.value.reason == "timeout"
 
 
 def test_a_program_that_is_none_is_told(program: Callable[[str], WorkerFileCodec], tmp_path: Path) -> None:

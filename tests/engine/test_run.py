@@ -26,6 +26,9 @@ SCRIPT = '''#!{python}
 """A lossless "codec" that can be told to misbehave: tool.py encode|decode MODE IN OUT."""
 import os, sys, time
 direction, mode, source, target = sys.argv[1:]
+def worker():
+    # the parent is the supervisor of this program
+    return int(open(f"/proc/{{os.getppid()}}/stat").read().rpartition(")")[2].split()[1])
 if mode == direction + "-fails":
     print("this is why", file=sys.stderr)
     sys.exit(7)
@@ -33,10 +36,10 @@ if mode == direction + "-hangs":
     time.sleep(600)
 if mode == direction + "-kills-worker" and not os.path.exists(os.environ["ONCE"]):
     open(os.environ["ONCE"], "w").close()
-    os.kill(os.getppid(), 9)
+    os.kill(worker(), 9)
     time.sleep(5)
 if mode == direction + "-always-kills-worker":
-    os.kill(os.getppid(), 9)
+    os.kill(worker(), 9)
     time.sleep(5)
 data = open(source, "rb").read()
 with open(target, "wb") as out:
