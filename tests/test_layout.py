@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bench"
 
 # Data flows one way. A part imports itself, and parts of an earlier stage.
 STAGES = (
-    {"errors", "supervisor"},
+    {"errors", "plain", "supervisor"},
     {"bitstream", "deep_compression", "digests", "paths", "process", "received"},
     {"ffmpeg", "folders", "video"},
     {"catalog"},

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 from bench.adapters.base import Codec, Command, EncodeInfo, ExternalCodec, RatePoint, RunningDecoder, write_frames
 from bench.catalog import Card
 from bench.errors import CellError, DecodeError, EncodeError, VcbenchError
+from bench.plain import plain
 from bench.registry import build
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
@@ -118,7 +119,9 @@ def main(direction: str, task_file: str) -> None:
     outcome = Path(task["outcome"])
     try:
         info = _work(direction, task)
-        outcome.write_text(json.dumps({"notes": info.notes, "estimated_bits": info.estimated_bits}), encoding="utf-8")
+        outcome.write_text(
+            json.dumps({"notes": plain(info.notes), "estimated_bits": info.estimated_bits}), encoding="utf-8"
+        )
     except CellError as error:
         outcome.write_text(json.dumps({"reason": error.reason}), encoding="utf-8")
         raise

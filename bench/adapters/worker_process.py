@@ -16,6 +16,7 @@ from threading import Timer
 from types import TracebackType
 from typing import Any, Self
 
+from bench.plain import plain_text
 from bench.process import Supervised
 
 PROTOCOL = 1
@@ -83,7 +84,7 @@ class WorkerProcess:
                 "protocol",
                 f"{self._name}: speaks version {reply.get('protocol')!r} of the protocol, this vcbench {PROTOCOL}",
             )
-        return {name: str(version) for name, version in reply.get("versions", {}).items()}
+        return {plain_text(name): plain_text(version) for name, version in reply.get("versions", {}).items()}
 
     @contextmanager
     def _limited(self, seconds: float) -> Iterator[None]:

@@ -28,6 +28,7 @@ from bench.errors import (
     is_out_of_memory,
 )
 from bench.metrics.base import Measurement
+from bench.plain import plain, plain_text
 from bench.process import Usage
 from bench.registry import metric_class
 from bench.results import (
@@ -131,10 +132,7 @@ def _run_cells(task: Task, store: Store) -> list[CellResult]:
             for work in works:
                 work.attempt(work.encode)
             _measure(task, [work for work in works if work.failure is None])
-            results = [work.result() for work in works]
-            for result in results:
-                store.write(result)
-            return results
+            return [work.store() for work in works]
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(task.root) from None
@@ -144,7 +142,7 @@ def _run_cells(task: Task, store: Store) -> list[CellResult]:
 def failed_result(task: Task, cell: Cell, status: str, reason: str, message: str) -> CellResult:
     """Result of a cell that could not be measured."""
     return CellResult.model_validate(
-        {**_description(task, cell), "status": status, "reason": reason, "message": message}
+        {**_description(task, cell), "status": status, "reason": plain_text(reason), "message": plain_text(message)}
     )
 
 
@@ -232,10 +230,22 @@ class _Work:
             frames=decoded.count, pix_fmt=self._transform.coded.pix_fmt, sha256=decoded.sha256
         )
 
-    def result(self) -> CellResult:
-        """The cell's result, measured or failed."""
-        if self.failure is not None:
-            return self.failure
+    def store(self) -> CellResult:
+        """Write the cell's result, measured or failed; one that cannot be written is a failure too."""
+        if self.failure is None:
+            stored = self.attempt(self._store_measured)
+            if stored is not None:
+                return stored
+        assert self.failure is not None
+        self._store.write(self.failure)
+        return self.failure
+
+    def _store_measured(self) -> CellResult:
+        result = self._result()
+        self._store.write(result)
+        return result
+
+    def _result(self) -> CellResult:
         return CellResult.model_validate(
             {
                 **_description(self._task, self._cell),
@@ -360,7 +370,7 @@ def _cost(usage: Usage | None, timing: Timing, info: EncodeInfo) -> CostRecord:
         peak_rss_bytes=usage.peak_rss_bytes,
         timing=timing,
         commands=[list(argv) for argv in info.commands],
-        notes=info.notes,
+        notes=plain(info.notes),
     )
 
 
@@ -369,9 +379,9 @@ def _record(measured: Measurement, key: str, features: dict[str, str]) -> Measur
         key=key,
         status=measured.status,
         value=measured.value,
-        reason=measured.reason,
+        reason=None if measured.reason is None else plain_text(measured.reason),
         pooled=dict(measured.pooled),
-        provenance=dict(measured.provenance),
+        provenance=plain(dict(measured.provenance)),
         features=features,
     )
 

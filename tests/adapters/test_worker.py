@@ -296,6 +296,33 @@ def test_a_program_that_is_none_is_told(program: Callable[[str], WorkerFileCodec
         codec.check()
 
 
+REMARKS = {
+    "a lone surrogate": r'{"name": "\ud800"}',
+    "500 levels": "json.loads('[' * 500 + ']' * 500)",
+    "a million values": "list(range(10**6))",
+    "a number of 400 digits": "10**400",
+}
+
+
+@pytest.mark.parametrize("kind", REMARKS)
+def test_odd_remarks_of_a_worker_cost_no_cell(make: Make, sequence: Sequence, tmp_path: Path, kind: str) -> None:
+    code = f'return {{**honest(job), "notes": {{"odd": {REMARKS[kind]}}}}}'
+    make(f"honest = encode\ndef encode(job):\n    {code}\n")
+    results = bench.run(
+        "packed", inputs=sequence.path, paths=tmp_path, trust=True, rates=[9], metrics=["psnr_y"], out=tmp_path / "out"
+    )
+    (cell,) = results.cells
+    assert cell.status == "ok", cell.message
+    assert cell.encode is not None and "odd" in cell.encode.notes
+    (read_again,) = bench.load(tmp_path / "out").cells
+    assert read_again == cell
+
+
+def test_versions_of_a_worker_may_be_odd_too(make: Make) -> None:
+    codec = make("def versions(settings):\n    return {'name\\ud800': '\\udfff'}\n")
+    assert codec.tool()["name\ufffd"] == "\ufffd"
+
+
 def test_cells_of_bad_workers_fail_with_the_reason(make: Make, sequence: Sequence, tmp_path: Path) -> None:
     """Level 1 hangs, level 9 loses a frame: each is a failed cell of its own, and nothing is left running."""
     make(
