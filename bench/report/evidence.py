@@ -92,7 +92,11 @@ class Evidence:
     def _unverified(
         self, cells: Sequence[CellResult], records: Sequence[CellRecord], verified: int, metric: str
     ) -> str | None:
-        if self.records is None or verified == len(cells):
+        if self.records is None:
+            return None
+        if not cells:
+            return "a curve from a paper has nothing that could be verified"
+        if verified == len(cells):
             return None
         different = [(record.name, *record.differences()) for record in records if record.differences()]
         if different:
