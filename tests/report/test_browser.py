@@ -14,6 +14,8 @@ import pytest
 import bench
 import bench.results
 from bench.report import build_report
+from bench.report.board_page import write_leaderboard
+from bench.report.leaderboard import Board, Leaderboard, Row
 from bench.results import CellResult, ResultSet
 
 pytestmark = pytest.mark.alone
@@ -300,3 +302,26 @@ def test_ssim_is_drawn_in_db(doubtful_report: Path, tab: Callable[..., Watched])
         trace = page.evaluate("document.getElementById('rd-plot').data[0]")
         assert trace["y"] == pytest.approx([34, 36, 38, 40], abs=1e-6)
         assert trace["hovertext"][0].endswith("ssim 34 dB")
+
+
+def test_a_leaderboard_is_sorted_by_its_one_script(tab: Callable[..., Watched], tmp_path: Path) -> None:
+    """The page's policy lets that script run, by its digest, and no other."""
+    rates = {"<b>one</b>": -5.0, "two": 12.0, "three": None}
+    rows = tuple(
+        Row(name, "folder", "measured", rate, None, None, 1, 1, rank=number if rate is not None else None)
+        for number, (name, rate) in enumerate(rates.items(), start=1)
+    )
+    board = Leaderboard("Title", "x265", "rule", (Board("set", "psnr_y", "PSNR", ("clip",), rows),), ())
+    found = tab(write_leaderboard(board, tmp_path / "board").as_uri())
+
+    def order() -> list[str]:
+        return found.page.locator("table.sortable tbody th").all_inner_texts()
+
+    assert order() == ["<b>one</b>", "two", "three"]
+    for expected in (["<b>one</b>", "two", "three"], ["two", "<b>one</b>", "three"]):  # without a value: always last
+        found.page.get_by_role("button", name="BD-rate").click()
+        assert order() == expected
+    assert found.page.locator("th[aria-sort=descending]").inner_text().startswith("BD-rate")
+    found.page.get_by_role("button", name="Entry").click()
+    assert order() == ["<b>one</b>", "three", "two"]
+    assert all(address.startswith("file:") for address in found.requests)
