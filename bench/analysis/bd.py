@@ -169,7 +169,8 @@ def bd_rate(
     it. Under `LITTLE_OVERLAP` it is flagged, under `min_overlap` there is no value.
 
     Which points count: identical ones once; of several at one rate the best; of a curve that is not monotone the
-    envelope, which leaves out points that a cheaper one equals or betters. `cap` replaces qualities beyond it (an
+    envelope, which leaves out points that a cheaper one equals or betters (`bd_metric` takes all points where the
+    envelope has under three). `cap` replaces qualities beyond it (an
     infinite PSNR: 99.9 dB). `saturation` is the quality from which a metric no longer tells codecs apart (VMAF: 99.5):
     points there count, flagged, until they no longer rise; the points from there on are left out, as by the AOM CTC.
     `hull` keeps of each curve the upper convex hull in the plane of rate and quality.
@@ -301,7 +302,7 @@ def prepare(
     points = _Points.read(name, rate, quality, settings)
     doubts: list[Doubt] = []
     try:
-        log_rate, oriented = _usable(points, settings, doubts)
+        log_rate, oriented = _usable(points, settings, domain, doubts)
         x, y = (oriented, log_rate) if domain == "quality" else (log_rate, oriented)
         with np.errstate(all="ignore"):
             integrals, derivative = _integrals(x, y, settings.method)
@@ -462,8 +463,12 @@ class _Points:
         return cls(name, rates, settings.sign * qualities)
 
 
-def _usable(points: _Points, settings: CurveSettings, doubts: list[Doubt]) -> tuple[_Array, _Array]:
-    """Log rates and oriented qualities of the points that count, both rising strictly; doubts are appended."""
+def _usable(points: _Points, settings: CurveSettings, domain: Domain, doubts: list[Doubt]) -> tuple[_Array, _Array]:
+    """Log rates and oriented qualities of the points that count, by rising rate; doubts are appended.
+
+    Qualities rise strictly too, but for a curve of domain "rate" that falls so much that its envelope has too few
+    points: as a function of rate it is defined all the same.
+    """
     name, sign = points.name, settings.sign
     cap = None if settings.cap is None else sign * settings.cap
     quality, capped = cap_quality(points.quality, cap)
@@ -489,7 +494,15 @@ def _usable(points: _Points, settings: CurveSettings, doubts: list[Doubt]) -> tu
             given = given[: _end_of_rise(given[:, 1], level)]
     rising = _envelope(given[:, 1])
     kept = upper_hull(given[:, 0], given[:, 1]) if settings.hull else rising
-    if left := np.setdiff1d(np.arange(len(given)), rising).tolist():
+    left = np.setdiff1d(np.arange(len(given)), rising).tolist()
+    best_of_rate = np.unique(given[:, 0], return_index=True)[1]
+    if domain == "rate" and kept.size < MIN_POINTS <= best_of_rate.size and not settings.hull:
+        kept = best_of_rate
+        text = (
+            f"{name}: not monotone, {len(left)} of {count} points are equalled or bettered by a cheaper one; all count"
+        )
+        doubts.append(Doubt(Cause.NON_MONOTONE, text))
+    elif left:
         told = ", ".join(f"{sign * given[i, 1]:g} at rate {given[i, 0]:g}" for i in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         text = f"{name}: not monotone, {len(left)} of {count} points left out, which a cheaper one equals or betters"

@@ -257,6 +257,16 @@ def test_the_envelope_of_a_falling_metric_is_of_its_falling_points() -> None:
     assert "0.25 at rate 0.15" in result.notes[0]
 
 
+def test_a_curve_that_only_falls_has_a_bd_metric_over_all_its_points() -> None:
+    """Warping error that grows with rate, of two codecs that differ by 0.01 throughout."""
+    growing = [1 - q for q in LPIPS]
+    curves = (RATE, growing, RATE, [q - 0.01 for q in growing])
+    assert bd_rate(*curves, higher_is_better=False).cause is Cause.TOO_FEW_POINTS
+    result = bd_metric(*curves, higher_is_better=False)
+    assert (result.value, result.flags) == (pytest.approx(-0.01), (Cause.NON_MONOTONE,))
+    assert result.notes[0] == "anchor: not monotone, 4 of 5 points are equalled or bettered by a cheaper one; all count"
+
+
 def test_three_points_have_a_value_and_a_flag() -> None:
     for method in METHODS:
         result = bd_rate(RATE[:3], PSNR[:3], [rate / 2 for rate in RATE[:3]], PSNR[:3], method=method)
