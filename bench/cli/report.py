@@ -96,7 +96,9 @@ def command(
     if leaderboard:
         if anchor is None or out is None:
             raise UsageError("a leaderboard needs --anchor CODEC to rank against and --out FOLDER to be written to")
-        board = BoardOptions(anchor, metrics, rank_estimates, mix_published, records, paths, title)
+        board = BoardOptions(
+            anchor, metrics, rank_estimates, mix_published, records, paths, title, min_overlap=min_overlap
+        )
         return _leaderboard(folders, out, board, json_output)
     if records is not None:
         raise UsageError("--records is for --leaderboard")

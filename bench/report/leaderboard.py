@@ -519,7 +519,14 @@ def _compared(
     )
     (compared,) = [
         c
-        for c in comparisons(both.to_pandas(), both, anchor.name, [metric], mix_published=options.mix_published)
+        for c in comparisons(
+            both.to_pandas(),
+            both,
+            anchor.name,
+            [metric],
+            min_overlap=options.min_overlap,
+            mix_published=options.mix_published,
+        )
         if c.scope.dataset == dataset
     ]
     return compared.comparison, compared.problem

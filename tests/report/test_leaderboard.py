@@ -127,6 +127,8 @@ def test_a_doubtful_value_is_ranked_with_its_mark(submit: Submit, codec: Any, tm
     found = board([submit("a", [*codec("x265"), *codec("shifted", 0.5, shift=2.0)])])
     row = rows(found)["shifted"]
     assert (row.rank, row.flags) == (1, ("little_overlap",))
+    (withheld,) = board([tmp_path / "a"], min_overlap=0.75).boards
+    assert [row.bd_rate_percent for row in withheld.rows if row.entry == "shifted"] == [None]
     page = write_leaderboard(found, tmp_path / "board").read_text()
     assert "% o</td>" in page
     assert "o: less than 75 % of the anchor&#39;s curve is compared" in page
