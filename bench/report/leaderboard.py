@@ -33,8 +33,8 @@ RULE = (
     " number of comparisons. Marks behind a value say what is doubtful about it; it is ranked all the same."
 )
 VERIFIED = (
-    "Only what the keeper's own vcbench decoded and measured again, with equal results, has a rank; bytes that its own"
-    " encoder gave again are counted beside. Times are as claimed, except where they are given as measured here."
+    "Only entries that the keeper's own vcbench decoded and measured again, with equal results, are ranked. Points for"
+    " which the keeper's encoder produced the same bytes are counted as coded again. Times are as claimed."
 )
 CLAIMED = "No records of verification were used: every number is as its submission claims it."
 UNCERTAIN = "no interval with some entries (fewer than three sequences, or values of whole datasets): by value alone"
