@@ -392,7 +392,11 @@ def _tissue(frames: int) -> Iterator[Ints]:
 
 
 def _grass(frames: int) -> Iterator[Ints]:
-    image = _packed("grass.png", (160, 256, 90))
+    grey = _photo("grass.png")[..., 0]
+    # dry blades among the green: colour that luma does not tell, or codecs that predict chroma from it meet no others
+    red = (3 * grey + np.roll(grey, (31, 17), (0, 1))) * 220 >> 10
+    blue = (3 * grey + np.roll(grey, (-23, 41), (0, 1))) * 140 >> 10
+    image = _pack(np.stack([red, grey, blue], axis=-1))
     for t in range(frames):
         x = 78 * _ONE + 34 * _sine(t, 46) + 11 * _sine(t, 17) + 3 * _sine(t + 2, 7)
         y = 112 * _ONE + 22 * _sine(t + 9, 38) + 9 * _sine(t, 13) + 3 * _sine(t, 6)
