@@ -19,7 +19,8 @@ def canonical_json(value: Any) -> str:
 
 def digest_of(value: Any) -> str:
     """SHA-256 (hex) of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    # a path in it need not be UTF-8
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@
     │   └── StoreError           a result folder that cannot be read or written
     ├── MediaError               a video file that cannot be read as what it claims to be
     │   ├── HeaderError          its header is malformed
+    │   ├── NoVideoError         it holds no video that can be read
     │   └── TruncatedError       it ends inside a frame
     ├── UnavailableError         a program, library or weight file is not here: what and how to get it
     ├── FetchError               a download or an archive is not what it should be
@@ -80,6 +81,10 @@ class MediaError(VcbenchError):
 
 class HeaderError(MediaError):
     """A video header is malformed."""
+
+
+class NoVideoError(MediaError):
+    """A file holds no video that can be read."""
 
 
 class TruncatedError(MediaError):

@@ -24,3 +24,8 @@ def local_path(given: str | Path) -> Path:
         "results go to a folder of a file system, whose renames replace a file at once as no object store's do "
         "(docs/scale-out.md)"
     )
+
+
+def readable(text: str) -> str:
+    """A name or message as text: bytes of file names that are no UTF-8, which no JSON file can hold, as \\xe9."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from bench.catalog import CodecKind, ConfiguredName, Digest, FileName, MetricName, Name, explain
 from bench.errors import StoreError, UsageError
-from bench.paths import local_path
+from bench.paths import local_path, readable
 from bench.published import PublishedSet, is_published, read_published
 from bench.received import is_there, parse_json, read_frames, read_text
 from bench.video.formats import MAX_SIDE, Matrix, Siting, VideoFormat, parse_fps
@@ -61,10 +61,28 @@ Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 FeaturesFile = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\.npy$")]
 
 
+def _readable(value: Any) -> Any:
+    """A value in which every text is one that JSON can hold: a name of a file need not be."""
+    match value:
+        case str():
+            return value if value.isascii() else readable(value)
+        case dict():
+            return {_readable(key): _readable(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(_readable, value))
+        case _:
+            return value
+
+
 class Model(BaseModel):
     """Base of a result file's parts. Infinite values are written as the strings "Infinity" and "-Infinity"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _readable(cls, data: Any) -> Any:
+        return _readable(data)
 
 
 class CodecRecord(Model):
@@ -100,6 +118,7 @@ class SequenceRecord(Model):
     full_range: bool
     siting: Siting
     conversion: str | None
+    remarks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _is_a_format(self) -> SequenceRecord:

@@ -116,6 +116,14 @@ def shared_clips() -> Path:
     return SHARED / "clips"
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Folder of small bad inputs beside the checkout; INDEX.md there says what is right."""
+    if not (SHARED / "cases").is_dir():
+        pytest.skip("the bad inputs (../shared/cases beside the checkout) are not here")
+    return SHARED / "cases"
+
+
 @pytest.fixture
 def shared_weights(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of real weights beside the checkout, made known to vcbench."""

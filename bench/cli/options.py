@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import click
 
-from bench.paths import local_path
+from bench.paths import local_path, readable
 
 
 # generic in newer releases of click only, so that the type argument cannot be given
@@ -141,9 +141,11 @@ def print_json(value: Any) -> None:
 
 def _strict(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {readable(str(key)): _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(item) for item in value]
+    if isinstance(value, str):
+        return readable(value)
     if isinstance(value, float) and math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return value

@@ -185,6 +185,8 @@ def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
         return _conclude([], [], [], out, None, (), json_output=options["json_output"])
     for name, reason in planned.unavailable.items():
         click.echo(f"unavailable: {name}: {reason}", err=True)
+    for note in _notes(planned):
+        click.echo(f"note: {note}", err=True)
     store = Store.create(out)
     matches: list[Match] = []
     with _reporter() as reporter:
@@ -220,6 +222,13 @@ def _check_combination(options: dict[str, Any]) -> None:
         raise UsageError("--sequences chooses among the sequences of --datasets, and none is given")
 
 
+def _notes(planned: Plan) -> list[str]:
+    """What is to be known of the clips, each once."""
+    return list(
+        dict.fromkeys(f"{cell.sequence.path}: {note}" for cell in planned.cells for note in cell.sequence.remarks)
+    )
+
+
 def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> int:
     from bench.engine.store import Store
 
@@ -237,7 +246,7 @@ def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> 
         for cell in planned.cells
     ]
     if json_output:
-        print_json({"out": str(out), "metrics": list(planned.metrics), "cells": rows})
+        print_json({"out": str(out), "metrics": list(planned.metrics), "notes": _notes(planned), "cells": rows})
     else:
         header = ["codec", "rate", "sequence", "frames", "state"]
         lines = [
@@ -252,6 +261,8 @@ def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> 
         ]
         title = f"{counted(len(rows), 'cell')} for {out}, metrics {', '.join(planned.metrics)}"
         print_table(title, header, lines, right=(1, 3))
+        for note in _notes(planned):
+            click.echo(f"note: {note}", err=True)
     return 0 if rows else 5
 
 

@@ -416,6 +416,7 @@ def _description(task: Task, cell: Cell) -> dict[str, Any]:
             full_range=fmt.full_range,
             siting=fmt.siting,
             conversion=sequence.conversion,
+            remarks=sequence.remarks,
         ),
         "provenance": dict(task.provenance),
     }

@@ -21,6 +21,7 @@ from bench.digests import hash_file, write_atomically
 from bench.engine.presence import beating, lives, read_signed, signature, tag, tagged_lives
 from bench.errors import BitstreamError, StoreError
 from bench.folders import entries, kind_of, mark, refusal
+from bench.paths import readable
 from bench.received import is_there, parse_json, read_frames, read_text, regular
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
 
@@ -58,6 +59,8 @@ def check_writable(root: Path) -> None:
                 "put the folder itself there, or let the whole result folder be the link"
             )
     folder = root.absolute()
+    if readable(str(folder)) != str(folder):
+        raise StoreError(f"{readable(str(folder))}: is no UTF-8, which Parquet files need; choose another --out")
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from bench.errors import MetricError
 from bench.metrics.base import FramePair, rgb_of
 from bench.video import colour
 from bench.video.formats import VideoFormat
@@ -50,6 +51,8 @@ def to_rgb(frame: Frame) -> Samples:
     fmt = frame.format
     if fmt.chroma in _WITHOUT_CHROMA:
         return rgb_of(frame)
+    if fmt.matrix not in colour.LUMA_WEIGHTS:
+        raise MetricError(f"the matrix is {fmt.matrix}, which DCVC's conversion would take for BT.709")
     peak = np.float32(fmt.peak)
     luma, blue_difference, red_difference = (
         _enlarge(plane.astype(np.float32) / peak, (fmt.height, fmt.width)) for plane in frame.planes

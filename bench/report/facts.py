@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from bench.analysis.pooled import is_pooled
@@ -112,6 +113,7 @@ def codec_facts(cells: Sequence[CellResult], name: str) -> CodecFacts:
 
 def sequence_facts(record: SequenceRecord) -> SequenceFacts:
     """Facts of one sequence."""
+    fps = f"{float(Fraction(record.fps)):.4g}" if len(record.fps) > len("30000/1001") else record.fps
     colour = f"{record.matrix}, {'full' if record.full_range else 'limited'} range, chroma siting {record.siting}"
     return SequenceFacts(
         dataset=dataset_text(record.dataset),
@@ -119,7 +121,7 @@ def sequence_facts(record: SequenceRecord) -> SequenceFacts:
         file=record.file,
         frames=f"{record.frames} (from {record.start})",
         size=f"{record.width}x{record.height}",
-        fps=record.fps,
+        fps="; ".join((fps, *record.remarks)),
         format=record.pix_fmt,
         colour=f"{colour}; converted: {record.conversion}" if record.conversion else colour,
         sha256=record.sha256,

@@ -1,7 +1,8 @@
 """Conversion between YUV and RGB with the matrix, the range and the chroma filter said aloud.
 
-Matrices: ITU-R BT.709-6, BT.601-7, BT.2020-2 (non-constant luminance). Limited range is 16-235 for luma and 16-240
-for chroma at 8 bit, scaled by powers of two above.
+Matrices: ITU-R BT.709-6, BT.601-7, BT.2020-2 (non-constant luminance), SMPTE 240M, FCC 73.682 and YCgCo, the last three
+as ITU-T H.273 has them. Limited range is 16-235 for luma and 16-240 for chroma at 8 bit, scaled by powers of two above.
+The other matrices of H.273 are no linear function of RGB, or depend on more than the samples.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.errors import MetricError
 from bench.video.formats import CHROMA_SUBSAMPLING, Matrix, VideoFormat
 from bench.video.frame import Frame, Samples, sample_dtype
 
@@ -20,6 +22,8 @@ LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
     "bt709": (0.2126, 0.0722),
     "bt601": (0.299, 0.114),
     "bt2020": (0.2627, 0.0593),
+    "smpte240m": (0.212, 0.087),
+    "fcc": (0.30, 0.11),
 }
 
 Float = npt.NDArray[np.float32]
@@ -31,10 +35,17 @@ def describe(fmt: VideoFormat) -> str:
         return "native RGB, none"
     if fmt.chroma == "gray":
         return "luma repeated, none"
+    if not is_convertible(fmt):
+        return f"none from {fmt.matrix}"
     return (
         f"{fmt.matrix} {'full' if fmt.full_range else 'limited'} range, chroma bilinear ({fmt.siting} siting), "
         f"rounded to {fmt.bit_depth} bit"
     )
+
+
+def is_convertible(fmt: VideoFormat) -> bool:
+    """Whether frames of a format can be converted to RGB and back."""
+    return fmt.chroma in {"rgb", "gray"} or fmt.matrix == "ycgco" or fmt.matrix in LUMA_WEIGHTS
 
 
 @cache
@@ -49,18 +60,32 @@ def _scales(fmt: VideoFormat) -> tuple[float, float, float, float]:
 @cache
 def _yuv_to_rgb(fmt: VideoFormat) -> npt.NDArray[np.float64]:
     """3x4 affine map from Y, U, V sample values to R, G, B sample values."""
-    red, blue = LUMA_WEIGHTS[fmt.matrix]
-    green = 1 - red - blue
+    if not is_convertible(fmt):
+        raise MetricError(
+            f"the matrix is {fmt.matrix}, from which there is no conversion to RGB here; there is from "
+            f"{', '.join(LUMA_WEIGHTS)} and ycgco"
+        )
     luma_offset, luma_span, centre, chroma_span = _scales(fmt)
-    linear = np.array(
+    linear = _chroma_weights(fmt.matrix) @ np.diag(
+        [fmt.peak / luma_span, fmt.peak / chroma_span, fmt.peak / chroma_span]
+    )
+    offset = -linear @ np.array([luma_offset, centre, centre])
+    return np.hstack([linear, offset[:, None]])
+
+
+def _chroma_weights(matrix: Matrix) -> npt.NDArray[np.float64]:
+    """3x3 map from Y in 0 to 1 and U, V in -0.5 to 0.5 to R, G, B in 0 to 1."""
+    if matrix == "ycgco":
+        return np.array([[1, -1, 1], [1, 1, 0], [1, -1, -1]], np.float64)
+    red, blue = LUMA_WEIGHTS[matrix]
+    green = 1 - red - blue
+    return np.array(
         [
             [1, 0, 2 * (1 - red)],
             [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
             [1, 2 * (1 - blue), 0],
         ]
-    ) @ np.diag([fmt.peak / luma_span, fmt.peak / chroma_span, fmt.peak / chroma_span])
-    offset = -linear @ np.array([luma_offset, centre, centre])
-    return np.hstack([linear, offset[:, None]])
+    )
 
 
 @cache
@@ -97,7 +122,8 @@ def _upsample(plane: Float, fmt: VideoFormat) -> Float:
 def to_rgb(frame: Frame) -> Samples:
     """RGB picture (height, width, 3; R, G, B) at the frame's bit depth, rounded to nearest and clipped.
 
-    A frame with an original RGB picture gives that one. Grey frames repeat their luma.
+    A frame with an original RGB picture gives that one. Grey frames repeat their luma. Raises MetricError for a matrix
+    that has no conversion here.
     """
     import cv2
 

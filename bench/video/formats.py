@@ -10,7 +10,11 @@ from typing import Literal, get_args
 from bench.errors import UsageError
 
 Chroma = Literal["gray", "420", "422", "444", "rgb"]
-Matrix = Literal["bt709", "bt601", "bt2020"]
+# streams of our own codecs number them in this order
+Matrix = Literal[
+    "bt709", "bt601", "bt2020", "smpte240m", "fcc", "ycgco",
+    "bt2020c", "chroma-derived-nc", "chroma-derived-c", "ictcp", "ipt-c2", "smpte2085", "ycgco-re", "ycgco-ro", "gbr",
+]  # fmt: skip
 Siting = Literal["left", "centre", "topleft"]
 
 CHROMA_SUBSAMPLING: dict[Chroma, tuple[int, int]] = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "rgb": (1, 1)}
@@ -49,6 +53,8 @@ class VideoFormat:
             raise UsageError(f"chroma {self.chroma!r} is none of {', '.join(get_args(Chroma))}")
         if self.bit_depth not in BIT_DEPTHS:
             raise UsageError(f"bit depth {self.bit_depth} is none of {', '.join(map(str, BIT_DEPTHS))}")
+        if self.matrix not in get_args(Matrix):
+            raise UsageError(f"matrix {_short(self.matrix)!r} is none of {', '.join(get_args(Matrix))}")
         if not 0 < self.fps <= MAX_FPS:
             raise UsageError(f"frame rate {_short(self.fps)} is not above 0 and at most {MAX_FPS}")
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bench.errors import MediaError
 from bench.video.formats import VideoFormat
 
 Samples = npt.NDArray[Any]
@@ -18,6 +19,20 @@ T = TypeVar("T")
 
 def sample_dtype(fmt: VideoFormat) -> np.dtype[Any]:
     return np.dtype("u1") if fmt.bit_depth == 8 else np.dtype("<u2")
+
+
+def require_range(data: Samples, fmt: VideoFormat, name: str, index: int) -> None:
+    """Raise MediaError for a sample above the peak of the format's bit depth in frame ``index`` of ``name``."""
+    if fmt.bit_depth in {8, 16}:
+        return
+    highest = int(data.max())
+    if highest > fmt.peak:
+        shifted = 16 - fmt.bit_depth
+        high_bits = not (data & ((1 << shifted) - 1)).any()
+        hint = f"they stand in the high bits; shift them right by {shifted}" if high_bits else "check the pixel format"
+        raise MediaError(
+            f"{name}: frame {index}: a sample is {highest}, above {fmt.peak}, the peak of {fmt.bit_depth} bit; {hint}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

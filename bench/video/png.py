@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.errors import MediaError
 from bench.video.formats import MAX_PIXELS
 
@@ -28,7 +30,8 @@ def read(path: Path) -> Any:
 
     _check(path)
     try:
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        # by its bytes: OpenCV crashes on a name that is no UTF-8
+        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # a header that claims more than OpenCV will allocate
         picture = None
     if picture is None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import ffmpeg
 from bench.digests import file_digest, files_digest
-from bench.errors import MediaError, TruncatedError, UsageError
+from bench.errors import MediaError, NoVideoError, TruncatedError, UsageError
+from bench.paths import readable
 from bench.process import Process, ProcessError
 from bench.video import colour, png, y4m
 from bench.video.formats import VideoFormat, parse_fps, parse_size
-from bench.video.frame import Frame, sample_dtype
+from bench.video.frame import Frame, require_range, sample_dtype
+from bench.video.scan import Reading, decode_command, scan
 
 # Name of the dataset of clips that are given directly.
 DIRECT_INPUT = "input"
@@ -33,6 +35,13 @@ class Source(ABC):
     path: Path
     format: VideoFormat
     frames: int
+
+    remarks: tuple[str, ...] = ()
+    """What a reader of numbers about the clip needs to know, such as that its frame rate varies."""
+
+    def frame_rate(self, start: int, count: int) -> Fraction:
+        """Mean frames a second of a part of the clip."""
+        return self.format.fps
 
     @abstractmethod
     def read(self, start: int, count: int) -> Iterator[Frame]:
@@ -105,14 +114,24 @@ class RawSource(Source):
 class FFmpegSource(Source):
     """A file decoded by FFmpeg, every coded frame once, in order."""
 
-    def __init__(self, path: Path, fmt: VideoFormat | None = None, frames: int | None = None) -> None:
+    def __init__(self, path: Path, known: tuple[VideoFormat, int, Reading] | None = None) -> None:
+        """``known``: format, number of frames and way of reading, where the file has been scanned before."""
         self.path = path
-        self.format = fmt or ffmpeg.probe(path).format
-        self.frames = frames or ffmpeg.count_frames(path)
+        self._durations: tuple[Fraction, ...] | None = None
+        if known is not None:
+            self.format, self.frames, self.reading = known
+        else:
+            found = scan(path)
+            self.format, self.frames, self.reading = found.format, found.frames, found.reading
+            self.remarks, self._durations = found.remarks, found.durations
+
+    def frame_rate(self, start: int, count: int) -> Fraction:
+        if self._durations is None:
+            return self.format.fps
+        return count / sum(self._durations[start : start + count], Fraction())
 
     def read(self, start: int, count: int) -> Iterator[Frame]:
-        argv = ffmpeg.decode_command(self.path, self.format.pix_fmt)
-        with Process(argv, stdout="pipe") as decoder:
+        with Process(decode_command(self.path, self.reading), stdout="pipe") as decoder:
             frames = read_raw_frames(decoder.stdout, self.format, str(self.path))
             got = 0
             for frame in islice(frames, start, start + count):
@@ -120,15 +139,19 @@ class FFmpegSource(Source):
                 yield frame
             further = start + count == self.frames and next(frames, None) is not None
             if got < count or further:
-                raise MediaError(
-                    f"{self.path}: FFmpeg counted {self.frames} frames in it and now decodes "
-                    f"{'more' if further else start + got}; has the file changed?"
-                )
+                raise self._changed("more" if further else str(start + got), decoder)
             if start + count == self.frames:
                 try:
                     decoder.finish()
                 except ProcessError as error:
                     raise MediaError(f"{self.path}: {error}") from None
+
+    def _changed(self, decoded: str, decoder: Process) -> MediaError:
+        with suppress(ProcessError):  # its words are read below
+            decoder.finish()
+        said = decoder.stderr_tail()
+        reason = f"FFmpeg says:\n{said}" if said else "has the file changed?"
+        return MediaError(f"{self.path}: FFmpeg counted {self.frames} frames in it and now decodes {decoded}; {reason}")
 
 
 class PngSource(Source):
@@ -140,6 +163,7 @@ class PngSource(Source):
         if not self._files:
             raise MediaError(f"{path}: a folder without .png files is no sequence")
         self.frames = len(self._files)
+        self.remarks = _gaps([file.name for file in self._files])
         picture = png.read(self._files[0])
         self.format = VideoFormat(
             width=picture.shape[1],
@@ -164,6 +188,22 @@ class PngSource(Source):
         return files_digest(self._files)
 
 
+def _gaps(names: list[str]) -> tuple[str, ...]:
+    """A remark on names that count in even steps but for some that are skipped."""
+    parts = [re.split(r"(\d+)", name) for name in names]
+    columns = list(zip(*parts, strict=True)) if len({len(part) for part in parts}) == 1 else []
+    varying = [column for column in columns if len(set(column)) > 1]
+    if len(varying) != 1 or not all(text.isdecimal() for text in varying[0]):
+        return ()
+    numbers = varying[0]
+    steps = [int(after) - int(before) for before, after in pairwise(numbers)]
+    gaps = [(numbers[index], numbers[index + 1]) for index, step in enumerate(steps) if step > min(steps)]
+    if not gaps:
+        return ()
+    several = f", and {len(gaps) - 1} further gaps" if len(gaps) > 1 else ""
+    return (f"its pictures are not numbered without gaps: {gaps[0][1]} follows {gaps[0][0]}{several}",)
+
+
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
@@ -179,6 +219,7 @@ def read_raw_frames(stream: Any, fmt: VideoFormat, name: str) -> Iterator[Frame]
         if got < fmt.frame_bytes:
             offset = index * fmt.frame_bytes + got
             raise TruncatedError(f"{name}: byte {offset}: ends inside frame {index} ({got} of {fmt.frame_bytes} bytes)")
+        require_range(data, fmt, name, index)
         yield Frame(fmt, data)
         index += 1
 
@@ -201,6 +242,11 @@ class Sequence:
     @property
     def path(self) -> Path:
         return self.source.path
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of numbers about the clip needs to know."""
+        return self.source.remarks
 
     @property
     def conversion(self) -> str | None:
@@ -237,8 +283,10 @@ class Sequence:
 
 def sequence_to_json(sequence: Sequence) -> dict[str, Any]:
     """A sequence as plain data, for a process that is to read the same frames."""
+    source = sequence.source
     return {
-        "source": type(sequence.source).__name__,
+        "source": type(source).__name__,
+        "reading": asdict(source.reading) if isinstance(source, FFmpegSource) else None,
         "path": str(sequence.path.resolve()),
         "stored": _format_to_json(sequence.source.format),
         "stored_frames": sequence.source.frames,
@@ -262,7 +310,8 @@ def sequence_from_json(data: dict[str, Any]) -> Sequence:
         case "PngSource":
             source = PngSource(path, stored.fps)
         case _:
-            source = FFmpegSource(path, stored, data["stored_frames"])
+            reading = Reading(tuple(data["reading"]["options"]), data["reading"]["pix_fmt"])
+            source = FFmpegSource(path, (stored, data["stored_frames"], reading))
     source.format = stored
     return Sequence(
         data["name"], source, _format_from_json(data["format"]), data["start"], data["frames"], data["dataset"]
@@ -298,7 +347,7 @@ def open_sequence(
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
     source = _open_source(path, size, pix_fmt, fps)
-    fmt = replace(source.format, fps=parse_fps(fps)) if fps is not None else source.format
+    fmt = source.format
     if fmt.chroma == "rgb":
         wanted = None if isinstance(source, RawSource) else pix_fmt
         target = wanted or ("yuv444p" if fmt.bit_depth == 8 else f"yuv444p{fmt.bit_depth}le")
@@ -309,28 +358,48 @@ def open_sequence(
         raise UsageError(f"{path}: is {fmt.pix_fmt}, not {pix_fmt}; convert the file, vcbench does so only for RGB")
     if size is not None and parse_size(size) != (fmt.width, fmt.height):
         raise UsageError(f"{path}: is {fmt.width}x{fmt.height}, not {size}; vcbench never resizes")
-    source.format = replace(source.format, fps=fmt.fps)
     available = source.frames - start
     if start < 0 or available <= 0:
         raise UsageError(f"{path}: has {source.frames} frames; frame {start} to start with is not one of them")
     if frames is not None and not 0 < frames <= available:
         raise UsageError(f"{path}: {frames} frames from frame {start} are asked for, it has {available}")
-    return Sequence(name or path.stem, source, fmt, start, frames or available, dataset)
+    rate = source.frame_rate(start, frames or available) if fps is None else parse_fps(fps)
+    source.format = replace(source.format, fps=rate)
+    return Sequence(readable(name or path.stem), source, replace(fmt, fps=rate), start, frames or available, dataset)
 
 
 def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any) -> Source:
     if path.is_dir():
         return PngSource(path, fps if fps is not None else 25)
+    described: VideoFormat | None = None
+    if size is not None and pix_fmt is not None and fps is not None:
+        described = VideoFormat(*parse_size(size), fps=parse_fps(fps)).with_pix_fmt(pix_fmt)
     if path.suffix.lower() in RAW_SUFFIXES:
-        if size is None or pix_fmt is None or fps is None:
+        if described is None:
             raise UsageError(f"{path}: raw video needs --size, --pix-fmt and --fps, such as 352x288, yuv420p and 30")
-        width, height = parse_size(size)
-        return RawSource(path, VideoFormat(width, height, fps=parse_fps(fps)).with_pix_fmt(pix_fmt))
+        return RawSource(path, described)
     with path.open("rb") as stream:
         magic = stream.read(len(y4m.MAGIC))
     if magic == y4m.MAGIC or path.suffix.lower() == ".y4m":
         return Y4mSource(path)
-    return FFmpegSource(path)
+    try:
+        source = FFmpegSource(path)
+    except NoVideoError as error:
+        if described is not None:  # raw video under a name that does not say so
+            return RawSource(path, described)
+        raise NoVideoError(f"{error}\n(raw video needs --size, --pix-fmt and --fps)") from None
+    # a few raw samples can look like the beginning of anything
+    if described is not None and _shape(source.format) != _shape(described) and _fits(path, described):
+        return RawSource(path, described)
+    return source
+
+
+def _shape(fmt: VideoFormat) -> tuple[int, int]:
+    return fmt.width, fmt.height
+
+
+def _fits(path: Path, fmt: VideoFormat) -> bool:
+    return path.stat().st_size % fmt.frame_bytes == 0
 
 
 __all__ = ["Sequence", "Source", "open_sequence", "read_raw_frames", "sequence_from_json", "sequence_to_json"]

@@ -1,7 +1,8 @@
 """YUV4MPEG2: read a header, read and write frames.
 
-Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2, with FFmpeg's C tags for more than 8 bit. Where the C tag is
-absent or a plain 420, chroma sits in the centre (420jpeg), as mjpegtools and FFmpeg read it.
+Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2, with FFmpeg's C tags for more than 8 bit. The older XYSCSS tag
+counts where there is no C tag. Where both are absent or a plain 420, chroma sits in the centre (420jpeg), as mjpegtools
+and FFmpeg read it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from bench.errors import HeaderError, TruncatedError, UsageError
 from bench.video.formats import Chroma, Siting, VideoFormat
-from bench.video.frame import Frame, sample_dtype
+from bench.video.frame import Frame, require_range, sample_dtype
 
 MAGIC = b"YUV4MPEG2"
 _MAX_LINE = 1024
@@ -55,8 +56,13 @@ def _line(stream: BinaryIO, name: str, offset: int) -> bytes:
 
 def _frame_line(stream: BinaryIO, name: str, offset: int) -> bytes:
     line = _line(stream, name, offset)
-    if line and line[:-1].split(b" ")[0] != b"FRAME":
+    if line in {b"", b"FRAME\n"}:
+        return line
+    word, *parameters = line[:-1].split(b" ")
+    if word != b"FRAME":
         raise HeaderError(f"{name}: byte {offset}: expected a FRAME header")
+    if any(parameter[:1] == b"I" and parameter[2:3] == b"i" for parameter in parameters):
+        raise HeaderError(f"{name}: byte {offset}: interlaced frames are not supported; deinterlace the clip")
     return line
 
 
@@ -66,16 +72,18 @@ def read_header(stream: BinaryIO, name: str) -> Y4mHeader:
     if not line.startswith(MAGIC + b" "):
         raise HeaderError(f"{name}: byte 0: not a y4m file (it does not start with {MAGIC.decode()})")
     tags: dict[str, str] = {}
-    colour_range = ""
+    colour_range = sampling = ""
     offset = len(MAGIC) + 1
     for raw in line[offset:-1].split(b" "):
         tag = raw.decode("ascii", "replace")
         if tag.startswith("XCOLORRANGE="):
             colour_range = tag.partition("=")[2]
+        elif tag.startswith("XYSCSS="):
+            sampling = tag.partition("=")[2]
         elif tag and tag[0] not in tags:
             tags[tag[0]] = tag[1:]
     try:
-        chroma, bit_depth, siting = _parse_chroma(tags.get("C", "420"))
+        chroma, bit_depth, siting = _parse_chroma(tags["C"] if "C" in tags else sampling.lower() or "420")
         fmt = VideoFormat(
             width=_parse_side(tags, "W"),
             height=_parse_side(tags, "H"),
@@ -105,7 +113,7 @@ def _parse_chroma(tag: str) -> tuple[Chroma, int, Siting]:
     match = _HIGH_DEPTH.fullmatch(tag)
     if match is None:
         raise ValueError(
-            f"colour space C{tag[:40]} is not supported; there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
+            f"colour space {tag[:40]} is not supported; there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
         )
     sampling, depth, mono_depth = match.groups()
     chroma_of: dict[str, Chroma] = {"420": "420", "422": "422", "444": "444"}
@@ -169,6 +177,7 @@ def read_frames(stream: BinaryIO, header: Y4mHeader, name: str, offset: int | No
     dtype = sample_dtype(fmt)
     if offset is None:
         offset = header.length
+    index = 0
     while line := _frame_line(stream, name, offset):
         offset += len(line)
         data = np.empty(fmt.samples_per_frame, dtype)
@@ -176,7 +185,9 @@ def read_frames(stream: BinaryIO, header: Y4mHeader, name: str, offset: int | No
         if got < fmt.frame_bytes:
             raise _cut(name, fmt, offset, got)
         offset += got
+        require_range(data, fmt, name, index)
         yield Frame(fmt, data)
+        index += 1
 
 
 def _cut(name: str, fmt: VideoFormat, offset: int, got: int) -> TruncatedError:

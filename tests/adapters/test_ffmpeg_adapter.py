@@ -191,7 +191,7 @@ def another_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Clears what is remembered of the FFmpeg in use, before and after."""
 
     def forget() -> None:
-        for remembered in (ffmpeg.executable, ffmpeg.version, ffmpeg._names):
+        for remembered in (ffmpeg.executable, ffmpeg._version_text, ffmpeg._names):
             remembered.cache_clear()
 
     def use(program: str) -> None:
@@ -206,6 +206,22 @@ def test_ffmpeg_that_is_not_there(another_ffmpeg: Callable[[str], None]) -> None
     another_ffmpeg("/no/such/ffmpeg")
     with pytest.raises(UnavailableError, match=r"VCBENCH_FFMPEG=/no/such/ffmpeg is not a program"):
         codec().check()
+
+
+@pytest.mark.parametrize("number", ["4.2.2-static", "N-98765-gabcdef"])
+@pytest.mark.parametrize(("library", "right"), [(" 58. 54.100", False), (" 60.  3.100", False), (" 61.  3.100", True)])
+def test_ffmpeg_that_is_too_old_is_refused_with_the_version_that_is_needed(
+    another_ffmpeg: Callable[[str], None], tmp_path: Path, number: str, library: str, right: bool
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\nprintf 'ffmpeg version {number} of\\n  libavcodec     {library} / {library}\\n'\n")
+    program.chmod(0o755)
+    another_ffmpeg(str(program))
+    if right:
+        assert ffmpeg.version() == number
+    else:
+        with pytest.raises(UnavailableError, match=rf"is FFmpeg {number}; vcbench needs 7\.0 or newer"):
+            codec().check()
 
 
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho 'other version 1'\n", "no program\n"])

@@ -208,7 +208,8 @@ def test_what_writes_the_keyframes_is_part_of_the_key(make: Make, tmp_path: Path
 def test_a_missing_encoder_is_told_before_anything_is_run(make: Make, tmp_path: Path) -> None:
     fake = tmp_path / "ffmpeg"
     fake.write_text(
-        "#!/bin/sh\ncase $1 in -version) echo ffmpeg version 7.0;; *) echo ' V..... libx264 H.264';; esac\n"
+        "#!/bin/sh\ncase $1 in -version) echo 'ffmpeg version 7.0\nlibavcodec 61. 3.100 / 61. 3.100';; "
+        "*) echo ' V..... libx264 H.264';; esac\n"
     )
     fake.chmod(0o755)
     make("x265", "[40, 30, 20]")

@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("compressai")
 pytest.importorskip("diffusers")
 
-from bench import ffmpeg  # noqa: E402
 from bench.errors import BitstreamError, EncodeError, UsageError  # noqa: E402
 from bench.neural.actdiff_vc.codec import decode, encode  # noqa: E402
 from bench.neural.actdiff_vc.config import ActDiffConfig  # noqa: E402
@@ -28,6 +27,7 @@ from bench.neural.pictures import psnr, to_tensor  # noqa: E402
 from bench.neural.zoo import FrameCoder, build  # noqa: E402
 from bench.video.formats import VideoFormat  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
+from bench.video.scan import scan  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 
 CONFIG = ActDiffConfig(
@@ -126,7 +126,7 @@ class TestFfmpeg:
         data, predicted = coder.encode(frame)
         stream = tmp_path / f"picture.{ENCODERS[name].container}"
         stream.write_bytes(data)
-        assert ffmpeg.probe(stream).native_pix_fmt == native
+        assert scan(stream).reading.pix_fmt == native
         assert torch.equal(coder.decode(data, frame.format), predicted)
         # halving the pattern's chroma costs more than coding it
         assert psnr([predicted], [to_tensor(frame)]) > (24 if (name, pix_fmt) == ("svt-av1", "yuv444p") else 30)

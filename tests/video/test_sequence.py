@@ -245,7 +245,7 @@ class TestFFmpegFiles:
             run_ffmpeg("-i", tiny_clip(*size, 4), "-c:v", "libx264", tmp_path / f"{index}.h264")
         both = tmp_path / "both.h264"
         both.write_bytes((tmp_path / "0.h264").read_bytes() + (tmp_path / "1.h264").read_bytes())
-        with pytest.raises(MediaError, match="changes at frame 4"):
+        with pytest.raises(MediaError, match="96x80 from frame 4 on, and 64x64 before"):
             open_sequence(both)
 
     def test_damaged_file_is_refused(self, tiny_clip: TinyClip, run_ffmpeg: RunFFmpeg, tmp_path: Path) -> None:
