@@ -206,7 +206,7 @@ def test_pictures_are_the_decoded_frames(
     shown = site_data(real, "pictures")
     assert "bt709 limited range" in shown["about"]
     (entry,) = shown["sequences"]
-    bitstreams = {bench.results.read_cell(path).bitstream for path in (real.parent / "set" / "cells").iterdir()}
+    bitstreams = [bench.results.read_cell(path).bitstream for path in (real.parent / "set" / "cells").iterdir()]
     files = {record.sha256: real.parent / "set" / "bitstreams" / record.file for record in bitstreams if record}
     assert len(entry["videos"]) == 1 + len(files) == 9
     fmt = open_sequence(tiny_clip(96, 80, noise=4)).format
