@@ -19,7 +19,7 @@ REMEDIES: Mapping[frozenset[Cause], str] = {
         "More rate points (vcbench run --rates) make safer curves."
     ),
     frozenset({Cause.POINTS_LEFT_OUT, Cause.NOT_MEASURED}): (
-        "What was not measured is listed under Gaps; the same vcbench run command measures it again."
+        "What failed or was not measured is listed under Gaps; vcbench run measures what is missing."
     ),
 }
 
