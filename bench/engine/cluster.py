@@ -119,7 +119,8 @@ class DaskPool(_ClusterPool):
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
                 resources={"GPU": 1} if gpus else {},
-                scheduler_kwargs={"allowed_failures": ATTEMPTS - 1},
+                # without a dashboard the scheduler still takes a port: 8787, unless it is to choose a free one
+                scheduler_kwargs={"allowed_failures": ATTEMPTS - 1, "dashboard_address": ":0"},
             )
             target: dict[str, Any] = {"address": self._cluster}
         elif Path(self._scheduler).is_file():

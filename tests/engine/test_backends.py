@@ -32,8 +32,8 @@ pytestmark = pytest.mark.alone
 KILLER = """#!{python}
 import os, shutil, sys, time
 mode, source, target = sys.argv[1:]
-if mode == "always" or (mode == "once" and not os.path.exists({once!r})):
-    open({once!r}, "w").close()
+if mode == "always" or (mode == "once" and not os.path.exists(os.environ["KILLED"])):
+    open(os.environ["KILLED"], "w").close()
     # the parent is the supervisor of this program, whose parent is the worker
     os.kill(int(open(f"/proc/{{os.getppid()}}/stat").read().rpartition(")")[2].split()[1]), 9)
     time.sleep(5)
@@ -65,16 +65,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cards(folder: Path) -> Iterator[Path]:
+def mark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File that says that a worker was killed; if the program named it, the file would be a part of the program."""
+    return tmp_path_factory.mktemp("mark") / "killed"
+
+
+@pytest.fixture(scope="module")
+def cards(folder: Path, mark: Path) -> Iterator[Path]:
     """Folder with cards of codecs that kill their worker once or always; the program is found by the environment."""
     (folder / "codecs").mkdir()
     for name in ("once", "always"):
         (folder / "codecs" / f"{name}.toml").write_text(CARD.format(name=name))
     program = folder / "killer.py"
-    program.write_text(KILLER.format(python=sys.executable, once=str(folder / "killed")))
+    program.write_text(KILLER.format(python=sys.executable))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KILLER", str(program))
+        patch.setenv("KILLED", str(mark))
         yield folder
 
 
@@ -88,7 +95,7 @@ def dask_scheduler(cards: Path) -> Iterator[str]:
         dashboard_address=None,
         silence_logs=50,
         memory_limit=0,
-        scheduler_kwargs={"allowed_failures": 0},
+        scheduler_kwargs={"allowed_failures": 0, "dashboard_address": ":0"},
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -134,12 +141,12 @@ def test_a_dask_scheduler_of_the_users_gives_what_one_process_gives(
 
 
 def test_a_dask_worker_that_is_killed_loses_no_cell(
-    tmp_path: Path, dask_scheduler: str, cards: Path, tiny_clip
+    tmp_path: Path, dask_scheduler: str, cards: Path, mark: Path, tiny_clip
 ) -> None:
     wanted = options(tiny_clip(), "once", rates=(0, 1, 2), paths=(cards,), trust=True)
     with open_pool("dask", scheduler=dask_scheduler) as pool:
         results = run(plan(wanted), Store.create(tmp_path), pool=pool)
-    assert (cards / "killed").exists()
+    assert mark.exists()
     assert [(result.status, result.reason) for result in results] == [("ok", None)] * 3
     assert {result.measurements["psnr_y"].value for result in results} == {float("inf")}
 

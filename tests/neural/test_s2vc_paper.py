@@ -28,7 +28,7 @@ from bench.neural.s2vc.training import S2vcTask  # noqa: E402
 from bench.neural.training import Stage, Training, weights_of  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,8 @@ def test_stored_weights_and_the_folder_give_the_model_back(backbone: Path, model
     run.run(progress=lambda line: None)
     again = paper.build(model.config, backbone)
     Training(S2vcTask(again, features(), []), [Stage("inter", 1, 1e-3, 1, 64, 2)], clips(), tmp_path)
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    found = again.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
 
 
 def test_a_stream_goes_there_and_back(model: S2vc, tiny_clip: Callable[..., Path]) -> None:

@@ -41,7 +41,7 @@ class Codec:
         self.colour = importlib.import_module("src.transforms.functional")
         torch.set_num_threads(settings["threads"])
         torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler, 2 s of CPU
         named = settings["device"]
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if named == "auto" else named)
         if self.device.type == "cpu":
