@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,10 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "bytecode")
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# a shell has what it starts in the background ignore Ctrl-C, and so would every program that a test interrupts
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # each worker takes its share of the CPUs, before the libraries that start threads of their own are imported
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -72,6 +77,14 @@ class _Room:
 
 
 _room = pytest.StashKey[_Room]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is neither ``slow`` nor ``alone`` is ``quick``, before ``-m`` chooses."""
+    for item in items:
+        if not any(item.iter_markers("slow")) and not any(item.iter_markers("alone")):
+            item.add_marker("quick")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -111,6 +111,7 @@ def test_bd_rate_of_equal_curves_at_half_the_rate() -> None:
     assert undefined.reason
 
 
+@pytest.mark.slow
 def test_compare_takes_the_table_of_a_result_set(tmp_path: Path, tiny_clip) -> None:
     clips = [tiny_clip(noise=noise) for noise in (4, 8, 12)]
     table = bench.run(["x264", "x265"], inputs=clips, metrics="psnr_y", out=tmp_path / "out").to_pandas()

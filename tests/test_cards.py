@@ -22,6 +22,8 @@ from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence, open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 RunFFmpeg = Callable[..., bytes]
 

@@ -18,6 +18,8 @@ import bench
 from bench.conformance import Finding
 from bench.metrics.base import Metric
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "add-a-metric.md"
 
 

@@ -24,6 +24,8 @@ from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 
 CARD = """

@@ -31,6 +31,8 @@ if find_spec("compressai") is None:
     pytest.skip("compressai is not installed", allow_module_level=True)
 imported("compressai")  # as codecs do it, in half the time: the first of all files that need it
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 Make = Callable[..., CompressaiCodec]
 

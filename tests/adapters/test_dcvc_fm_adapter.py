@@ -24,6 +24,8 @@ from bench.video import colour
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence, open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 
 OURS = Path(__file__).resolve().parents[2] / "codecs"

@@ -21,6 +21,8 @@ from bench.errors import CardError, DecodeError, EncodeError, UnavailableError
 from bench.registry import build
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 Make = Callable[..., NeuralCodec]
 

@@ -26,6 +26,8 @@ from bench.fetch_weights import fetch_weights
 from bench.registry import build
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 Make = Callable[..., NeuralCodec]
 

@@ -11,6 +11,8 @@ from scipy import stats
 from bench.analysis.significance import Interval, bootstrap_interval
 from bench.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def mean_of(values: NDArray[np.float64]) -> object:
     return lambda weights: weights @ values

@@ -11,6 +11,8 @@ import pytest
 import bench
 from bench.catalog import Catalog
 
+pytestmark = pytest.mark.slow
+
 RULE = "bd_rate(psnr_y)>0.5%"
 
 

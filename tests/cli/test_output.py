@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from bench.cli import vcbench as group
 from bench.cli.options import CommaList
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = sorted(group.commands)
 
 

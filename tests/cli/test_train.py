@@ -18,7 +18,7 @@ pytest.importorskip("torchvision")
 
 from bench.cli.train import _interrupts_noted  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"), pytest.mark.slow]
 
 TINY = [
     argument

@@ -17,6 +17,8 @@ from bench.conformance import _codec as kit
 from bench.engine.plan import CodecEntry
 from bench.errors import UnavailableError
 
+pytestmark = pytest.mark.slow
+
 CARD = """
 name = "packed"
 title = "Frames, each packed by zlib"

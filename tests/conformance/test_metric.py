@@ -20,6 +20,8 @@ from bench.registry import BUILTIN_METRICS, metric_class
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform
 
+pytestmark = pytest.mark.slow
+
 
 class Mae(Metric):
     """Mean absolute error of luma, white is 1."""

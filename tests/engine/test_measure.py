@@ -99,6 +99,7 @@ def test_psnr_of_10_bit_has_the_peak_1023(tmp_path: Path) -> None:
     assert found["psnr_y"].frames == pytest.approx(by_hand, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_identical_frames_have_infinite_psnr_and_full_similarity(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "source.y4m", "yuv420p")
     found = scores(

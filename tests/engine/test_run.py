@@ -22,6 +22,8 @@ from bench.engine.workers import end_workers
 from bench.errors import UsageError
 from bench.results import CellResult
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = '''#!{python}
 """A lossless "codec" that can be told to misbehave: tool.py encode|decode MODE IN OUT."""
 import os, sys, time

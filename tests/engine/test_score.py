@@ -11,6 +11,8 @@ from bench.engine.score import score
 from bench.errors import MediaError, MismatchError, UnknownNameError, UsageError
 from bench.metrics.base import Measurement
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 25
 
 

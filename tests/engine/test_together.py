@@ -22,6 +22,8 @@ from bench.results import CellResult
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 
+pytestmark = pytest.mark.slow
+
 FORMAT = VideoFormat(64, 48)
 SAME = CodingTransform(FORMAT, FORMAT)
 

@@ -29,6 +29,7 @@ from bench.video.sequence import open_sequence
 HOSTILE = ("<script>alert(1)</script>", "=cmd|' /C calc'!A0", "| [x](javascript:1) `$x$`\n\\input{/etc/passwd}")
 
 
+@pytest.mark.slow
 def test_fault_10_y4m_cut_or_with_a_bad_header(vcbench, tiny_clip: Callable[..., Path], tmp_path: Path) -> None:
     whole = tiny_clip(64, 48, frames=3).read_bytes()
     cut, bad = tmp_path / "cut.y4m", tmp_path / "bad.y4m"
@@ -150,6 +151,7 @@ def test_fault_24_malicious_pickle_as_checkpoint(tmp_path: Path) -> None:
         assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_fault_25_hostile_names_in_every_format(vcbench, measured: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(measured, tmp_path / "set"))
     for number, path in enumerate(sorted((folder / "cells").iterdir())):

@@ -50,6 +50,8 @@ from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.sequence import open_sequence
 from bench.weights import read_tensors
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).with_name("corpus")
 EXAMPLES = int(os.environ.get("VCBENCH_FUZZ_EXAMPLES", "40"))

@@ -33,6 +33,8 @@ from bench.video import colour  # noqa: E402
 from bench.video.formats import VideoFormat  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).with_name("corpus")
 EXAMPLES = int(os.environ.get("VCBENCH_FUZZ_EXAMPLES", "40"))
 NAME, WEIGHTS, FORMAT = "tiny", b"12345678", VideoFormat(64, 64)

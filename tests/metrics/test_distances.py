@@ -56,6 +56,7 @@ def test_frechet_distance_of_two_samples_in_many_dimensions_is_the_closed_form()
 
 
 @pytest.mark.parametrize(("count", "tolerance"), [(300, 1e-9), (1000, 1e-9), (20, 1e-6)])
+@pytest.mark.slow
 def test_frechet_distance_is_that_of_the_libraries(identity, count, tolerance):
     """With fewer samples than dimensions the libraries take roots of rounding errors: seen 6e-7."""
     import torch
@@ -145,6 +146,7 @@ def test_kernel_distance_of_equal_sets_is_negative():
     assert kernel(rows, rows).value < 0
 
 
+@pytest.mark.slow
 def test_the_subset_protocol_is_that_of_the_published_definition():
     rows = np.random.default_rng(0).normal(size=(1001, 2))
     found = kernel(rows, rows + 1)

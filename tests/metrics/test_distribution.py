@@ -21,6 +21,8 @@ from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame, sample_dtype
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 
 def noise(fmt: VideoFormat, count: int, seed: int = 0) -> list[Frame]:
     generator = np.random.default_rng(seed)

@@ -143,6 +143,7 @@ def test_raft_is_torchvisions() -> None:
     assert torch.allclose(found, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_spynet_follows_real_motion(shared_weights: Path, shared_clips: Path) -> None:
     """Published with the weights: foreman from 26.2 dB without motion to 34.4, coastguard from 25.0 to 32.9."""
     for name, gain in (("foreman", 6.5), ("coastguard", 7.0)):

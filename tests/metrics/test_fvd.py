@@ -17,6 +17,8 @@ from bench.metrics.fvd import Fvd
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 
+pytestmark = pytest.mark.slow
+
 SMALL = VideoFormat(48, 36, chroma="rgb")
 
 

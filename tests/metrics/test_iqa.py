@@ -132,6 +132,7 @@ def test_no_reference_metric_equals_pyiqas_with_the_same_weights(cnniqa: Path) -
     assert metric.provenance()["weights"] == [{"file": cnniqa.name, "sha256": files[0].sha256}]
 
 
+@pytest.mark.slow
 def test_musiq_equals_pyiqas_with_the_same_weights(caches: Path) -> None:
     import pyiqa
     import torch

@@ -103,7 +103,7 @@ def stand_ins(packages: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         yield folder
 
 
-pytestmark = pytest.mark.usefixtures("stand_ins")
+pytestmark = [pytest.mark.usefixtures("stand_ins"), pytest.mark.slow]
 
 
 def clip(fmt: VideoFormat, count: int, *, noise: float = 0.0) -> list[Frame]:

@@ -30,6 +30,8 @@ from bench.video.frame import Frame  # noqa: E402
 from bench.video.scan import scan  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ActDiffConfig(
     width=8, deep=8, y_channels=8, hyper_channels=4, rates=3, latent_channels=8, heads=2, head_width=8, layers=1,
     refiner_width=8, refiner_blocks=1,

@@ -170,6 +170,7 @@ def test_the_sketch_is_strong_at_an_edge_alone() -> None:
     assert sketch(np.full((40, 60, 3), 90, np.uint8)) == pytest.approx(FLOOR)
 
 
+@pytest.mark.slow
 def test_greedy_tells_more_of_real_motion_than_a_grid_does(shared_clips: Path) -> None:
     """Mean error of the motion that scipy interpolates from as many tracks, at the last frame."""
     clip = open_sequence(shared_clips / "train256" / "depthcrafter__13_butterfly_rgb_mp4_s0.mp4")

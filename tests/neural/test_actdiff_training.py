@@ -30,6 +30,8 @@ from bench.neural.perceptual_loss import DeepFeatures  # noqa: E402
 from bench.neural.pictures import psnr  # noqa: E402
 from bench.neural.training import Stage, Training, to_batch  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ActDiffConfig(
     width=16, deep=16, y_channels=16, hyper_channels=4, rates=3, latent_channels=16, heads=2, head_width=8, layers=1,
     refiner_width=8, refiner_blocks=1,

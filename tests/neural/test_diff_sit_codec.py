@@ -35,6 +35,8 @@ from bench.neural.pictures import to_tensor  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = DiffSitConfig(
     width=8, deep=8, y_channels=8, hyper_channels=4, flow_width=4, motion_width=8, motion_components=3, rates=3,
     vae_width=4, latent_channels=8, heads=2, head_width=8, layers=1, chunk=9,

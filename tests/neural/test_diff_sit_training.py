@@ -30,6 +30,8 @@ from bench.neural.perceptual_loss import DeepFeatures  # noqa: E402
 from bench.neural.pictures import psnr  # noqa: E402
 from bench.neural.training import Stage, Training, to_batch  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = DiffSitConfig(
     width=16, deep=16, y_channels=16, hyper_channels=4, flow_width=8, motion_width=8, motion_components=3, rates=3,
     vae_width=4, latent_channels=8, heads=2, head_width=8, layers=1, chunk=9,

@@ -25,6 +25,8 @@ from bench.neural.s2vc.transform import PatchAutoencoder  # noqa: E402
 from bench.neural.training import Stage, Training, to_batch  # noqa: E402
 from bench.neural.training_log import TrainingLog  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = S2vcConfig(
     width=16, deep=16, latent_channels=8, y_channels=16, hyper_channels=8, guidance=16, unet_widths=(16, 16),
     vae_width=8, rates=3,

@@ -18,6 +18,8 @@ from bench.neural import training  # noqa: E402
 from bench.neural.training import Stage, Training, alone, groups, scaled, weights_of, without_cascade  # noqa: E402
 from bench.neural.training_log import TrainingLog  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CLIPS = [np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)]
 STAGES = [Stage("first", 5, 1e-2, 2, 16, 1), Stage("second", 7, 1e-2, 1, 16, 2, {"noise": True})]
 

@@ -22,6 +22,8 @@ from bench.report.escape import latex
 from bench.report.paper import PaperOptions, build_paper
 from bench.results import CellResult, ResultSet, load
 
+pytestmark = pytest.mark.slow
+
 COMMAND = re.compile(r"\\(?:[{}$&#%_]|[a-zA-Z]+\{\}|ensuremath\{[^{}]*\})|(?<=[-',])\{\}|\{\[\}")
 HOSTILE = (
     r"\input{/etc/passwd}",

@@ -19,6 +19,8 @@ from bench.errors import UnavailableError, UnknownNameError
 from bench.manifests import load_manifest
 from bench.video import quickstart
 
+pytestmark = pytest.mark.slow
+
 MANIFEST = load_manifest(Path(__file__).parents[2] / "datasets" / "quickstart.toml")
 NAMES = sorted(quickstart.SEQUENCES)
 

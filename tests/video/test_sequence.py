@@ -15,6 +15,8 @@ from bench.errors import MediaError, TruncatedError, UsageError
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence, open_sequence, sequence_from_json, sequence_to_json
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 RunFFmpeg = Callable[..., bytes]
 
