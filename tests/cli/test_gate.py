@@ -94,7 +94,7 @@ def test_missing_sides_codecs_and_cells_fail(vcbench, real: dict[str, Path], tmp
     assert nothing.code == 5
     assert 'errors="1"' in (tmp_path / "gate.xml").read_text()
     part = Path(shutil.copytree(real["again"], tmp_path / "part"))
-    next((part / "cells").glob("x265_37_*.json")).write_text("torn")
+    next((part / "cells").glob("x265_39_*.json")).write_text("torn")
     torn = vcbench("gate", "--baseline", real["main"], "--candidate", part, *rule)
     assert torn.code == 1
     assert "the candidate does not have it" in torn.out

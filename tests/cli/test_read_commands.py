@@ -102,7 +102,7 @@ def test_compare_takes_poolings_and_scales_by_name(vcbench, measured: Path) -> N
     expected = bench.compare(frame, "x265", "x264", "psnr_y@p5")
     assert lows["bd_rate"]["value"] == pytest.approx(expected.bd_rate.value)
     mean, linear = (vcbench(*arguments, name).json for name in ("ssim", "ssim:linear"))
-    assert abs(mean["bd_metric"]["value"]) > 20 * abs(linear["bd_metric"]["value"])
+    assert abs(mean["bd_metric"]["value"]) > 10 * abs(linear["bd_metric"]["value"])
     assert "unknown pooling of psnr_y 'p6'" in vcbench(*arguments, "psnr_y@p6").err
 
 
@@ -178,7 +178,7 @@ def test_a_folder_that_is_no_result_set_is_named(vcbench, tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_read_is_told_by_every_reader(vcbench, copied: Path) -> None:
-    torn = next((copied / "cells").glob("x264_22_*.json"))
+    torn = next((copied / "cells").glob("x264_27_*.json"))
     torn.write_text('{"schema_version": 1, "value": NaN}')
     compared = vcbench("compare", copied, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json")
     assert str(torn) in compared.err
@@ -381,6 +381,7 @@ def test_results_with_infinite_values_survive_every_reader(vcbench, tmp_path: Pa
     )  # fmt: skip
     folder = tmp_path / "set"
     arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y,psnr_yuv", "--jobs", 1]
+    arguments += ["--rates", "22,27,32,37"]
     ran = vcbench(*arguments, "--out", folder, "--report", "--json")
     assert ran.code == 0, ran.err
     results = bench.load(folder)

@@ -82,7 +82,7 @@ def test_a_dry_run_says_what_is_measured_and_what_is_damaged(
 ) -> None:
     folder = tmp_path / "set"
     shutil.copytree(measured, folder)
-    victim = next((folder / "cells").glob("x265_37_*.json"))
+    victim = next((folder / "cells").glob("x265_39_*.json"))
     victim.write_text(victim.read_text()[:300])
     before = tree(folder)
     arguments = ["run", "--codecs", "x265", "--input", *clips, "--metrics", "ssim", "--out", folder, "--dry-run"]
@@ -206,7 +206,7 @@ def test_a_damaged_result_is_set_aside_told_of_and_measured_again(
 ) -> None:
     folder = tmp_path / "set"
     shutil.copytree(measured, folder)
-    victim = next((folder / "cells").glob("x264_37_*.json"))
+    victim = next((folder / "cells").glob("x264_39_*.json"))
     whole, torn = json.loads(victim.read_text()), victim.read_text()[:500]
     victim.write_text(torn)
     arguments = ["run", "--codecs", "x264", "--input", *clips, "--metrics", "psnr_y", "--jobs", 1, "--out", folder]
@@ -227,7 +227,7 @@ def test_a_result_of_a_later_vcbench_is_never_overwritten(
 ) -> None:
     folder = tmp_path / "set"
     shutil.copytree(measured, folder)
-    newer = next((folder / "cells").glob("x264_37_*.json"))
+    newer = next((folder / "cells").glob("x264_39_*.json"))
     newer.write_text(json.dumps({**json.loads(newer.read_text()), "schema_version": 2, "unheard_of": 1}))
     before = tree(folder)
     done = vcbench("run", "--codecs", "x264", "--input", *clips, "--metrics", "psnr_y", "--out", folder)
