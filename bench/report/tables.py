@@ -64,17 +64,17 @@ class Grid:
 
 
 def write_results(path: Path, columns: Sequence[str], parts: Iterable[CellResult | PublishedSet]) -> None:
-    """results.csv: one row a (cell, metric), with the columns of `ResultSet.to_pandas`."""
+    """results.csv: one row per (cell, metric), with the columns of `ResultSet.to_pandas`."""
     write_csv(path, columns, (row for part in parts for row in part.rows()))
 
 
 def write_rd(path: Path, cells: Iterable[CellResult], metrics: Sequence[str]) -> None:
-    """rd.csv: one row a cell, one column a metric; why a metric is empty stands in the column reason."""
+    """rd.csv: one row per cell, one column per metric; why a metric is empty stands in the column reason."""
     write_csv(path, (*_RD, *metrics), (_rd_row(cell, metrics) for cell in cells))
 
 
 def write_datasets(path: Path, datasets: Iterable[pd.DataFrame]) -> None:
-    """datasets.csv: one row a (metric, codec, rate, dataset), with the columns of `ResultSet.datasets`."""
+    """datasets.csv: one row per (metric, codec, rate, dataset), with the columns of `ResultSet.datasets`."""
     tables = list(datasets)
     columns = list(tables[0].columns) if tables else []
     whole = (table.astype(object).where(table.notna(), None) for table in tables)
@@ -82,17 +82,17 @@ def write_datasets(path: Path, datasets: Iterable[pd.DataFrame]) -> None:
 
 
 def write_bd_rate(path: Path, compared: Iterable[Compared]) -> None:
-    """bd_rate.csv: one row a (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
+    """bd_rate.csv: one row per (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
     write_csv(path, _BD, map(_bd_row, compared))
 
 
 def write_bd_rate_sequences(path: Path, compared: Iterable[Compared]) -> None:
-    """bd_rate_sequences.csv: one row a (sequence, test codec, metric)."""
+    """bd_rate_sequences.csv: one row per (sequence, test codec, metric)."""
     write_csv(path, _BD_SEQUENCES, (_sequence_row(c, result) for c in compared for result in _per_sequence(c)))
 
 
 def write_speed(path: Path, speeds: Iterable[Speed], anchor: str) -> None:
-    """speed.csv: one row a (dataset, codec)."""
+    """speed.csv: one row per (dataset, codec)."""
     write_csv(path, _SPEED, (_speed_row(speed, anchor) for speed in speeds))
 
 
