@@ -11,7 +11,6 @@ import logging
 import lzma
 import os
 import re
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -20,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Names
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -42,7 +41,7 @@ from urllib.request import (
 )
 
 from bench.errors import FetchError, UnavailableError
-from bench.folders import exclusive
+from bench.folders import exclusive, put
 from bench.manifests import ENVIRONMENT as DATA_FOLDER
 from bench.manifests import (
     LOCK_FILE,
@@ -62,6 +61,7 @@ Progress = Callable[[str, int, int | None], None]
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60
 _STAGING = ".download"
+_DOWNLOAD = re.compile(r"[0-9a-f]{12}(-.+|\.unpacked)")
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -164,8 +164,18 @@ def staging_folder(folder: Path, environment: str) -> Iterator[Path]:
             # The process that held it before removed it when it had finished.
             if staging.exists() and os.path.samestat(os.fstat(held), staging.stat()):
                 break
+        if staging.is_symlink():
+            raise FetchError(f"{staging}: is a link, and downloads are kept in a folder of vcbench's own; remove it")
         yield staging
-        shutil.rmtree(staging, ignore_errors=True)
+        for path in staging.iterdir():
+            if path.is_file() and (_DOWNLOAD.fullmatch(path.name) or _is_left_by_pooch(path)):
+                path.unlink()
+        with suppress(OSError):  # somebody keeps other files there
+            staging.rmdir()
+
+
+def _is_left_by_pooch(path: Path) -> bool:
+    return re.fullmatch(r"tmp[a-z0-9_]{8}", path.name) is not None and path.stat().st_size == 0
 
 
 def _download(entry: Entry, folder: Path, staging: Path, transfer: Transfer) -> Path:
@@ -187,7 +197,7 @@ def _download(entry: Entry, folder: Path, staging: Path, transfer: Transfer) -> 
         archive.unlink(missing_ok=True)
         raise
     final.parent.mkdir(parents=True, exist_ok=True)
-    ready.replace(final)
+    put(ready, final)
     verify_or_lock(final, key=entry.file, expected=entry.sha256, lock=lock)
     return final
 

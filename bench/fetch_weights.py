@@ -15,6 +15,7 @@ from bench.catalog import Catalog
 from bench.digests import file_digest, hash_file
 from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError, VcbenchError
 from bench.fetch import Progress, Transfer, retrieve, staging_folder
+from bench.folders import put
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _fetch_published(wanted: weights.Published, where: list[Path], target: Path,
                 raise FetchError(
                     f"{wanted.url}: has SHA-256 {digest}; by its name it begins with {wanted.digest_start}"
                 )
-            ready.replace(final)
+            put(ready, final)
     except FetchError as error:
         raise FetchError(f"{error}\nBy hand: get {wanted.url} and put it into {_places(target)}") from None
     return FetchedWeights(wanted.file, final, digest, "downloaded")
@@ -190,7 +191,7 @@ def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
             else:
                 ready = retrieve(entry.url, staging, transfer, expected=entry.sha256, limit=entry.bytes)
             final.parent.mkdir(parents=True, exist_ok=True)
-            ready.replace(final)
+            put(ready, final)
     except FetchError as error:
         raise FetchError(f"{error}\nBy hand: {_by_hand(entry, folder)}") from None
     return final

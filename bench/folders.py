@@ -233,6 +233,17 @@ def _check_no_link(out: Path, name: str) -> None:
             raise StoreError(f"{step}: is a link; nothing is written through it: remove it, or name another folder")
 
 
+def put(made: Path, target: Path) -> None:
+    """Move a file to its place; one that is there is kept under another name, and a warning names both.
+
+    OSError where it cannot be moved.
+    """
+    if os.path.lexists(target):
+        kept = _set_aside(target)
+        _LOG.warning("%s: is replaced; what was there is kept as %s", target, kept.name)
+    made.replace(target)
+
+
 def _set_aside(path: Path) -> Path:
     names = (path.with_name(f"{path.name}.{number}") for number in count(1))
     target = next(name for name in names if not os.path.lexists(name))

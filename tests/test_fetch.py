@@ -362,3 +362,23 @@ def test_what_is_no_archive_is_said(tmp_path):
     (tmp_path / "archive").write_bytes(b"<html>")
     with pytest.raises(FetchError, match="is no zip, tar or 7z archive; correct url or remove member"):
         unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1000)
+
+
+def test_files_that_somebody_keeps_in_the_folder_of_downloads_stay(dataset, root):
+    own = root / "set" / ".download" / "notes" / "mine.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    (own.parents[1] / "thesis.pdf").write_text("mine")
+    fetch(dataset())
+    assert sorted(path.name for path in own.parents[1].rglob("*")) == ["mine.txt", "notes", "thesis.pdf"]
+
+
+def test_nothing_is_downloaded_through_a_link(dataset, root, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "0123456789ab-x").write_text("precious")
+    (root / "set").mkdir(parents=True)
+    (root / "set" / ".download").symlink_to(victim)
+    with pytest.raises(FetchError, match=r"\.download: is a link"):
+        fetch(dataset())
+    assert [path.name for path in victim.iterdir()] == ["0123456789ab-x"]

@@ -256,3 +256,15 @@ class TestOfCodecs:
     def test_a_codec_without_weights_is_told(self) -> None:
         with pytest.raises(UsageError, match="x264: needs no weights of those that vcbench fetches"):
             fetch("x264")
+
+
+def test_another_file_in_the_place_of_weights_is_kept(
+    describe: Describe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    describe()
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "usb" / "net.pth").write_bytes(b"trained for a month")
+    (fetched,) = fetch("net", folder=tmp_path / "usb")
+    assert fetched.path.read_bytes() == CONTENT
+    assert (tmp_path / "usb" / "net.pth.1").read_bytes() == b"trained for a month"
+    assert "net.pth: is replaced; what was there is kept as net.pth.1" in caplog.text

@@ -68,6 +68,8 @@ def command(**options: Any) -> int:
     baseline = options["baseline"] or defaults.baseline
     if not baseline:
         raise UsageError("no baseline is given; name it by --baseline, or as baseline in [tool.vcbench.gate]")
+    if options["junit"]:
+        _refuse_others(options["junit"])
     result = gate(
         baseline,
         options["candidate"],
@@ -88,6 +90,15 @@ def command(**options: Any) -> int:
     if not result.checks:
         return 5
     return 0 if result.passed else 1
+
+
+def _refuse_others(path: Path) -> None:
+    """UsageError for a file that is no JUnit XML of a gate: a name that was mistaken must not cost anybody a file."""
+    from bench.errors import UsageError
+    from bench.report.junit import is_junit
+
+    if not is_junit(path):
+        raise UsageError(f"{path}: is there, and vcbench gate did not write it; remove it, or name another file")
 
 
 def _written(path: Path, write: Callable[[Path], None]) -> None:

@@ -122,9 +122,10 @@ def _prepared(
     """A training that is ready to run, alone in its folder: clips decoded, model built, weights to begin with read."""
     from bench.metrics.network import device
     from bench.neural.clips import find_clips, is_held_out, training_clips
-    from bench.neural.training import Training, alone, weights_of
+    from bench.neural.training import Training, alone, check_own, weights_of
     from bench.neural.weights import check_origin
 
+    check_own(out)
     start = None
     if origin is not None and origin.suffix == ".safetensors":
         check_origin(origin, codec)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from bench.digests import write_atomically
 from bench.errors import TrainingError, UsageError
+from bench.folders import entries
 from bench.neural.blocks import channels_together
 from bench.neural.clips import Pictures, RandomCrops
 from bench.neural.training_log import TrainingLog
@@ -119,12 +120,27 @@ def to_batch(pictures: Pictures, device: torch.device) -> Tensor:
     return torch.from_numpy(np.array(pictures)).to(device).permute(0, 1, 4, 2, 3).float().div_(127.5).sub_(1)
 
 
+def check_own(folder: Path) -> None:
+    """UsageError for a folder that is neither new, nor empty, nor of a training, whose files would be written over."""
+    try:
+        known = "stages" in json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError, TypeError):
+        known = False
+    known |= all((folder / name).is_file() for name in ("run.json", "checkpoint.pt"))  # damaged, and told by whom reads
+    if not known and (names := entries(folder)):
+        raise UsageError(
+            f"{folder}: holds files that are no training of vcbench ({', '.join(names[:3])}); name a new folder"
+        )
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a run's folder, made where it is not there; TrainingError where another process holds it.
 
     Two trainings would write each other's checkpoint and log. The hold ends with the process, whatever happens to it.
+    Raises UsageError for a folder with other files than a training's.
     """
+    check_own(folder)
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

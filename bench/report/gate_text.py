@@ -13,6 +13,8 @@ MAX_BYTES = 1_000_000
 """GitHub refuses a step summary of more than 1 MiB."""
 
 _MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "error": "❌"}
+_LEAST = 10_000
+_BEGINNING = "## Gate "
 _NOTES = 20
 _LENGTH = 400
 
@@ -50,9 +52,18 @@ def headline(result: GateResult) -> str:
 
 
 def write_markdown(path: Path, result: GateResult) -> None:
-    """Write the summary for a CI's step page, under 1 MB: what blocks in full, the rest folded, and cut if need be."""
+    """Write the summary for a CI's step page, under 1 MB: what blocks in full, the rest folded, and cut if need be.
+
+    A file that begins with something else keeps it, and the summary follows: GitHub's step page takes what all commands
+    of a step write.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(summary(result), encoding="utf-8")
+    before = path.read_bytes() if path.is_file() else b""
+    if not before or before.startswith(_BEGINNING.encode()):
+        path.write_text(summary(result), encoding="utf-8")
+        return
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + summary(result, max(MAX_BYTES - len(before), _LEAST)))
 
 
 def summary(result: GateResult, most: int = MAX_BYTES) -> str:
@@ -60,7 +71,7 @@ def summary(result: GateResult, most: int = MAX_BYTES) -> str:
     order = {"fail": 0, "error": 1, "inconclusive": 2, "pass": 3}
     checks = sorted(result.checks, key=lambda check: order[check.verdict])
     first = [check for check in checks if check.verdict != "pass"]
-    parts = [f"## {headline(result)}\n\n{_sides(result)}\n"]
+    parts = [f"{_BEGINNING}{headline(result).removeprefix('Gate ')}\n\n{_sides(result)}\n"]
     if first:
         parts.append("\n" + _table(first))
     parts += _folded(f"{result.count('pass')} passed", _rows(check for check in checks if check.verdict == "pass"))

@@ -113,6 +113,7 @@ def test_missing_sides_codecs_and_cells_fail(vcbench, real: dict[str, Path], tmp
         (["--baseline", "MAIN", "--candidate", "FOLDER", "--fail", RULE], "is no result set"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--config", "FILE"], "no table [tool.vcbench"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--junit", "FILE/x.xml"], "cannot be written"),
+        (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--junit", "FILE"], "did not write it"),
     ],
 )
 def test_what_cannot_be_run_exits_with_4(
@@ -125,6 +126,7 @@ def test_what_cannot_be_run_exits_with_4(
     done = vcbench("gate", *words)
     assert (done.code, done.out) == (4, "")
     assert says in done.err
+    assert (tmp_path / "FILE").read_text() == "[tool.other]\n"
 
 
 def test_defaults_stand_in_pyproject_and_options_replace_them(

@@ -163,3 +163,16 @@ def test_one_interrupt_is_noted_and_two_end_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_folder_with_other_files_is_refused_before_any_work(
+    vcbench: Callable[..., Any], videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "run.json").write_text('{"experiment": 1}')
+    (out / "checkpoint.pt.bak").write_text("mine")
+    done = vcbench("train", "s2vc", "--clips", videos, "--out", out)
+    assert done.code == 4
+    assert f"{out}: holds files that are no training of vcbench (checkpoint.pt.bak, run.json)" in done.err
+    assert (out / "run.json").read_text() == '{"experiment": 1}'

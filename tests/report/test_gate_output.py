@@ -11,7 +11,7 @@ import pytest
 
 from bench.analysis.gate.judge import Check, GateResult, SequenceChange
 from bench.report.gate_text import summary, write_markdown
-from bench.report.junit import write_junit
+from bench.report.junit import is_junit, write_junit
 
 NASTY = "<script>alert(1)</script> =cmd|' /C calc'!A0 a|b\nnext `code` ]]> &amp; \x00\x1b[2J\ud800\uffff \u202e"
 
@@ -140,3 +140,25 @@ def test_a_table_too_long_is_cut_between_rows() -> None:
     rows = [line for line in text.splitlines() if line.startswith("| ❌")]
     assert len(rows) > 20
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
+
+
+def test_a_file_of_the_gate_is_known_from_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "gate.xml"
+    assert is_junit(path)
+    path.touch()
+    assert is_junit(path)
+    write_junit(path, result(*EVERY))
+    assert is_junit(path)
+    for content in ("notes", '<testsuites><testsuite name="mine"/></testsuites>'):
+        path.write_text(content)
+        assert not is_junit(path)
+
+
+def test_a_summary_follows_what_others_wrote_and_replaces_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    for _ in range(2):
+        write_markdown(path, result(*EVERY))
+        assert path.read_text() == summary(result(*EVERY))
+    path.write_text("# Coverage\n92 %\n")
+    write_markdown(path, result(*EVERY))
+    assert path.read_text() == "# Coverage\n92 %\n\n" + summary(result(*EVERY))
