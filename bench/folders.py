@@ -79,7 +79,7 @@ def exclusive(folder: Path) -> AbstractContextManager[int]:
 
 def locked(folder: Path) -> AbstractContextManager[int]:
     """Hold a result folder's lock as ``exclusive`` does, on NFS too, which locks files alone that can be written."""
-    return _held(folder / MARKER, os.O_RDWR | os.O_CREAT)
+    return _held(folder / MARKER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
 
 
 @contextmanager

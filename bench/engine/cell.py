@@ -15,7 +15,7 @@ from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder
 from bench.bitstream import container_bytes
 from bench.catalog import Card
 from bench.engine.measure import DecodedVideo, measure_together
-from bench.engine.plan import Cell, CodecEntry
+from bench.engine.plan import Cell, CodecEntry, is_known, metric_keys, unavailable_metrics
 from bench.engine.store import Store, disk_full, is_disk_full
 from bench.errors import (
     BitstreamError,
@@ -174,8 +174,9 @@ class _Work:
         self._cell = cell
         self._store = store
         self._folder = folder
-        self._measured: list[Measurement] = []
         self._watched: CostRecord | None = None
+        self._seen: CellResult | None = None
+        self._frames: dict[str, tuple[float | None, ...]] = {}
 
     def attempt(self, step: Callable[[], T]) -> T | None:
         """What a step gives; None if it goes wrong, which ends this cell and no other."""
@@ -188,7 +189,7 @@ class _Work:
     def encode(self) -> None:
         """Have the bitstream in the store, from before or encoded now; decode for the clock where that is wanted."""
         task, cell, store = self._task, self._cell, self._store
-        known = store.read(cell.name)
+        known = self._seen = store.read(cell.name)
         self._codec = external(cell.codec, task.time_limit)
         self._transform = self._codec.transform(cell.sequence.format)
         self._known = known if known is not None and _reusable(known, store, task.timing) else None
@@ -211,19 +212,31 @@ class _Work:
         """Start decoding the bitstream, a copy of it alone in a folder, for the measuring pass."""
         alone = copy_alone(self._store.bitstream_path(self._bitstream), self._folder / "decode")
         decoder = stack.enter_context(self._codec.open_decoder(alone, self._transform.coded))
-        wanted = missing_metrics(self._known, self._task.metrics, self._task.unavailable)
+        wanted = self._wanted()
         clock = _WaitingClock(decoder.frames())
         digested = DigestedFrames(clock)
         video = DecodedVideo(digested, [metric_class(name) for name in wanted], self._transform, self._folder)
         return _Decoding(self, decoder, clock, digested, video)
 
+    def _wanted(self) -> list[str]:
+        """Metrics to measure; beside those asked for, what was measured of an earlier bitstream that is no more."""
+        seen, task = self._seen, self._task
+        self._keys = dict(task.metrics)
+        if seen is None or seen.status != "ok":
+            return list(self._keys)
+        if seen.bitstream is not None and seen.bitstream.sha256 == self._bitstream.sha256:
+            return missing_metrics(seen, task.metrics, task.unavailable)
+        lost = [name for name, found in seen.measurements.items() if found.status == "ok" and is_known(name)]
+        unavailable = unavailable_metrics(lost)
+        self._keys |= metric_keys(name for name in lost if name not in unavailable)
+        return list(self._keys)
+
     def take(self, measured: list[Measurement], watched: CostRecord, decoded: DigestedFrames) -> None:
-        """Keep what was measured; per-frame values and features go to the store."""
-        frames = {item.metric: item.frames for item in measured if item.frames}
-        self._store.write_frames(self._cell.name, frames)
+        """Keep what was measured; features go to the store."""
+        self._frames = {item.metric: item.frames for item in measured if item.frames}
         features = {item.metric: self._store.keep_features(item.features) for item in measured}
         self._records = {
-            item.metric: _record(item, self._task.metrics[item.metric], features[item.metric]) for item in measured
+            item.metric: _record(item, self._keys[item.metric], features[item.metric]) for item in measured
         }
         self._watched = watched
         self._decoded = DecodedRecord(
@@ -231,19 +244,17 @@ class _Work:
         )
 
     def store(self) -> CellResult:
-        """Write the cell's result, measured or failed; one that cannot be written is a failure too."""
+        """Write what came of the cell; one that cannot be written is a failure too. Its failure, or what is stored."""
         if self.failure is None:
             stored = self.attempt(self._store_measured)
             if stored is not None:
                 return stored
         assert self.failure is not None
-        self._store.write(self.failure)
+        self._store.write(self.failure, wanted=self._task.metrics)
         return self.failure
 
     def _store_measured(self) -> CellResult:
-        result = self._result()
-        self._store.write(result)
-        return result
+        return self._store.write(self._result(), self._frames, seen=self._seen, wanted=self._task.metrics)
 
     def _result(self) -> CellResult:
         return CellResult.model_validate(
@@ -256,7 +267,7 @@ class _Work:
                 "decode": self._decode or self._watched,
                 "decoded": self._decoded,
                 "changes": self._transform.describe(),
-                "measurements": {**(self._known.measurements if self._known else {}), **self._records},
+                "measurements": self._records,
             }
         )
 

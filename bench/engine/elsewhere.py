@@ -59,7 +59,7 @@ def run_parcel(parcel: Parcel) -> list[CellResult]:
             ready.append(_here(cell, parcel, store))
         except CellError as error:
             results.append(failed_result(task, cell, error.status, error.reason, str(error)))
-            store.write(results[-1])
+            store.write(results[-1], wanted=task.metrics)
     if ready:
         here = replace(task, cells=tuple(ready), provenance={**task.provenance, **_machine(), "worker": host()})
         results += run_cells(here)

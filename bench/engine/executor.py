@@ -99,7 +99,7 @@ def _failed(task: Task, store: Store, reason: str, message: str, name: str) -> C
     cell = next(cell for cell in task.cells if cell.name == name)
     result = failed_result(task, cell, "failed", reason, message)
     try:
-        store.write(result)
+        store.write(result, wanted=task.metrics)
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(store.root) from None

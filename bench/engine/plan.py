@@ -12,7 +12,7 @@ from bench.adapters.base import BaseCodec, RatePoint
 from bench.catalog import Card, Catalog
 from bench.digests import digest_of
 from bench.engine.store import safe_name
-from bench.errors import UnavailableError, UsageError
+from bench.errors import UnavailableError, UsageError, VcbenchError
 from bench.registry import build, metric_class
 from bench.video.sequence import DIRECT_INPUT, Sequence
 
@@ -127,6 +127,15 @@ def _metric_key(name: str) -> str:
         return digest_of(metric_class(name).identity())
     except UnavailableError:  # a library that is missing has no version either
         return digest_of({"name": name})
+
+
+def is_known(name: str) -> bool:
+    """Whether a metric of this name can be made here."""
+    try:
+        metric_class(name)
+    except VcbenchError:
+        return False
+    return True
 
 
 def unavailable_metrics(names: Iterable[str]) -> dict[str, str]:

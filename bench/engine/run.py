@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.catalog import Catalog
 from bench.engine.backends import Pool, open_pool
-from bench.engine.cell import Task, Timing, is_done
+from bench.engine.cell import Task, Timing, failed_result, is_done
 from bench.engine.executor import execute
 from bench.engine.plan import Plan, codec_entries, make_plan
 from bench.engine.provenance import collect
@@ -23,6 +23,14 @@ from bench.registry import DEFAULT_METRICS, metric_class
 from bench.results import CellResult
 from bench.video.sequence import Sequence as Clip
 from bench.video.sequence import open_sequence
+
+_ROUNDS = 3
+"""How often cells are worked on whose results another program overwrites meanwhile."""
+
+_OVERWRITTEN = (
+    "what was measured is not in its result file any more, whose content another program replaced; see that no earlier "
+    "vcbench writes into this folder, and give the same command again"
+)
 
 
 @dataclass(frozen=True)
@@ -122,15 +130,15 @@ def run(
     if pool is None:
         with open_pool(backend, jobs, timing=timing) as opened:
             return run(
-                planned, store, pool=opened, time_limit=time_limit, timing=timing, command=command, progress=progress
-            )
+                planned, store, pool=opened, time_limit=time_limit, timing=timing, command=command, progress=progress,
+                copy_inputs=copy_inputs,
+            )  # fmt: skip
     mode: Timing = "alone" if timing else "shared"
     todo = unfinished(planned, store, mode)
-    done = len(planned.cells) - len(todo)
     report = progress or (lambda _: None)
     if not todo:
-        report(Progress(done, done))
-        return _stored(planned, store)
+        report(Progress(len(planned.cells), len(planned.cells)))
+        return [found for cell in planned.cells if (found := store.read(cell.name)) is not None]
     pool.start()
     if copy_inputs:
         for clip in dict.fromkeys(cell.sequence for cell in todo):
@@ -141,21 +149,59 @@ def run(
         (), planned.metrics, store.root, {**collect(command), **facts}, mode, threads, time_limit,
         frozenset(planned.unavailable), cpus,
     )  # fmt: skip
+    outcomes: dict[str, CellResult] = {}
+    for _ in range(_ROUNDS):
+        outcomes |= _work(planned, todo, shared, store, pool, facts, report)
+        todo = _lost(planned, outcomes, store, mode)
+        if not todo:
+            break
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.status != "ok"}
+    failed |= {cell.name: failed_result(shared, cell, "failed", "overwritten", _OVERWRITTEN) for cell in todo}
+    # of a cell that failed now, what was measured before stays stored
+    told = (failed.get(cell.name) or store.read(cell.name) for cell in planned.cells)
+    return [result for result in told if result is not None]
+
+
+def _work(
+    planned: Plan,
+    todo: Sequence[Any],
+    shared: Task,
+    store: Store,
+    pool: Pool,
+    facts: Mapping[str, Any],
+    report: Callable[[Progress], object],
+) -> dict[str, CellResult]:
+    """Have cells worked on; what came of each, by name."""
+    outcomes = {}
     history = History(store)
     work = [history.job(replace(shared, cells=cells)) for cells in planned.groups(todo, pool.at_once)]
     with announced(store, work, len(planned.cells), facts) as costs, closing(execute(work, store, pool)) as results:
-        watch = Watch(store, costs, done, len(planned.cells))
+        watch = Watch(store, costs, len(planned.cells) - len(todo), len(planned.cells))
         report(watch.begin())
         for result in results:
+            outcomes[result.name] = result
             report(watch.after(result))
-    return _stored(planned, store)
+    return outcomes
 
 
-def _stored(planned: Plan, store: Store) -> list[CellResult]:
+def _lost(planned: Plan, outcomes: Mapping[str, CellResult], store: Store, timing: Timing) -> list[Any]:
+    """Cells that were measured, before or by this run, and of which something is not stored now."""
     # what another machine wrote just now is seen on a network file system once the folder is listed again
     for _ in (store.root / "cells").iterdir():
         break
-    return [found for cell in planned.cells if (found := store.read(cell.name)) is not None]
+    return [
+        cell
+        for cell in unfinished(planned, store, timing)
+        if cell.name not in outcomes or not _has_failed(outcomes[cell.name], planned)
+    ]
+
+
+def _has_failed(outcome: CellResult, planned: Plan) -> bool:
+    """Whether a cell, or a metric of those asked for, could not be measured, so that trying again is in vain."""
+    return outcome.status != "ok" or any(
+        name in outcome.measurements and outcome.measurements[name].status in {"failed", "unavailable"}
+        for name in planned.metrics
+    )
 
 
 __all__ = ["Progress", "RunOptions", "open_sequences", "plan", "resolve_metrics", "run", "unfinished"]

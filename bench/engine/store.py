@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.bitstream import contents
 from bench.digests import hash_file, write_atomically
+from bench.engine.merge import merged, same_bitstream
 from bench.engine.presence import beating, lives, read_signed, signature, tag, tagged_lives
 from bench.errors import BitstreamError, StoreError
-from bench.folders import entries, kind_of, mark, refusal
+from bench.folders import MARKER, entries, kind_of, locked, mark, refusal
 from bench.paths import readable
 from bench.received import is_there, parse_json, read_frames, read_text, regular
 from bench.results import BitstreamRecord, CellResult, NewerSchemaError, read_cell
@@ -52,11 +53,11 @@ def check_writable(root: Path) -> None:
     """
     if entries(root) and kind_of(root) != _RESULT_SET and not _is_earlier_set(root):
         raise refusal(root, _RESULT_SET)
-    for path in (root / name for name in (*_SUBFOLDERS, *_MADE_LATER)):
+    for path in (root / name for name in (MARKER, *_SUBFOLDERS, *_MADE_LATER)):
         if path.is_symlink():
             raise StoreError(
-                f"{path}: is a link, and vcbench writes into real folders of a result set alone; "
-                "put the folder itself there, or let the whole result folder be the link"
+                f"{path}: is a link, and vcbench writes into real files and folders of a result set alone; "
+                "put the original there, or let the whole result folder be the link"
             )
     folder = root.absolute()
     if readable(str(folder)) != str(folder):
@@ -174,10 +175,41 @@ class Store:
             path.replace(target)
             self.problems.append(f"{problem}; set aside as {target.relative_to(self.root)}")
 
-    def write(self, result: CellResult) -> None:
-        """Write or replace a cell's result file."""
-        text = json.dumps(json.loads(result.model_dump_json()), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.cell_path(result.name), f"{text}\n".encode())
+    def write(
+        self,
+        result: CellResult,
+        frames: Mapping[str, tuple[float | None, ...]] | None = None,
+        *,
+        seen: CellResult | None = None,
+        wanted: Mapping[str, str] | None = None,
+    ) -> CellResult:
+        """Store a cell's result and per-frame values, merged with what is stored by now; what is stored is returned.
+
+        Other runs may write the same cell at the same time: nothing that they measured is lost (`bench.engine.merge`).
+        Of another bitstream than the one stored, a result replaces it only where ``seen``, the result that its worker
+        found when it began, is the one that is still there, or its file is damaged; otherwise it is dropped.
+        ``wanted`` are the metrics that were to be measured, by name with their keys.
+        """
+        with locked(self.root):
+            stored = self.read(result.name)
+            if stored is not None and self._has_precedence(stored, result, seen):
+                return stored
+            whole = merged(stored, result, wanted or {})
+            if whole != stored:
+                if stored is not None and result.status == "ok" and not same_bitstream(stored, result):
+                    self.frames_path(result.name).unlink(missing_ok=True)
+                self.write_frames(result.name, frames or {})
+                text = json.dumps(json.loads(whole.model_dump_json()), indent=1, ensure_ascii=False, allow_nan=False)
+                write_atomically(self.cell_path(result.name), f"{text}\n".encode())
+            return whole
+
+    def _has_precedence(self, stored: CellResult, result: CellResult, seen: CellResult | None) -> bool:
+        """Whether a result of another bitstream, which came while this one was made, is to stay."""
+        if stored.status != "ok" or result.status != "ok" or same_bitstream(stored, result):
+            return False
+        if seen is not None and same_bitstream(stored, seen):
+            return False
+        return stored.bitstream is not None and self.bitstream_is_whole(stored.bitstream)
 
     def keep_bitstream(self, name: str, path: Path) -> BitstreamRecord:
         """Move a finished bitstream into the store.

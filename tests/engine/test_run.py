@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -43,7 +44,17 @@ if mode == direction + "-kills-worker" and not os.path.exists(os.environ["ONCE"]
 if mode == direction + "-always-kills-worker":
     os.kill(worker(), 9)
     time.sleep(5)
+if mode == "decode-fails-if-told" and direction == "decode" and os.path.exists(os.environ["ONCE"]):
+    sys.exit("this is why")
 data = open(source, "rb").read()
+if direction == "encode" and "meets" in mode:
+    meeting = os.environ["ONCE"] + "-met"
+    os.makedirs(meeting, exist_ok=True)
+    open(os.path.join(meeting, str(os.getpid())), "w").close()
+    while len(os.listdir(meeting)) < 2:
+        time.sleep(0.01)
+if "differs" in mode:
+    data = os.urandom(16) + data if direction == "encode" else data[16:]
 with open(target, "wb") as out:
     out.write(data)
 '''
@@ -428,6 +439,102 @@ def test_fault_18_two_runs_on_one_store(tmp_path: Path) -> None:
         assert driver.returncode == 0, said
     assert vcbench(*arguments, tmp_path / "alone").returncode == 0
     assert comparable(tmp_path / "both") == comparable(tmp_path / "alone")
+
+
+def drivers(*calls: tuple[object, ...]) -> list[int]:
+    """Exit codes of commands that run at the same time."""
+    begun = [
+        subprocess.Popen([sys.executable, "-m", "bench.cli", *map(str, call)], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True)
+        for call in calls
+    ]  # fmt: skip
+    said = [driver.communicate(timeout=240)[1] for driver in begun]
+    assert all("Traceback" not in text for text in said), said
+    return [driver.returncode for driver in begun]
+
+
+def metrics_of(folder: Path) -> dict[str, set[str]]:
+    """Metrics that have a value, by cell, and that have a column of per-frame values."""
+    results = bench.load(folder)
+    found = {
+        cell.name: {name for name, item in cell.measurements.items() if item.value is not None}
+        for cell in results.cells
+    }
+    for name in {metric for metrics in found.values() for metric in metrics}:
+        assert len(results.frames(name)["value"]) > 0
+    return found
+
+
+def test_two_runs_with_different_metrics_keep_the_values_of_both(tmp_path: Path, clip: Path, codec) -> None:
+    """Both read that nothing is measured before either writes: their encoders wait for each other."""
+    name = codec("encode-meets")
+    common = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "-j", 1, "--out")
+    calls = [(*common, tmp_path / "out", "--metrics", metric) for metric in ("psnr_y", "ssim")]
+    assert drivers(*calls) == [0, 0]
+    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}]
+
+
+def test_two_runs_of_an_encoder_that_never_gives_the_same_bits(tmp_path: Path, clip: Path, codec) -> None:
+    """Values of two bitstreams cannot stand together: the run whose bitstream is not kept measures the other's."""
+    name = codec("encode-meets-and-differs")
+    common = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "-j", 1, "--out")
+    calls = [(*common, tmp_path / "out", "--metrics", metric) for metric in ("psnr_y", "ssim")]
+    assert drivers(*calls) == [0, 0]
+    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}]
+
+
+@pytest.mark.parametrize("mode", ["good", "encode-differs"])
+def test_times_alone_cost_no_values(tmp_path: Path, clip: Path, codec, mode: str) -> None:
+    """The cell is encoded again, and what it had is measured again where its bitstream is another."""
+    name = codec(mode)
+    settings = {"inputs": clip, "out": tmp_path / "out", "paths": tmp_path, "trust": True}
+    (before,) = bench.run(name, metrics=["psnr_y", "ssim"], **settings).cells
+    (after,) = bench.run(name, metrics=["psnr_y"], timing=True, **settings).cells
+    assert after.encode.timing == "alone"
+    assert (after.bitstream.sha256 == before.bitstream.sha256) == (mode == "good")
+    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}]
+
+
+def test_a_cell_that_fails_later_keeps_its_values(tmp_path: Path, clip: Path, codec, monkeypatch) -> None:
+    name = codec("decode-fails-if-told")
+    settings = {"inputs": clip, "out": tmp_path / "out", "paths": tmp_path, "trust": True}
+    (before,) = bench.run(name, metrics=["psnr_y"], **settings).cells
+    (tmp_path / "once").touch()
+    (after,) = bench.run(name, metrics=["psnr_y", "ssim"], **settings).cells
+    assert (after.status, after.measurements["psnr_y"]) == ("ok", before.measurements["psnr_y"])
+    assert after.measurements["ssim"].status == "failed"
+    assert "this is why" in after.measurements["ssim"].reason
+    arguments = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "--metrics", "psnr_y")
+    timed = vcbench(*arguments, "--out", tmp_path / "out", "--timing")
+    assert timed.returncode == 6
+    assert "decode" in timed.stderr
+    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y"}]
+    (tmp_path / "once").unlink()
+    (again,) = bench.run(name, metrics=["psnr_y", "ssim"], **settings).cells
+    assert again.measurements["ssim"].status == "ok"
+
+
+def test_a_run_looks_at_its_end_whether_its_values_are_still_there(tmp_path: Path, clip: Path, codec) -> None:
+    """Another program puts an older result in place, once and again and again; deletes one; the run is not fooled."""
+    name = codec("good")
+    options = RunOptions(codecs=(name,), inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
+    planned, store = plan(options), Store.create(tmp_path / "out")
+    path = store.cell_path(planned.cells[0].name)
+    seen = []
+
+    def meddle(progress: Any) -> None:
+        if progress.result is not None:
+            seen.append(progress.done)
+            if len(seen) <= times:
+                path.unlink()
+
+    times = 1
+    (found,) = run(planned, store, progress=meddle)
+    assert (found.status, len(seen), path.is_file()) == ("ok", 2, True)
+    path.unlink()
+    times, seen = 99, []
+    (found,) = run(planned, store, progress=meddle)
+    assert (found.status, found.reason, len(seen)) == ("failed", "overwritten", 3)
 
 
 @pytest.mark.parametrize("codec_name", ["x264", "x265", "svt-av1"])

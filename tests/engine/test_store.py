@@ -228,6 +228,82 @@ def test_damaged_per_frame_values_are_set_aside(store: Store) -> None:
     assert "per-frame values cannot be read" in store.problems[0]
 
 
+def measured(store: Store, bits: bytes = b"bits", timing: str = "shared", **values: float | str) -> CellResult:
+    """A cell with a bitstream in the store, and values of metrics; a text is why a metric failed."""
+    path = store.root / "work" / "stream.bin"
+    path.write_bytes(bits)
+    cost = {"seconds": 1, "cpu_s": 1, "peak_rss_bytes": 1, "timing": timing}
+    metrics = {
+        name: {"key": name, "status": "failed", "reason": value}
+        if isinstance(value, str)
+        else {"key": name, "status": "ok", "value": value}
+        for name, value in values.items()
+    }
+    content = {
+        **result().model_dump(), "status": "ok", "reason": None, "bitstream": store.keep_bitstream("c_1_s_0", path),
+        "encode": cost, "decode": cost, "measurements": metrics,
+    }  # fmt: skip
+    return CellResult.model_validate(content)
+
+
+def values(store: Store) -> dict[str, float | None]:
+    found = store.read("c_1_s_0")
+    assert found is not None
+    return {name: item.value for name, item in found.measurements.items()}
+
+
+def test_two_results_of_one_bitstream_are_merged(store: Store) -> None:
+    store.write(measured(store, psnr_y=30, ssim=0.5), {"psnr_y": (30.0,), "ssim": (0.5,)})
+    told = store.write(measured(store, vmaf=90, ssim=0.6), {"vmaf": (90.0,), "ssim": (0.6,)})
+    assert values(store) == {"psnr_y": 30, "ssim": 0.6, "vmaf": 90}
+    assert told == store.read("c_1_s_0")
+    assert columns(store) == {"psnr_y": [30.0], "ssim": [0.6], "vmaf": [90.0]}
+
+
+def test_a_metric_that_fails_leaves_the_value_it_had(store: Store) -> None:
+    store.write(measured(store, psnr_y=30, ssim="once"))
+    store.write(measured(store, psnr_y="no memory", ssim="again"))
+    assert values(store) == {"psnr_y": 30, "ssim": None}
+    assert store.read("c_1_s_0").measurements["ssim"].reason == "again"  # type: ignore[union-attr]
+
+
+def test_a_cell_that_fails_leaves_what_was_measured_and_says_why_the_rest_is_not(store: Store) -> None:
+    store.write(measured(store, psnr_y=30), {"psnr_y": (30.0,)})
+    store.write(result(message="after 3 s"), wanted={"psnr_y": "psnr_y", "vmaf": "key"})
+    found = store.read("c_1_s_0")
+    assert found is not None
+    assert (found.status, found.measurements["psnr_y"].value) == ("ok", 30)
+    lacking = found.measurements["vmaf"]
+    assert (lacking.key, lacking.status, lacking.reason) == ("key", "failed", "timeout: after 3 s")
+    assert columns(store) == {"psnr_y": [30.0]}
+
+
+def test_times_measured_alone_are_kept(store: Store) -> None:
+    for timing in ("shared", "alone", "shared"):
+        store.write(measured(store, timing=timing, psnr_y=30))
+    found = store.read("c_1_s_0")
+    assert found is not None and found.encode is not None and found.decode is not None
+    assert (found.encode.timing, found.decode.timing) == ("alone", "alone")
+
+
+def test_a_result_of_another_bitstream_replaces_only_what_its_worker_found(store: Store) -> None:
+    """Values of two bitstreams are never mixed; of two workers that began at the same time, the first one's stay."""
+    first = store.write(measured(store, psnr_y=30), {"psnr_y": (30.0,)})
+    other = measured(store, b"other", vmaf=90)
+    assert store.write(other, {"vmaf": (90.0,)}) == first
+    assert (values(store), columns(store)) == ({"psnr_y": 30}, {"psnr_y": [30.0]})
+    store.write(other, {"vmaf": (90.0,)}, seen=first)
+    assert (values(store), columns(store)) == ({"vmaf": 90}, {"vmaf": [90.0]})
+
+
+def test_a_result_whose_bitstream_is_damaged_gives_way(store: Store) -> None:
+    first = store.write(measured(store, psnr_y=30))
+    assert first.bitstream is not None
+    store.bitstream_path(first.bitstream).write_bytes(b"bots")
+    store.write(measured(store, b"other", vmaf=90))
+    assert values(store) == {"vmaf": 90}
+
+
 def test_a_working_folder_is_marked_and_removed(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.working_folder("c_1_s_0") as folder:
         marker = json.loads((folder / "marker.json").read_text())
