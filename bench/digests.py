@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,22 @@ def _identity(path: Path) -> list[int]:
 def _has_settled(identity: list[int]) -> bool:
     _, modified, changed, *_ = identity
     return abs(time.time_ns() - max(modified, changed)) > _TICK_NS
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the file system says of files at a moment; ``settled`` where a later change cannot fail to show."""
+
+    files: tuple[tuple[int, ...], ...]
+    settled: bool
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> Stamp:
+        """The stamp of files as they are now, and of the links that name them; OSError where one is gone."""
+        now = time.time_ns()
+        found = [(path.stat(), path.lstat()) for path in paths]
+        files = tuple((one.st_size, one.st_mtime_ns, one.st_ctime_ns, link.st_ctime_ns) for one, link in found)
+        return cls(files, all(abs(now - max(times)) > _TICK_NS for _, *times in files))
 
 
 def hash_file(path: Path) -> str:

@@ -102,8 +102,8 @@ def filters() -> frozenset[str]:
 
 # Formats whose file names others, which would be read in its place and be in no digest of it.
 _PLAYLISTS = frozenset(
-    ("avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "rtp", "rtsp", "sdp", "vapoursynth", "vobsub",
-     "webm_dash_manifest")
+    ("avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "mlv", "rtp", "rtsp", "sdp", "vapoursynth",
+     "vobsub", "webm_dash_manifest")
 )  # fmt: skip
 
 

@@ -44,6 +44,9 @@ class ChildCodec(ExternalCodec):
     def tool(self) -> dict[str, str]:
         return self._codec.tool()
 
+    def identity_now(self) -> dict[str, str]:
+        return self._codec.identity_now()
+
     def made_of(self) -> dict[str, tuple[Path, ...]]:
         return self._codec.made_of()
 

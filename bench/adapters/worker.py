@@ -289,6 +289,9 @@ class WorkerFileCodec(WorkerCodec):
     def tool(self) -> dict[str, str]:
         return {**super().tool(), **self._versions}
 
+    def identity_now(self) -> dict[str, str]:
+        return self._identity(super().tool())
+
     def reported(self, reply: dict[str, Any], payload_bits: int) -> int | None:
         if self.card.rate_kind == "estimate":
             return whole_bits(self.card.name, reply)

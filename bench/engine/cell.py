@@ -17,6 +17,7 @@ from bench.catalog import Card
 from bench.engine.measure import DecodedVideo, measure_together
 from bench.engine.plan import Cell, CodecEntry, is_known, metric_keys, unavailable_metrics
 from bench.engine.store import Store, disk_full, is_disk_full
+from bench.engine.unchanged import check_programs
 from bench.errors import (
     BitstreamError,
     CellError,
@@ -132,6 +133,9 @@ def _run_cells(task: Task, store: Store) -> list[CellResult]:
             for work in works:
                 work.attempt(work.encode)
             _measure(task, [work for work in works if work.failure is None])
+            for work in works:
+                if work.failure is None:
+                    work.attempt(work.conclude)
             return [work.store() for work in works]
     except OSError as error:
         if is_disk_full(error):
@@ -191,6 +195,7 @@ class _Work:
         task, cell, store = self._task, self._cell, self._store
         known = self._seen = store.read(cell.name)
         self._codec = external(cell.codec, task.time_limit)
+        self._begun = cell.sequence.source.check(), check_programs(cell, self._codec)
         self._transform = self._codec.transform(cell.sequence.format)
         self._known = known if known is not None and _reusable(known, store, task.timing) else None
         if self._known is not None and self._known.bitstream is not None:
@@ -200,6 +205,7 @@ class _Work:
             path = self._folder / f"bitstream.{cell.codec.card.extension}"
             info = self._codec.encode(cell.sequence, cell.rate, path)
             _check_bitstream(path, info, cell.codec.card)
+            self._look_again()
             self._encode = _cost(info.usage, task.timing, info)
             self._estimated_bits = info.estimated_bits
             self._bitstream = store.keep_bitstream(cell.name, path)
@@ -207,6 +213,22 @@ class _Work:
         if task.timing == "alone" and (self._decode is None or self._decode.timing != "alone"):
             alone = copy_alone(store.bitstream_path(self._bitstream), self._folder / "timing")
             self._decode = _timed_decode(self._codec, alone, self._transform)
+
+    def conclude(self) -> None:
+        """Fail the cell unless clip, programs and the metrics' tools are still those of its key."""
+        self._look_again()
+        now = metric_keys(self._keys)
+        changed = [name for name in self._records if now[name] != self._keys[name]]
+        if changed:
+            raise EncodeError(
+                "tool_changed",
+                f"what measures {', '.join(changed)} was replaced meanwhile; give the same command again",
+            )
+
+    def _look_again(self) -> None:
+        source, programs = self._begun
+        self._cell.sequence.source.check(source)
+        check_programs(self._cell, self._codec, programs)
 
     def open(self, stack: ExitStack) -> _Decoding:
         """Start decoding the bitstream, a copy of it alone in a folder, for the measuring pass."""

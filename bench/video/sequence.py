@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.digests import file_digest, files_digest
+from bench.digests import Stamp, file_digest, files_digest
 from bench.errors import MediaError, NoVideoError, TruncatedError, UsageError
 from bench.paths import readable
 from bench.process import Process, ProcessError
@@ -48,12 +48,44 @@ class Source(ABC):
         """Frames start, start + 1 ... (``count`` of them), one at a time."""
 
     _sha256: str | None = None
+    _stamp: Stamp | None = None
 
     def digest(self) -> str:
         """SHA-256 (hex) of what was stored when it was first asked for, which may be gone by now."""
         if self._sha256 is None:
+            self._stamp = Stamp.of(self.files())
             self._sha256 = self._digest()
         return self._sha256
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that the frames come from."""
+        return (self.path,)
+
+    def check(self, since: Stamp | None = None) -> Stamp:
+        """Hold the files to ``digest``; their stamp now.
+
+        Raises MediaError where they have other bytes by now, or were written to or replaced ``since`` an earlier stamp,
+        so that what was read between the two may be anything.
+        """
+        try:
+            now = Stamp.of(self.files())
+            if since is not None and since.files != now.files:
+                raise MediaError(f"{self.path}: was replaced or written to while it was read; give the command again")
+            trusted = self._stamp if since is None else since
+            if trusted is None or trusted.files != now.files or not trusted.settled:
+                self._check_bytes()
+                self._stamp = now
+            return now
+        except FileNotFoundError as error:
+            raise MediaError(f"{error.filename}: is gone since the run was planned; put it back") from None
+
+    def _check_bytes(self) -> None:
+        known, now = self.digest(), self._digest()
+        if now != known:
+            raise MediaError(
+                f"{self.path}: has other bytes than when the run was planned (SHA-256 {now[:12]}, was {known[:12]}); "
+                "give the command again, which measures the clip as it is now"
+            )
 
     def _digest(self) -> str:
         return file_digest(self.path)
@@ -183,6 +215,9 @@ class PngSource(Source):
                 raise MediaError(f"{path}: its bit depth or channels differ from the first picture's")
             planes = [picture] if picture.ndim == 2 else [picture[..., 1], picture[..., 2], picture[..., 0]]
             yield Frame.from_planes(self.format, planes)
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self._files)
 
     def _digest(self) -> str:
         return files_digest(self._files)

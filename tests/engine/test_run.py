@@ -465,7 +465,7 @@ def metrics_of(folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_two_runs_with_different_metrics_keep_the_values_of_both(tmp_path: Path, clip: Path, codec) -> None:
+def test_fault_18_two_runs_with_different_metrics(tmp_path: Path, clip: Path, codec) -> None:
     """Both read that nothing is measured before either writes: their encoders wait for each other."""
     name = codec("encode-meets")
     common = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "-j", 1, "--out")

@@ -234,9 +234,9 @@ def measured(store: Store, bits: bytes = b"bits", timing: str = "shared", **valu
     path.write_bytes(bits)
     cost = {"seconds": 1, "cpu_s": 1, "peak_rss_bytes": 1, "timing": timing}
     metrics = {
-        name: {"key": name, "status": "failed", "reason": value}
+        name: {"key": "0" * 64, "status": "failed", "reason": value}
         if isinstance(value, str)
-        else {"key": name, "status": "ok", "value": value}
+        else {"key": "0" * 64, "status": "ok", "value": value}
         for name, value in values.items()
     }
     content = {
@@ -269,12 +269,12 @@ def test_a_metric_that_fails_leaves_the_value_it_had(store: Store) -> None:
 
 def test_a_cell_that_fails_leaves_what_was_measured_and_says_why_the_rest_is_not(store: Store) -> None:
     store.write(measured(store, psnr_y=30), {"psnr_y": (30.0,)})
-    store.write(result(message="after 3 s"), wanted={"psnr_y": "psnr_y", "vmaf": "key"})
+    store.write(result(message="after 3 s"), wanted={"psnr_y": "0" * 64, "vmaf": "1" * 64})
     found = store.read("c_1_s_0")
     assert found is not None
     assert (found.status, found.measurements["psnr_y"].value) == ("ok", 30)
     lacking = found.measurements["vmaf"]
-    assert (lacking.key, lacking.status, lacking.reason) == ("key", "failed", "timeout: after 3 s")
+    assert (lacking.key, lacking.status, lacking.reason) == ("1" * 64, "failed", "timeout: after 3 s")
     assert columns(store) == {"psnr_y": [30.0]}
 
 
