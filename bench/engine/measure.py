@@ -12,6 +12,7 @@ from bench.engine.heap import keep_freed_memory
 from bench.errors import MetricError, MismatchError, UnavailableError, is_out_of_memory
 from bench.metrics.base import DeferredMetric, FilterMetric, FramePair, Measurement, Metric, Values, conclude
 from bench.metrics.filters import FilterPass
+from bench.metrics.one_thread import one_thread
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 
@@ -188,6 +189,7 @@ def measure_together(
     """
     keep_freed_memory()
     with ExitStack() as stack:
+        stack.enter_context(one_thread())
         lanes = []
         for video in videos:
             lane = _Lane(video, threads)

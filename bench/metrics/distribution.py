@@ -17,6 +17,7 @@ from bench.errors import MetricError, UnknownNameError
 from bench.metrics import distances
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
 from bench.metrics.network import require
+from bench.metrics.one_thread import one_thread
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
@@ -143,7 +144,8 @@ class DistributionMetric(DeferredMetric):
             raise MetricError(
                 f"{cls.name}: the {pooling} has too few {cls.sample} ({count}); it takes {cls.min_samples} or more"
             )
-        value, more = cls.distance(reference, decoded)
+        with one_thread():
+            value, more = cls.distance(reference, decoded)
         return {pooling: value, "samples": float(count), **more}
 
     def push(self, pair: FramePair) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UnavailableError, UsageError
 from bench.metrics.base import rgb_of
+from bench.metrics.one_thread import hold_torch
 from bench.video.frame import Frame
 
 if TYPE_CHECKING:
@@ -26,12 +27,18 @@ def require(*modules: str) -> None:
         raise UnavailableError(f"{', '.join(missing)} not installed: {HOW_TO_INSTALL}")
 
 
-@cache
 def device() -> torch.device:
     """Device that networks run on: the one named by VCBENCH_DEVICE, else the first CUDA device, else the CPU.
 
     Raises UsageError for a device that torch does not have here.
     """
+    chosen = _device()
+    hold_torch()  # which may be imported only now
+    return chosen
+
+
+@cache
+def _device() -> torch.device:
     import torch
 
     named = os.environ.get(DEVICE, "auto")
