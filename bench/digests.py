@@ -6,11 +6,16 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
+
+from bench.errors import UsageError
 
 
 def canonical_json(value: Any) -> str:
@@ -39,13 +44,32 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def home() -> Path:
+    """The user's home; a folder of theirs among the temporary files where they have none, as in some containers.
+
+    Raises UsageError where somebody else has made that one.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:  # HOME is not set, and the system does not know the user
+        own = Path(tempfile.gettempdir()) / f"vcbench-{os.getuid()}"
+        with suppress(FileExistsError):
+            own.mkdir(mode=0o700)
+        found = own.lstat()
+        if not S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise UsageError(
+                f"{own}: is not yours alone, and you have no home; set HOME, or VCBENCH_CACHE to a folder of yours"
+            ) from None
+        return own
+
+
 def cache_folder() -> Path:
     """Folder for what can be made again: VCBENCH_CACHE, or the user's cache folder."""
     named = os.environ.get("VCBENCH_CACHE")
     if named:
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vcbench"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / "vcbench" if base else home() / ".cache" / "vcbench"
 
 
 # The coarsest time stamps of file systems in use: a file changed twice within this may show one time.

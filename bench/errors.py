@@ -153,7 +153,7 @@ _NO_MEMORY = re.compile(
     r"out of memory|insufficient memory|can(not|'t) allocate( memory)?\b|bad_?alloc|MemoryError|OutOfMemory",
     re.IGNORECASE,
 )
-_NO_ROOM = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_NO_ROOM = re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

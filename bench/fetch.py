@@ -6,7 +6,10 @@ own that continues a ``.part`` file with HTTP ranges. Its unpackers trust the ar
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
 import logging
 import lzma
 import os
@@ -25,7 +28,7 @@ from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from ssl import SSLError
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import (
@@ -76,6 +79,11 @@ _SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
 # say how many frames there are, and longer than any test sequence.
 _LONGER = 16
 _MOST_FRAMES = 10_000
+# An archive may hold other files beside a sequence.
+_BESIDE = 1 << 30
+# Headers are held in memory: some hundred bytes for each file, which a zip archive has all in one directory.
+_LARGEST_HEADER = 16 << 20
+_MOST_HEADERS = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,10 @@ def _download_all(manifest: Manifest, entries: list[Entry], root: Path | None, t
         for entry in entries:
             # Another process may have been first while this one waited for the folder.
             path = find(manifest, entry, root=root)
-            done[entry.name] = path if path is not None else _download(entry, folder, staging, transfer)
+            if path is None:
+                beside = sum(_limit(other) for other in manifest.sequences if other.url == entry.url)
+                path = _download(entry, folder, staging, transfer, archive_limit=beside + _BESIDE)
+            done[entry.name] = path
     return done
 
 
@@ -178,7 +189,7 @@ def _is_left_by_pooch(path: Path) -> bool:
     return re.fullmatch(r"tmp[a-z0-9_]{8}", path.name) is not None and path.stat().st_size == 0
 
 
-def _download(entry: Entry, folder: Path, staging: Path, transfer: Transfer) -> Path:
+def _download(entry: Entry, folder: Path, staging: Path, transfer: Transfer, *, archive_limit: int) -> Path:
     assert entry.url is not None
     final = resolve_inside(folder, entry.file)
     lock = folder / LOCK_FILE
@@ -186,7 +197,7 @@ def _download(entry: Entry, folder: Path, staging: Path, transfer: Transfer) -> 
     if entry.member is None:
         ready = archive = retrieve(entry.url, staging, transfer, expected=expected, limit=_limit(entry))
     else:
-        archive = retrieve(entry.url, staging, transfer, expected=None, limit=None)
+        archive = retrieve(entry.url, staging, transfer, expected=None, limit=archive_limit)
         ready = staging / f"{hashlib.sha256(entry.file.encode()).hexdigest()[:12]}.unpacked"
     try:
         if entry.member is not None:
@@ -403,10 +414,8 @@ def unpack(archive: Path, member: str, target: Path, *, limit: int) -> None:
             _from_7z(archive, member, target, limit)
         elif zipfile.is_zipfile(archive):
             _from_zip(archive, member, target, limit)
-        elif tarfile.is_tarfile(archive):
-            _from_tar(archive, member, target, limit)
         else:
-            raise FetchError(f"{archive}: is no zip, tar or 7z archive; correct url or remove member in the manifest")
+            _from_tar(archive, member, target, limit)
     except OSError as error:
         # The decompressors of gzip and bzip2 raise bare OSErrors; those of the system carry a number.
         target.unlink(missing_ok=True)
@@ -420,15 +429,67 @@ def unpack(archive: Path, member: str, target: Path, *, limit: int) -> None:
         raise FetchError(f"{archive}: is damaged ({error}); fetch it again") from None
 
 
+class _Bounded(io.RawIOBase):
+    """An archive, or what it unpacks to, read no further than it may be.
+
+    An archive says how long its headers are, which are read into memory at once, and may go on without end. Raises
+    FetchError for a header above _LARGEST_HEADER or headers above _MOST_HEADERS together, until ``held`` is false, and
+    beyond ``limit`` bytes.
+    """
+
+    def __init__(self, stream: IO[bytes], archive: Path, limit: int) -> None:
+        self.held = True
+        self._stream = stream
+        self._archive = archive
+        self._limit = limit
+        self._headers = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self.held and size > _LARGEST_HEADER:
+            raise FetchError(f"{self._archive}: has a header of {size} bytes; refused, nothing unpacked")
+        data = self._stream.read(size if size >= 0 else _LARGEST_HEADER)  # the rest is some bytes of a zip's end
+        self._headers += len(data) if self.held else 0
+        if self._headers > _MOST_HEADERS:
+            raise FetchError(f"{self._archive}: has more than {_MOST_HEADERS} bytes of headers; refused")
+        self._check(self._stream.tell())
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == 0:  # of what is compressed, all up to there is unpacked
+            self._check(offset)
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def _check(self, position: int) -> None:
+        if position > self._limit:
+            raise FetchError(
+                f"{self._archive}: unpacks to more than the {self._limit} bytes that its manifest allows; refused"
+            )
+
+
 def _from_zip(archive: Path, member: str, target: Path, limit: int) -> None:
-    with zipfile.ZipFile(archive) as opened:
-        infos = {info.filename: info for info in opened.infolist()}
-        _check_names(archive, infos, member)
-        info = infos[member]
-        mode = info.external_attr >> 16
-        _check_member(archive, member, info.file_size, limit, regular=not info.is_dir() and _is_regular(mode))
-        with opened.open(info) as stream:
-            _copy(archive, stream, target, limit)
+    with archive.open("rb") as file:
+        bounded = _Bounded(file, archive, archive.stat().st_size)
+        with zipfile.ZipFile(cast("IO[bytes]", bounded)) as opened:
+            infos = {info.filename: info for info in opened.infolist()}
+            _check_names(archive, infos, member)
+            info = infos[member]
+            mode = info.external_attr >> 16
+            _check_member(archive, member, info.file_size, limit, regular=not info.is_dir() and _is_regular(mode))
+            bounded.held = False
+            if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                # zipfile unpacks all that it has read at once, which may be a million times as much
+                raise FetchError(f"{archive}: {member!r} is packed by method {info.compress_type}; pack it by deflate")
+            with opened.open(info) as stream:
+                _copy(archive, stream, target, limit)
 
 
 def _is_regular(mode: int) -> bool:
@@ -437,18 +498,38 @@ def _is_regular(mode: int) -> bool:
 
 
 def _from_tar(archive: Path, member: str, target: Path, limit: int) -> None:
-    with tarfile.open(archive) as opened:
-        infos = {info.name.removeprefix("./"): info for info in opened.getmembers()}
-        _check_names(archive, infos, member)
-        info = infos[member]
-        _check_member(archive, member, info.size, limit, regular=info.isreg())
-        stream = opened.extractfile(info)
-        assert stream is not None
-        with stream:
-            _copy(archive, stream, target, limit)
-        # The checksum of a compressed tar stands at its end.
-        while opened.fileobj is not None and opened.fileobj.read(_CHUNK):
-            pass
+    with _unpacked(archive) as plain:
+        bounded = _Bounded(plain, archive, limit + _BESIDE)
+        try:
+            opened = tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:")  # noqa: SIM115 - closed below
+        except (tarfile.ReadError, *_DAMAGE):
+            raise FetchError(
+                f"{archive}: is no zip, tar or 7z archive; correct url or remove member in the manifest"
+            ) from None
+        with opened:
+            infos = {info.name.removeprefix("./"): info for info in opened.getmembers()}
+            _check_names(archive, infos, member)
+            info = infos[member]
+            _check_member(archive, member, info.size, limit, regular=info.isreg())
+            bounded.held = False
+            stream = opened.extractfile(info)
+            assert stream is not None
+            with stream:
+                _copy(archive, stream, target, limit)
+            # The checksum of a compressed tar stands at its end.
+            while bounded.read(_CHUNK):
+                pass
+
+
+def _unpacked(archive: Path) -> IO[bytes]:
+    """What a compressed file unpacks to; any other file as it is."""
+    with archive.open("rb") as stream:
+        magic = stream.read(6)
+    kinds: dict[bytes, Callable[[Path, Literal["rb"]], Any]] = {
+        b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open
+    }  # fmt: skip
+    kind = next((kind for start, kind in kinds.items() if magic.startswith(start)), None)
+    return archive.open("rb") if kind is None else cast("IO[bytes]", kind(archive, "rb"))
 
 
 def _from_7z(archive: Path, member: str, target: Path, limit: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from bench.catalog import Digest, Model, Name, explain, read_toml
-from bench.digests import cache_folder, file_digest
+from bench.digests import cache_folder, file_digest, home
 from bench.errors import ManifestError, UnavailableError, UnknownNameError
 from bench.manifests import RelativePath, Url
 
@@ -213,8 +214,10 @@ def _users() -> list[Path]:
 
 def _torch_cache() -> Path:
     """Folder that torch.hub downloads to; said here so that finding a file needs no torch."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    given = Path(os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "torch")
+    with suppress(RuntimeError):  # a ~ of a user that the system does not know
+        given = given.expanduser()
+    return given / "hub" / "checkpoints"
 
 
 def _first(entry: Entry, where: Iterable[Path], check: Callable[[Copy, Path], tuple[str, object, object]]) -> Path:

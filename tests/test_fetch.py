@@ -1,10 +1,14 @@
 """Downloads against a server on this machine that cuts, lies and attacks."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import random
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -382,3 +386,75 @@ def test_nothing_is_downloaded_through_a_link(dataset, root, tmp_path):
     with pytest.raises(FetchError, match=r"\.download: is a link"):
         fetch(dataset())
     assert [path.name for path in victim.iterdir()] == ["0123456789ab-x"]
+
+
+def pax_tar(path, size, compress, kind):
+    """A tar archive whose first header says that a header of ``size`` bytes follows."""
+    info = tarfile.TarInfo("./PaxHeaders/clip.yuv")
+    info.type, info.size = kind, size
+    with compress(path, "wb") as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(40):
+            stream.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("compress", [open, gzip.open, bz2.open, lzma.open])
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_of_gigabytes_is_refused_unread(tmp_path, compress, kind):
+    pax_tar(tmp_path / "archive", 6 << 30, compress, kind)
+    tracemalloc.start()
+    with pytest.raises(FetchError, match=r"has a header of 6442450944 bytes; refused, nothing unpacked"):
+        unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert not (tmp_path / "out").exists()
+
+
+def test_headers_without_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.fetch._MOST_HEADERS", 1 << 20)
+    with gzip.open(tmp_path / "archive", "wb") as stream:
+        for number in range(4000):
+            stream.write(tarfile.TarInfo(f"{number}").tobuf())
+    with pytest.raises(FetchError, match="has more than 1048576 bytes of headers; refused"):
+        unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1000)
+
+
+@pytest.mark.parametrize("where", ["before the member", "after it"])
+def test_an_archive_that_goes_on_is_refused(tmp_path, monkeypatch, where):
+    monkeypatch.setattr("bench.fetch._BESIDE", 5 << 20)
+    clip, other = tarfile.TarInfo("clip.yuv"), tarfile.TarInfo("other.bin")
+    clip.size, other.size = 1000, 30 << 20
+    members = [(other, bytes(30 << 20)), (clip, bytes(1000))]
+    with gzip.open(tmp_path / "archive", "wb") as stream:
+        for info, content in members if where.startswith("before") else members[::-1]:
+            stream.write(info.tobuf() + content + bytes(-len(content) % 512))
+        stream.write(bytes(1024) + bytes(30 << 20))
+    with pytest.raises(FetchError, match=r"unpacks to more than the 5243880 bytes that its manifest allows; refused"):
+        unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_directory_of_megabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.fetch._LARGEST_HEADER", 1 << 17)
+    (tmp_path / "archive").write_bytes(zipped({f"{number:0100}": b"" for number in range(1000)}))
+    with pytest.raises(FetchError, match=r"has a header of 1\d{5} bytes; refused"):
+        unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1000)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_zipfile_would_unpack_in_one_piece_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "archive", "w", method) as archive:
+        archive.writestr("clip.yuv", bytes(1000))
+    with pytest.raises(FetchError, match=rf"is packed by method {method}; pack it by deflate"):
+        unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1 << 20)
+
+
+@pytest.mark.parametrize("says_its_length", [True, False])
+def test_an_archive_download_has_an_end(says_its_length, dataset, server, root, monkeypatch):
+    monkeypatch.setattr("bench.fetch._BESIDE", 1 << 20)
+    server.lengths = says_its_length
+    server.files["/set.tar"] = bytes(5 << 20)
+    with pytest.raises(FetchError, match=r"larger than the \d+ bytes that its manifest allows; it was deleted"):
+        fetch(dataset("/set.tar", extra='member = "clip.yuv"', frames=1))
+    assert [name for name in staged(root) if name.endswith(".part")] == []

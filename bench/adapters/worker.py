@@ -345,7 +345,12 @@ def interpreter(variable: str | None, get: str) -> str:
 
 def whole_path(variable: str, named: str) -> Path:
     """The path that a variable gives; UnavailableError for a relative one, since codecs run in folders of their own."""
-    path = Path(named).expanduser()
+    try:
+        path = Path(named).expanduser()
+    except RuntimeError:
+        raise UnavailableError(
+            f"{variable}={named} begins with a home that is not known; give the whole path"
+        ) from None
     if not path.is_absolute():
         raise UnavailableError(f"{variable}={named} is relative; give the whole path, such as {path.absolute()}")
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -13,6 +12,7 @@ import click
 from bench import __version__
 from bench.cli import compare, doctor, fetch, gate, ls, measure, report, run, status, train, validate, verify
 from bench.cli.options import print_json
+from bench.cli.output import drop, open_standard_files, remedy, tell
 from bench.errors import VcbenchError
 
 EXIT_REGRESSION = 1
@@ -44,6 +44,7 @@ for _module in (run, status, report, compare, gate, measure, ls, validate, verif
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``vcbench`` program; exits with the codes of the group's help."""
+    open_standard_files()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
             signal.signal(number, _interrupt)
@@ -57,10 +58,18 @@ def _interrupt(number: int, frame: object) -> None:
 def _run(arguments: list[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        return _command(given)
-    except (BrokenPipeError, SystemExit):  # click turns a closed pipe into SystemExit
-        _drop_output()
+        status = _command(given)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        return status
+    except (BrokenPipeError, SystemExit):  # rich turns a closed pipe into SystemExit
+        drop(sys.stdout)
         return EXIT_INTERRUPTED
+    except OSError:  # of the flush
+        drop(sys.stdout)
+        drop(sys.stderr)
+        return EXIT_USAGE
 
 
 def _command(given: list[str]) -> int:
@@ -70,30 +79,33 @@ def _command(given: list[str]) -> int:
         message = "interrupted; what is finished is stored, the same command goes on from there"
         return _end(given, error, message, EXIT_INTERRUPTED)
     except click.ClickException as error:
-        error.show()
-        return _end(given, error, error.format_message(), EXIT_USAGE, told=True)
+        return _end(given, error, error.format_message(), EXIT_USAGE, usage=_usage(error))
     except VcbenchError as error:
         return _end(given, error, str(error), EXIT_USAGE)
     except BrokenPipeError:
         raise
     except Exception as error:
-        traceback.print_exc()
+        if isinstance(error, OSError) and (help_with := remedy(error)) is not None:
+            where = error.filename or "a file or an output"
+            return _end(given, error, f"{where}: {error.strerror}; {help_with}", EXIT_USAGE)
+        tell(traceback.format_exc().rstrip())
         message = f"{type(error).__name__}: {error}; this is a fault of vcbench: please report it with the lines above"
         return _end(given, error, message, EXIT_INTERNAL)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _end(given: list[str], error: BaseException, message: str, status: int, *, told: bool = False) -> int:
+def _usage(error: click.ClickException) -> str:
+    """How a command is used that was used otherwise."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return "" if context is None else f"{context.get_usage()}\nTry '{context.command_path} --help' for help."
+
+
+def _end(given: list[str], error: BaseException, message: str, status: int, *, usage: str = "") -> int:
     """Say what ended a command: a line for people, and an object on standard output where JSON is wanted."""
-    if not told:
-        prefix = "" if status == EXIT_INTERRUPTED else "error: "
-        click.echo(f"vcbench: {prefix}{message}", err=True)
+    if usage:
+        tell(usage)
+    tell(f"vcbench: {'' if status == EXIT_INTERRUPTED else 'error: '}{message}")
     if "--json" in given:
-        print_json({"error": {"type": type(error).__name__, "message": message, "exit_code": status}})
+        with suppress(VcbenchError):  # it is standard output itself that cannot be written
+            print_json({"error": {"type": type(error).__name__, "message": message, "exit_code": status}})
     return status
-
-
-def _drop_output() -> None:
-    """The reader of our output has gone: what is still buffered goes nowhere, or the interpreter would complain."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import CommaList, Command, NumbersOr, PerCent, as_json, existing, print_json, print_table
+from bench.cli.output import tell
 
 if TYPE_CHECKING:
     from bench.results import CellResult, ResultSet
@@ -98,7 +99,7 @@ def command(**options: Any) -> int:
     }
     comparisons = [found[anchor][metric][test] for anchor, test in pairs for metric in wanted]
     for problem in results.problems:
-        click.echo(f"left out: {problem}", err=True)
+        tell(f"left out: {problem}")
     if options["json_output"]:
         objects = [comparison.to_dict() for comparison in comparisons]
         for item in objects:
@@ -107,7 +108,7 @@ def command(**options: Any) -> int:
         print_json(objects[0] if named else objects)
         return 0
     for note in results.notes:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     for anchor, by_metric in found.items():
         show_comparisons(by_metric, loaded_codecs(results), anchor=anchor)
         if options["per_sequence"]:
@@ -127,7 +128,7 @@ def _default_metrics(results: ResultSet) -> list[str]:
         try:
             metric_class(metric)
         except (UnknownNameError, UnavailableError, UsageError):
-            click.echo(f"left out: {metric} is not installed here, so which way is better is not known", err=True)
+            tell(f"left out: {metric} is not installed here, so which way is better is not known")
         else:
             able.append(metric)
     if not able:
@@ -155,7 +156,7 @@ def _at_rate(options: dict[str, Any]) -> int:
     metrics = options["metrics"] or ("psnr_y",)
     rows = at_rate(results, None if targets == "anchor" else targets, anchor=anchor, metrics=metrics, codecs=codecs)
     for problem in results.problems:
-        click.echo(f"left out: {problem}", err=True)
+        tell(f"left out: {problem}")
     if options["json_output"]:
         print_json([row.to_dict() for row in rows])
         return 0

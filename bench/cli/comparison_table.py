@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from bench.cli.options import print_table
+from bench.cli.output import say
 
 if TYPE_CHECKING:
     from bench.analysis.bd import BDResult, Cause
@@ -65,11 +64,11 @@ def show_comparisons(
                 rows.append(["", *("" if one is None else _below(one.bd_rate) for one in own), *([""] * len(times))])
         print_table(title if start == 0 else "", header, rows, right=tuple(range(1, len(header))))
     for line in legend(_flags(comparisons)):
-        click.echo(f"  {line}")
+        say(f"  {line}")
     for line in [*_reasons(comparisons), *([] if short else _shortfalls(comparisons))]:
-        click.echo(f"  {line}")
+        say(f"  {line}")
     if {anchor, *tests} & loaded:
-        click.echo(f"  *: times {_LOADED}")
+        say(f"  *: times {_LOADED}")
 
 
 def show_sequences(comparison: Comparison) -> None:
@@ -88,7 +87,7 @@ def show_sequences(comparison: Comparison) -> None:
     # The sequences' own reasons stand in the rows above.
     reason = "" if rows and overall.cause is Cause.NO_SEQUENCE else overall.reason or ""
     rows.append([count, *_long(overall, axis.unit), reason if rows else reason or "; ".join(overall.notes)])
-    click.echo()
+    say()
     title = f"BD-rate of {comparison.test} against {comparison.anchor}, {comparison.metric}"
     header = ["sequence", "BD-rate %", "by method", "overlap", "compared", "notes"]
     print_table(title, header, rows, right=(1, 2, 3, 4))
@@ -100,16 +99,16 @@ def show_sequences(comparison: Comparison) -> None:
     convention = f"{overall.convention} convention"
     if overall.convention == "dataset":
         convention = OVER_DATASET if overall.sequences_total else "values of whole datasets"
-    click.echo(f"  {interval}; {overall.method}, {convention}")
+    say(f"  {interval}; {overall.method}, {convention}")
     if quality.value is not None:
         counted = f" ({quality.sequences_used}/{quality.sequences_total} sequences)" if quality.sequences_total else ""
-        click.echo(f"  BD-{comparison.metric} {quality.value:+.4g} {axis.unit}".rstrip() + f" at equal rate{counted}")
+        say(f"  BD-{comparison.metric} {quality.value:+.4g} {axis.unit}".rstrip() + f" at equal rate{counted}")
     for what, ratio in (("encode", comparison.encode), ("decode", comparison.decode)):
         if ratio.value is not None:
             counted = f"{ratio.sequences_used}/{overall.sequences_total} sequences"
-            click.echo(f"  {what} time {ratio.value:.2f} x the anchor's ({counted})")
+            say(f"  {what} time {ratio.value:.2f} x the anchor's ({counted})")
     for warning in comparison.warnings:
-        click.echo(f"  note: {warning}")
+        say(f"  note: {warning}")
 
 
 def _columns() -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bench.cli.options import Command, as_json, print_json, search_path
+from bench.cli.output import say
 
 
 @click.command("doctor", cls=Command, short_help="Say what works on this machine.")
@@ -36,11 +37,11 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
         print_json(groups)
     else:
         for title, rows in groups.items():
-            click.echo(f"{title}:")
+            say(f"{title}:")
             for row in rows:
                 mark = "ok " if row["available"] else "-- "
                 detail = row.get("detail") or (row.get("title", "") if row["available"] else brief_reason(row))
-                click.echo(f"  {mark} {row['name']}: {detail}")
+                say(f"  {mark} {row['name']}: {detail}")
     return 0 if all(row["available"] for row in groups["machine"]) else 4
 
 

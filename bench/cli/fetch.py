@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench.cli.options import CommaList, Command, LocalPath, as_json, print_json, print_table, search_path
+from bench.cli.output import is_terminal, say, tell, tell_again
 from bench.errors import UsageError
 
 
@@ -124,18 +125,18 @@ def _print(rows: list[dict[str, Any]], json_output: bool, label: str) -> None:
         print_json(rows)
         return
     for row in rows:
-        click.echo(f"{label.format(**row)}: {row['status']}: {row['path']}")
+        say(f"{label.format(**row)}: {row['status']}: {row['path']}")
 
 
 def _progress() -> Any:
     """Show bytes on a terminal; elsewhere the finished files are enough."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         return None
 
     def show(file: str, done: int, total: int | None) -> None:
         of = f" of {total / 1e6:.1f}" if total else ""
-        click.echo(f"\r{file}: {done / 1e6:.1f}{of} MB", err=True, nl=False)
+        tell_again(f"{file}: {done / 1e6:.1f}{of} MB")
         if total is not None and done >= total:
-            click.echo(err=True)
+            tell()
 
     return show

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, print_table
+from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
     from bench.analysis.gate.judge import GateResult
@@ -111,7 +112,6 @@ def _written(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _print(result: GateResult) -> None:
-    from bench.report.escape import printable
     from bench.report.gate_text import change_text, headline, interval_text
 
     rows = [
@@ -119,9 +119,8 @@ def _print(result: GateResult) -> None:
         for check in result.checks
     ]
     for warning in result.warnings:
-        click.echo(printable(warning), err=True)
+        tell(warning)
     if rows:
         header = ["verdict", "codec", "rule", "change", "95 % bounds", "why"]
-        flat = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
-        print_table(f"{', '.join(result.candidate)} against {', '.join(result.baseline)}", header, flat, right=(3,))
-    click.echo(headline(result))
+        print_table(f"{', '.join(result.candidate)} against {', '.join(result.baseline)}", header, rows, right=(3,))
+    say(headline(result))

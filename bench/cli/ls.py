@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bench.cli.options import Command, as_json, counted, print_json, print_table, search_path
+from bench.cli.output import say
 
 _TABLE_WIDTH = 80
 
@@ -130,18 +131,18 @@ def _identified(catalog: Any, name: str, *, trust: bool) -> dict[str, Any]:
 
 def _print_identities(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        click.echo(f"{row['name']}: {row['title']}")
+        say(f"{row['name']}: {row['title']}")
         identity = row["identity"]
         if identity is None:
-            click.echo(f"  not available: {brief_reason(row)}")
+            say(f"  not available: {brief_reason(row)}")
             continue
-        click.echo("  A result is measured anew when any of these changes:")
-        click.echo(f"  card   {identity['card']['sha256'][:16]}  its settings, input formats, weights, kind of rate")
+        say("  A result is measured anew when any of these changes:")
+        say(f"  card   {identity['card']['sha256'][:16]}  its settings, input formats, weights, kind of rate")
         for name, value in identity["tool"].items():
             if not name.endswith("_sha256"):
-                click.echo(f"  {name}   {value}")
+                say(f"  {name}   {value}")
         for file in identity["files"]:
-            click.echo(f"  file   {file['sha256'][:16]}  {file['role']}: {file['path']}")
+            say(f"  file   {file['sha256'][:16]}  {file['role']}: {file['path']}")
 
 
 def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import click
 
+from bench.cli.output import escaped_line, is_terminal, say, say_json
 from bench.paths import local_path, readable
 
 
@@ -136,7 +137,7 @@ def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def print_json(value: Any) -> None:
     """Print strict JSON; infinite numbers are the strings "Infinity" and "-Infinity", as in result files."""
-    click.echo(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False))
+    say_json(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _strict(value: Any) -> Any:
@@ -174,8 +175,9 @@ def pace(rate: float | None, left_s: float | None) -> str:
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table: drawn on a terminal, as aligned plain lines elsewhere. ``right`` columns are right-aligned."""
-    rows = [list(row) for row in rows]
-    if sys.stdout.isatty():
+    title, header = escaped_line(title), [escaped_line(name) for name in header]
+    rows = [[escaped_line(cell) for cell in row] for row in rows]
+    if is_terminal(sys.stdout):
         from rich import box
         from rich.console import Console
         from rich.markup import escape
@@ -188,11 +190,11 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
             table.add_row(*map(escape, row))
         Console().print(table)
         return
-    widths = [max(len(str(row[index])) for row in [list(header), *rows]) for index in range(len(header))]
-    click.echo(title)
-    for row in [list(header), *rows]:
+    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    say(title)
+    for row in [header, *rows]:
         cells = [
-            str(cell).rjust(width) if index in right else str(cell).ljust(width)
+            cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        click.echo("  " + "  ".join(cells).rstrip())
+        say("  " + "  ".join(cells).rstrip())

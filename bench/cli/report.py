@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, search_path
+from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
     from bench.report.leaderboard import BoardOptions
@@ -126,8 +127,8 @@ def command(
         print_json({"report": str(page), "cells": len(results.cells), "problems": results.problems})
     else:
         for problem in results.problems:
-            click.echo(f"left out: {problem}", err=True)
-        click.echo(f"report: {page}")
+            tell(f"left out: {problem}")
+        say(f"report: {page}")
     return 0
 
 
@@ -141,6 +142,6 @@ def _leaderboard(folders: tuple[Path, ...], out: Path, options: BoardOptions, js
         print_json({"report": str(page), **board.to_dict()})
     else:
         for item in board.refused:
-            click.echo(f"left out: {item.submission}, {item.what}: {item.reason}", err=True)
-        click.echo(f"report: {page}")
+            tell(f"left out: {item.submission}, {item.what}: {item.reason}")
+        say(f"report: {page}")
     return 6 if any(item.whole for item in board.refused) else 0

@@ -27,6 +27,7 @@ from bench.cli.options import (
     print_table,
     search_path,
 )
+from bench.cli.output import escaped_line, is_terminal, say, tell
 
 if TYPE_CHECKING:
     from bench.engine.backends import Pool
@@ -181,12 +182,12 @@ def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
     prepared = None if matching is None else plan_match(settings, matching)
     planned = plan(settings) if prepared is None else prepared.planned
     if not planned.cells and prepared is None:
-        click.echo("nothing to do: the plan has no cells", err=True)
+        tell("nothing to do: the plan has no cells")
         return _conclude([], [], [], out, None, (), json_output=options["json_output"])
     for name, reason in planned.unavailable.items():
-        click.echo(f"unavailable: {name}: {reason}", err=True)
+        tell(f"unavailable: {name}: {reason}")
     for note in _notes(planned):
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     store = Store.create(out)
     matches: list[Match] = []
     with _reporter() as reporter:
@@ -208,7 +209,7 @@ def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
 
 
 def _announce(text: str) -> None:
-    click.echo(text, err=True)
+    tell(text)
 
 
 def _check_combination(options: dict[str, Any]) -> None:
@@ -262,7 +263,7 @@ def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> 
         title = f"{counted(len(rows), 'cell')} for {out}, metrics {', '.join(planned.metrics)}"
         print_table(title, header, lines, right=(1, 3))
         for note in _notes(planned):
-            click.echo(f"note: {note}", err=True)
+            tell(f"note: {note}")
     return 0 if rows else 5
 
 
@@ -328,25 +329,25 @@ def _conclude(
         )
     else:
         for problem in problems:
-            click.echo(problem, err=True)
+            tell(problem)
         for result in results:
             if result.status != "ok":
-                click.echo(f"{result.status}: {result.name}: {result.reason}: {result.message}", err=True)
+                tell(f"{result.status}: {result.name}: {result.reason}: {result.message}")
         for cell, metric, status, reason in unmeasured:
             if status == "failed":
-                click.echo(f"not measured: {cell}: {metric}: {reason}", err=True)
+                tell(f"not measured: {cell}: {metric}: {reason}")
         for metric, reason in {item[1]: item[3] for item in unmeasured if item[2] == "unavailable"}.items():
-            click.echo(f"unavailable: {metric}: {reason}", err=True)
+            tell(f"unavailable: {metric}: {reason}")
         _show_matches(matches)
         _show_summary(results, out, wanted)
         parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
-        click.echo(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
+        say(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
         if page:
-            click.echo(f"report: {page}")
+            say(f"report: {page}")
         elif results:
             # a report opens no path that a result file states
             shown = [part for clip in clips for part in ("--clips", str(clip))]
-            click.echo(f"next: {shlex.join(['vcbench', 'report', str(out), *shown])}")
+            say(f"next: {shlex.join(['vcbench', 'report', str(out), *shown])}")
     if not results:
         return 5
     return 6 if counts["failed"] or unmeasured else 0
@@ -368,7 +369,7 @@ def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -
     by_metric = compare_results(found, anchor, tests, summary_metrics(measured))
     show_comparisons(by_metric, loaded_codecs(found), anchor=anchor, short=True)
     more = f"vcbench compare {shlex.quote(str(out))} --anchor {shlex.quote(anchor)}"
-    click.echo(f"  all metrics, intervals and sequences: {more} (--per-sequence)")
+    say(f"  all metrics, intervals and sequences: {more} (--per-sequence)")
 
 
 def _show_matches(matches: Sequence[Match]) -> None:
@@ -421,7 +422,7 @@ def _pace(progress: Progress) -> str:
 
 
 def _reporter() -> PlainReporter | BarReporter:
-    return BarReporter() if sys.stderr.isatty() else PlainReporter()
+    return BarReporter() if is_terminal(sys.stderr) else PlainReporter()
 
 
 class PlainReporter(AbstractContextManager["PlainReporter"]):
@@ -430,11 +431,11 @@ class PlainReporter(AbstractContextManager["PlainReporter"]):
     def __call__(self, progress: Progress) -> None:
         if progress.result is None:
             already = f", {progress.done} measured already" if progress.done else ""
-            click.echo(f"{counted(progress.total, 'cell')}{already}", err=True)
+            tell(f"{counted(progress.total, 'cell')}{already}")
         else:
             told = _pace(progress)
             line = f"[{progress.done}/{progress.total}] {_describe(progress.result)}"
-            click.echo(f"{line} ({told})" if told else line, err=True)
+            tell(f"{line} ({told})" if told else line)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -463,7 +464,7 @@ class BarReporter(AbstractContextManager["BarReporter"]):
 
         self._bar.update(self._task, completed=progress.done, total=progress.total, pace=_pace(progress))
         if progress.result is not None and progress.result.status != "ok":
-            self._bar.console.print(escape(_describe(progress.result)))
+            self._bar.console.print(escape(escaped_line(_describe(progress.result))))
 
     def __enter__(self) -> BarReporter:
         self._bar.start()

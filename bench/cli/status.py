@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.options import Command, as_json, counted, duration, existing, pace, print_json
+from bench.cli.output import say
 
 if TYPE_CHECKING:
     from bench.engine.watch import FolderState, RunState
@@ -39,15 +40,15 @@ def command(folder: Path, json_output: bool) -> int:
 
 def _show(folder: Path, found: FolderState) -> None:
     parts = [f"{count} {status}" for status, count in sorted(found.cells.items(), key=_order)]
-    click.echo(f"{folder}: {counted(sum(found.cells.values()), 'cell')}" + (f": {', '.join(parts)}" if parts else ""))
+    say(f"{folder}: {counted(sum(found.cells.values()), 'cell')}" + (f": {', '.join(parts)}" if parts else ""))
     for run in found.runs:
-        click.echo(_told(run))
+        say(_told(run))
     if not any(run.alive for run in found.runs):
-        click.echo("no run is going on")
+        say("no run is going on")
     if found.working:
-        click.echo(f"{counted(len(found.working), 'cell')} running:")
+        say(f"{counted(len(found.working), 'cell')} running:")
     for cell in found.working:
-        click.echo(f"  {cell.cell}, for {duration(cell.seconds)} on {cell.host} (process {cell.pid})")
+        say(f"  {cell.cell}, for {duration(cell.seconds)} on {cell.host} (process {cell.pid})")
 
 
 def _order(item: tuple[str, int]) -> int:

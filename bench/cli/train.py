@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import CommaList, Command, LocalPath, as_json, counted, existing, print_json
+from bench.cli.output import say, tell
 from bench.errors import TrainingError, UnknownNameError, UsageError
 from bench.neural.recipes import RECIPES, SCALES, Options, Recipe, recipe
 
@@ -87,12 +88,12 @@ def command(
         print_json(summary)
         return 0
     state = "trained" if training.done else "not done yet, the same command goes on"
-    click.echo(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
+    say(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
     for what in ("weights", "model_card", "card"):
         if path := summary.get(what):
-            click.echo(f"{path}")
+            say(f"{path}")
     if card := summary.get("card"):
-        click.echo(f"next: vcbench run --codecs {card} --input CLIPS")
+        say(f"next: vcbench run --codecs {card} --input CLIPS")
     return 0
 
 
@@ -222,4 +223,4 @@ def _interrupts_noted() -> Iterator[Callable[[], bool]]:
 
 
 def _tell(line: str) -> None:
-    click.echo(line, err=True)
+    tell(line)

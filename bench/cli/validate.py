@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, search_path
+from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
     from bench.catalog import Catalog
@@ -100,21 +101,21 @@ def _run_codec(
     for check in check_codec(entry, source=source, time_limit=time_limit):
         checks.append(check)
         if not json_output:
-            click.echo(f"{check.outcome:<14}  {check.name:<11}  {check.message}")
+            say(f"{check.outcome:<14}  {check.name:<11}  {check.message}")
     failed = [check.name for check in checks if check.outcome == "failed"]
     if json_output:
         print_json({"codec": entry.card.name, "passed": not failed, "checks": [asdict(check) for check in checks]})
     else:
         verdict = f"failed: {', '.join(failed)}" if failed else "keeps the contract"
-        click.echo(f"{entry.card.name}: {verdict}")
+        say(f"{entry.card.name}: {verdict}")
     return 6 if failed else 0
 
 
 def _print(row: dict[str, Any]) -> None:
-    click.echo(f"{row['file']}: {'ok' if row['valid'] else 'wrong'}")
+    say(f"{row['file']}: {'ok' if row['valid'] else 'wrong'}")
     for level in ("problems", "warnings"):
         for text in row[level]:
-            click.echo(f"  {'warning: ' if level == 'warnings' else ''}{text}")
+            say(f"  {'warning: ' if level == 'warnings' else ''}{text}")
 
 
 def _check_metric(name: str, trust: bool) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def _check(path: Path, kind: str) -> dict[str, Any]:
                     build(card.configured(configuration), folder=path.parent)
                 except UnavailableError as error:
                     # a card can be right although its codec is not here or not trusted
-                    click.echo(f"{path}: its settings are not checked: {error}", err=True)
+                    tell(f"{path}: its settings are not checked: {error}")
     except VcbenchError as error:
         problems = [str(error)]
     return {"file": str(path), "kind": kind, "valid": not problems, "problems": problems, "warnings": []}

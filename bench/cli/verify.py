@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.options import LocalPath, ManyFilesCommand, as_json, counted, existing, print_json, search_path
+from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
     from bench.engine.verify import Check
@@ -88,7 +89,7 @@ def command(
         checked.append(cell)
         different = [check for check in cell.checks if check.outcome not in {"equal", "claimed"}]
         state = ", ".join(f"{check.what} {check.outcome}" for check in different) or "equal"
-        click.echo(f"{number}/{len(chosen)} {cell.cell}: {state}", err=True)
+        tell(f"{number}/{len(chosen)} {cell.cell}: {state}")
     counts = outcomes(checked)
     recorded = None if record is None else write_record(record, folder, chosen, checked, by)
     if json_output:
@@ -104,19 +105,19 @@ def command(
         )
     else:
         for problem in results.problems:
-            click.echo(f"unreadable: {problem}")
+            say(f"unreadable: {problem}")
         for cell in checked:
             for check in cell.checks:
                 if _is_told(check):
-                    click.echo(f"{cell.cell}: {check.what}: {check.outcome}: {_detail(check.stored, check.found)}")
+                    say(f"{cell.cell}: {check.what}: {check.outcome}: {_detail(check.stored, check.found)}")
                     if check.reason:
-                        click.echo(f"  {check.reason}" + (f" ({cell.note})" if cell.note else ""))
+                        say(f"  {check.reason}" + (f" ({cell.note})" if cell.note else ""))
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         without = len(results.cells) - len(chosen) if sample is None else 0
         left = f"; {counted(without, 'cell')} without a bitstream" if without else ""
         if recorded is not None:
-            click.echo(f"record: {recorded}")
-        click.echo(f"{counted(len(checked), 'cell')} of {len(results.cells)}; checks: {told}{left}")
+            say(f"record: {recorded}")
+        say(f"{counted(len(checked), 'cell')} of {len(results.cells)}; checks: {told}{left}")
     return 6 if results.problems or counts["different"] or counts["unchecked"] else 0
 
 

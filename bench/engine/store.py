@@ -377,10 +377,11 @@ def _remove(folder: Path) -> None:
 def disk_full(root: Path) -> StoreError:
     """What to tell when there is no room for results."""
     return StoreError(
-        f"{root}: the disk is full; free some room and give the same command again: what is finished is kept"
+        f"{root}: the disk is full; free some room and give the same command again: what is finished is kept. "
+        "A limit of file sizes (ulimit -f) ends a run like a full disk"
     )
 
 
 def is_disk_full(error: OSError) -> bool:
     """Whether a write failed for want of room."""
-    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
