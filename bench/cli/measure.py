@@ -22,59 +22,151 @@ if TYPE_CHECKING:
 @click.option("--size", help="Size of raw yuv, such as 352x288.")
 @click.option("--pix-fmt", help="Pixel format of raw yuv, such as yuv420p.")
 @click.option("--fps", help="Frame rate of raw yuv or PNG, such as 30.")
+@click.option(
+    "--scaler",
+    type=click.Choice(["lanczos", "bicubic", "bilinear", "spline", "area", "neighbor"]),
+    help="Bring files of another size to that of REFERENCE by this scaler of FFmpeg.",
+)
+@click.option(
+    "--film-grain",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    show_default=True,
+    help="Whether decoders synthesise the film grain that a stream describes.",
+)
+@click.option(
+    "--frames-csv",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the values of every frame as CSV: a row for each file and frame, a column for each metric.",
+)
 @as_json
-def command(reference: Path, files: tuple[Path, ...], metrics: tuple[str, ...], json_output: bool, **given: Any) -> int:
+def command(
+    reference: Path,
+    files: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    scaler: str | None,
+    film_grain: str,
+    frames_csv: Path | None,
+    json_output: bool,
+    **given: Any,
+) -> int:
     """Measure files that exist already: any container FFmpeg reads, paired with REFERENCE frame by frame.
 
-    Frame count, size and format must be equal; a file that differs has the reason instead of values, and the exit code
-    is 6. The rate is not judged here: that takes vcbench run.
+    Frame count and chroma format must be equal, and so must range and matrix where both files state them. Other bit
+    depths are brought to that of REFERENCE, other sizes only with --scaler; notes say what was done. A file that does
+    not fit has the reason instead of values, and the exit code is 6. The rate is not judged here: that takes vcbench
+    run.
 
     \b
-    Example:
+    Examples:
       vcbench measure source.y4m encoded.mkv encoded.hevc --metrics psnr_y,vmaf
+      vcbench measure source.y4m ladder/*.mp4 --scaler lanczos --frames-csv frames.csv
+      vcbench measure source.y4m grainy.ivf --film-grain off
     """
     from bench.engine.run import resolve_metrics
 
     input_format = {key: value for key, value in given.items() if value is not None}
     names = resolve_metrics(metrics)
-    rows = [_score(reference, path, names, input_format) for path in files]
+    how = {"input_format": input_format, "scaler": scaler, "film_grain": film_grain == "on"}
+    scored = [_score(reference, path, names, how) for path in files]
+    rows = [row for row, _ in scored]
+    if frames_csv is not None:
+        _write_frames(frames_csv, names, scored)
     if json_output:
         print_json(rows)
     else:
         lines = [line for row in rows for line in _lines(row)]
-        print_table(f"against {reference}", ["file", "frames", "metric", "value", "reason"], lines, right=(1, 3))
+        header = ["file", "frames", "metric", "value", "unit", "5% low", "1% low", "reason"]
+        print_table(f"against {reference}", header, lines, right=(1, 3, 5, 6))
+        for row in rows:
+            for note in row["notes"]:
+                click.echo(f"note: {row['file']}: {note}", err=True)
     return 0 if all(row["status"] == "ok" for row in rows) else 6
 
 
-def _score(reference: Path, path: Path, names: tuple[str, ...], input_format: dict[str, Any]) -> dict[str, Any]:
-    from bench.engine.score import score
+def _score(
+    reference: Path, path: Path, names: tuple[str, ...], how: dict[str, Any]
+) -> tuple[dict[str, Any], list[Measurement]]:
+    from bench.engine.score import score_file
     from bench.errors import CellError, MediaError
 
-    row: dict[str, Any] = {"file": str(path), "status": "ok", "reason": None, "frames": None, "measurements": {}}
+    row: dict[str, Any] = {
+        "file": str(path), "status": "ok", "reason": None, "frames": None, "notes": [], "measurements": {}
+    }  # fmt: skip
     try:
-        found = score(reference, path, names, input_format=input_format)
+        found = score_file(reference, path, names, **how)
     except (CellError, MediaError) as error:
-        return {**row, "status": "failed", "reason": str(error)}
-    failed = [item.metric for item in found if item.status in {"failed", "unavailable"}]
+        return {**row, "status": "failed", "reason": str(error)}, []
+    measured = found.measurements
+    failed = [item.metric for item in measured if item.status in {"failed", "unavailable"}]
     return {
         **row,
         "status": "failed" if failed else "ok",
         "reason": f"not measured: {', '.join(failed)}" if failed else None,
-        "frames": max(len(item.frames) for item in found) or None,
-        "measurements": {item.metric: _brief(item) for item in found},
-    }
+        "frames": max(len(item.frames) for item in measured) or None,
+        "notes": list(found.notes),
+        "measurements": {item.metric: _brief(item) for item in measured},
+    }, measured
 
 
 def _brief(item: Measurement) -> dict[str, Any]:
-    return {"value": item.value, "status": item.status, "reason": item.reason, "pooled": dict(item.pooled)}
+    from bench.registry import metric_class
+
+    metric = metric_class(item.metric)
+    return {
+        "value": item.value,
+        "unit": metric.unit,
+        "status": item.status,
+        "reason": item.reason,
+        "low_5": _low(item, 5, metric.direction),
+        "low_1": _low(item, 1, metric.direction),
+        "pooled": dict(item.pooled),
+    }
+
+
+def _low(item: Measurement, percent: int, direction: str) -> float | None:
+    """Value that this share of the frames is worse than, or as bad as."""
+    from bench.metrics.base import percentile
+
+    known = sorted(value for value in item.frames if value is not None)
+    if not known or item.value is None:
+        return None
+    return percentile(known, percent if direction == "higher" else 100 - percent)
+
+
+def _write_frames(path: Path, names: tuple[str, ...], scored: list[tuple[dict[str, Any], list[Measurement]]]) -> None:
+    import csv
+
+    from bench.errors import UsageError
+
+    try:
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["file", "frame", *names])
+            for row, measured in scored:
+                columns = {item.metric: item.frames for item in measured}
+                for frame in range(row["frames"] or 0):
+                    values = [columns[name][frame] if frame < len(columns[name]) else None for name in names]
+                    writer.writerow([row["file"], frame, *("" if value is None else repr(value) for value in values)])
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _lines(row: dict[str, Any]) -> list[list[str]]:
     if not row["measurements"]:
-        return [[row["file"], "", "", row["status"], row["reason"]]]
+        return [[row["file"], "", "", row["status"], "", "", "", row["reason"]]]
     frames = "" if row["frames"] is None else str(row["frames"])
     return [
-        [row["file"], frames, name, _shown(item["value"], item["status"]), item["reason"] or ""]
+        [
+            row["file"],
+            frames,
+            name,
+            _shown(item["value"], item["status"]),
+            item["unit"],
+            _shown(item["low_5"], ""),
+            _shown(item["low_1"], ""),
+            item["reason"] or "",
+        ]
         for name, item in row["measurements"].items()
     ]
 

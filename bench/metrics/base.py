@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
@@ -232,13 +232,13 @@ def pool(values: Values) -> dict[str, float]:
         pooled["harmonic_mean"] = 1 / reciprocal if reciprocal else math.inf
     ordered = np.sort(known)
     for percent in (1, 5, 10, 50, 95):
-        pooled[f"p{percent}"] = _percentile(ordered, percent)
+        pooled[f"p{percent}"] = percentile(ordered, percent)
     if np.isfinite(known).all():
         pooled["standard_deviation"] = float(known.std())
     return pooled
 
 
-def _percentile(ordered: npt.NDArray[np.float64], percent: float) -> float:
+def percentile(ordered: Sequence[float] | npt.NDArray[np.float64], percent: float) -> float:
     """Linear percentile that keeps infinities instead of turning them into NaN."""
     position = (len(ordered) - 1) * percent / 100
     below, above = float(ordered[math.floor(position)]), float(ordered[math.ceil(position)])

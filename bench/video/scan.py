@@ -34,6 +34,7 @@ class Scan:
 
     ``durations``: how long each frame is shown, in seconds, where that varies; the format has the mean rate.
     ``remarks``: what a reader of its numbers needs to know. ``film_grain``: its stream says how to synthesise grain.
+    ``stated``: which of ``full_range`` and ``matrix`` the file itself states.
     """
 
     format: VideoFormat
@@ -42,6 +43,7 @@ class Scan:
     durations: tuple[Fraction, ...] | None
     remarks: tuple[str, ...]
     film_grain: bool
+    stated: frozenset[str]
 
 
 def scan(path: Path) -> Scan:
@@ -67,6 +69,7 @@ def scan(path: Path) -> Scan:
         durations=durations,
         remarks=remarks,
         film_grain=frames.film_grain,
+        stated=frames.stated(range_was_set="-color_range" in options),
     )
 
 
@@ -254,13 +257,16 @@ class _Frames:
         self.tick = self.stated_rate = Fraction(0)
         self._path = path
         self._picture: _Picture | None = None
+        self._first: dict[str, str] = {}
         facts: dict[str, str] = {}
         for line in log.splitlines():
             if found := _FRAME.search(line):
                 facts = found.groupdict("")
                 self.ticks.append((_tick(facts["shown"]), _tick(facts["length"])))
             elif facts and (found := _COLOUR.search(line)):
-                self._take(_picture({**facts, **found.groupdict()}))
+                facts |= found.groupdict()
+                self._first = self._first or facts
+                self._take(_picture(facts))
                 facts = {}
             elif not self.count and (found := _CLOCK.search(line)):
                 self.tick = Fraction(found["tick"])
@@ -279,6 +285,15 @@ class _Frames:
             )
         self._picture = picture
         self.count += 1
+
+    def stated(self, *, range_was_set: bool) -> frozenset[str]:
+        """What the file itself states; a limited range that FFmpeg was asked to begin with may be its own."""
+        found = {"matrix"} if self._first["matrix"] not in {"unknown", "reserved"} else set()
+        if self._picture is not None and (
+            self._picture.full_range or (self._first["range"] == "tv" and not range_was_set)
+        ):
+            found.add("full_range")
+        return frozenset(found)
 
     @property
     def pix_fmt(self) -> str:

@@ -39,6 +39,9 @@ class Source(ABC):
     remarks: tuple[str, ...] = ()
     """What a reader of numbers about the clip needs to know, such as that its frame rate varies."""
 
+    stated: frozenset[str] = frozenset()
+    """Which of ``full_range`` and ``matrix`` the file itself states; the others of the format are usual ones."""
+
     def frame_rate(self, start: int, count: int) -> Fraction:
         """Mean frames a second of a part of the clip."""
         return self.format.fps
@@ -106,6 +109,7 @@ class Y4mSource(Source):
                 # frame headers with parameters differ in length
                 frames = sum(1 for _ in y4m.frame_offsets(stream, self._header, str(path)))
         self.frames = frames
+        self.stated = frozenset({"full_range"} if self._header.range_stated else ())
         if frames == 0:
             raise TruncatedError(
                 f"{path}: byte {size}: the header promises frames of {self.format.frame_bytes} bytes "
@@ -146,16 +150,25 @@ class RawSource(Source):
 class FFmpegSource(Source):
     """A file decoded by FFmpeg, every coded frame once, in order."""
 
-    def __init__(self, path: Path, known: tuple[VideoFormat, int, Reading] | None = None) -> None:
-        """``known``: format, number of frames and way of reading, where the file has been scanned before."""
+    def __init__(
+        self, path: Path, known: tuple[VideoFormat, int, Reading] | None = None, *, film_grain: bool = True
+    ) -> None:
+        """``known``: format, number of frames and way of reading, where the file has been scanned before.
+
+        ``film_grain``: whether grain is synthesised where the stream describes it, as a player does.
+        """
         self.path = path
+        self._film_grain = film_grain
         self._durations: tuple[Fraction, ...] | None = None
         if known is not None:
             self.format, self.frames, self.reading = known
         else:
             found = scan(path)
             self.format, self.frames, self.reading = found.format, found.frames, found.reading
-            self.remarks, self._durations = found.remarks, found.durations
+            self.remarks, self._durations, self.stated = found.remarks, found.durations, found.stated
+            if found.film_grain:
+                how = "synthesised" if film_grain else "left out"
+                self.remarks += (f"its stream describes film grain, which is {how}",)
 
     def frame_rate(self, start: int, count: int) -> Fraction:
         if self._durations is None:
@@ -163,7 +176,7 @@ class FFmpegSource(Source):
         return count / sum(self._durations[start : start + count], Fraction())
 
     def read(self, start: int, count: int) -> Iterator[Frame]:
-        with Process(decode_command(self.path, self.reading), stdout="pipe") as decoder:
+        with Process(decode_command(self.path, self.reading, film_grain=self._film_grain), stdout="pipe") as decoder:
             frames = read_raw_frames(decoder.stdout, self.format, str(self.path))
             got = 0
             for frame in islice(frames, start, start + count):
@@ -371,17 +384,19 @@ def open_sequence(
     fps: Any = None,
     start: int = 0,
     frames: int | None = None,
+    film_grain: bool = True,
 ) -> Sequence:
     """Open a clip.
 
     ``size``, ``pix_fmt`` and ``fps`` describe a raw file and are required there. For a natively RGB source
     ``pix_fmt`` is what codecs are given (yuv444p of the same depth where not said, BT.709 limited range); elsewhere
     it must be the file's own. ``fps`` overrides the file's. ``frames`` None means all from ``start``.
+    ``film_grain`` says whether grain is synthesised where a stream describes it.
     Raises MediaError for a file that is not what it claims, UsageError for settings that do not fit it.
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
-    source = _open_source(path, size, pix_fmt, fps)
+    source = _open_source(path, size, pix_fmt, fps, film_grain=film_grain)
     fmt = source.format
     if fmt.chroma == "rgb":
         wanted = None if isinstance(source, RawSource) else pix_fmt
@@ -403,7 +418,7 @@ def open_sequence(
     return Sequence(readable(name or path.stem), source, replace(fmt, fps=rate), start, frames or available, dataset)
 
 
-def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any) -> Source:
+def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any, *, film_grain: bool) -> Source:
     if path.is_dir():
         return PngSource(path, fps if fps is not None else 25)
     described: VideoFormat | None = None
@@ -418,7 +433,7 @@ def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any) ->
     if magic == y4m.MAGIC or path.suffix.lower() == ".y4m":
         return Y4mSource(path)
     try:
-        source = FFmpegSource(path)
+        source = FFmpegSource(path, film_grain=film_grain)
     except NoVideoError as error:
         if described is not None:  # raw video under a name that does not say so
             return RawSource(path, described)

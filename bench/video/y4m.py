@@ -41,6 +41,7 @@ class Y4mHeader:
 
     format: VideoFormat
     length: int
+    range_stated: bool = False
 
 
 def _line(stream: BinaryIO, name: str, offset: int) -> bytes:
@@ -103,7 +104,7 @@ def read_header(stream: BinaryIO, name: str) -> Y4mHeader:
         raise HeaderError(
             f"{name}: y4m header (byte 0): interlaced video (I{tags['I'][:40]}) is not supported; deinterlace it"
         )
-    return Y4mHeader(fmt, len(line))
+    return Y4mHeader(fmt, len(line), colour_range in {"FULL", "LIMITED"})
 
 
 def _parse_chroma(tag: str) -> tuple[Chroma, int, Siting]:

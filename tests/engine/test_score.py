@@ -97,7 +97,6 @@ def test_raw_video_takes_its_format_from_the_caller(tmp_path: Path, source: Path
         ({"frames": 26}, "frame_count", "26 frames, the source has 25"),
         ({"width": 176, "height": 192}, "frame_size", "176x192, expected 192x176"),
         ({"pix_fmt": "yuv444p"}, "frame_format", "yuv444p, expected yuv420p"),
-        ({"pix_fmt": "yuv420p10le"}, "frame_format", "yuv420p10le, expected yuv420p"),
     ],
 )
 def test_what_does_not_fit_has_no_score_and_is_named(
