@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.adapters.base import BaseCodec, Codec, ExternalCodec, Settings
 from bench.catalog import Card, is_ours
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
+from bench.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from bench.metrics.base import Metric
@@ -55,13 +56,21 @@ def adapter_class(name: str, *, folder: Path | None = None, trust: bool = False)
         raise UnavailableError(f"plug-in adapter {name!r} cannot be imported: {error!r}") from error
 
 
-def build(card: Card, *, folder: Path | None = None, trust: bool = False) -> BaseCodec:
+def build(card: Card, *, folder: Path | None = None, trust: bool = False, sandbox: Sandbox | None = None) -> BaseCodec:
     """Codec of a card. Raises CardError for settings that its adapter does not take.
 
-    A card of a ``folder`` that does not come with vcbench is data: without ``trust`` it runs no program of its choice.
+    With a ``sandbox``, all of its programs run there, and so does a Python file beside the card, which this process
+    does not execute then. A card of a ``folder`` that does not come with vcbench is data: without ``trust`` it runs no
+    program of its choice.
     One that is in no file was made by the caller, and is trusted as the caller is.
     """
-    codec = adapter_class(card.adapter, folder=folder, trust=trust)(card)
+    if sandbox is not None and trust and folder is not None and ".py:" in card.adapter:
+        from bench.adapters.child import UnseenCodec
+
+        codec: BaseCodec = UnseenCodec(card)
+    else:
+        codec = adapter_class(card.adapter, folder=folder, trust=trust)(card)
+    codec.sandbox = sandbox
     codec.folder = folder
     codec.trusted = trust or folder is None or is_ours(folder)
     return codec

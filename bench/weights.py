@@ -214,10 +214,15 @@ def _users() -> list[Path]:
 
 def _torch_cache() -> Path:
     """Folder that torch.hub downloads to; said here so that finding a file needs no torch."""
+    return torch_home() / "hub" / "checkpoints"
+
+
+def torch_home() -> Path:
+    """Folder that torch keeps its downloads in."""
     given = Path(os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "torch")
     with suppress(RuntimeError):  # a ~ of a user that the system does not know
         given = given.expanduser()
-    return given / "hub" / "checkpoints"
+    return given
 
 
 def _first(entry: Entry, where: Iterable[Path], check: Callable[[Copy, Path], tuple[str, object, object]]) -> Path:

@@ -8,6 +8,7 @@ import signal
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as Sequence_
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.adapters.confined import environment, program_view
 from bench.adapters.made_of import parts as program_parts
 from bench.adapters.made_of import python_parts
 from bench.catalog import Card, explain
@@ -33,6 +35,7 @@ from bench.errors import (
     says_out_of_memory,
 )
 from bench.process import Process, ProcessError, Usage
+from bench.sandbox import Sandbox
 from bench.video import y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
@@ -90,6 +93,9 @@ class BaseCodec:
     trusted: bool = True
     """Whether the card may have programs run as it says; false for a card from elsewhere without --trust."""
 
+    sandbox: Sandbox | None = None
+    """What every program of the codec is started in; None: as it is."""
+
     def __init__(self, card: Card) -> None:
         self.card = card
         try:
@@ -134,6 +140,19 @@ class BaseCodec:
     def _identity(self, tool: dict[str, str]) -> dict[str, str]:
         digests = {f"{role}_sha256": paths for role, paths in self.made_of().items()}
         return tool | {name: _digest(paths) for name, paths in digests.items() if name not in tool}
+
+    def seen(self) -> tuple[Path, ...]:
+        """Files and folders that the codec's programs see in a sandbox, beside the system's and their input."""
+        return program_view(self.made_of())
+
+    def confined(
+        self, argv: Sequence_[str], folder: Path, *, read: Iterable[Path] = (), write: Iterable[Path] = ()
+    ) -> list[str]:
+        """The command line of a program of the codec that works in ``folder``: in the sandbox where it has one."""
+        if self.sandbox is None:
+            return list(argv)
+        sees = (*self.seen(), *read)
+        return self.sandbox.command(argv, folder=folder, read=sees, write=write, environment=environment())
 
     def published_weights(self) -> Mapping[float, Published]:
         """Weight files by rate value that ``vcbench fetch weights`` brings; none for most codecs."""
@@ -209,6 +228,10 @@ class Command:
     frames_as: Literal["raw", "y4m"]
     through: Literal["pipe", "file", "none"]
     file: Path | None = None
+    reads: tuple[Path, ...] = ()
+    """Files outside its folder that it reads, beside its own."""
+    writes: tuple[Path, ...] = ()
+    """Files outside its folder that it writes."""
 
 
 class ExternalCodec(BaseCodec):
@@ -253,12 +276,8 @@ class ExternalCodec(BaseCodec):
                 assert command.file is not None
                 with command.file.open("wb") as stream:
                     write_frames(stream, transform.coded, frames, command.frames_as)
-            with _started(
-                command,
-                EncodeError,
-                cwd=folder,
-                stdin="pipe" if command.through == "pipe" else "null",
-                time_limit=self.time_limit,
+            with self.start(
+                command, EncodeError, cwd=folder, stdin="pipe" if command.through == "pipe" else "null"
             ) as encoder:
                 if command.through == "pipe":
                     # an encoder that stops reading has failed; finish() says how
@@ -273,18 +292,30 @@ class ExternalCodec(BaseCodec):
 
     def open_decoder(self, bitstream: Path, coded: VideoFormat) -> RunningDecoder:
         """Start decoding; frames come one at a time, the usage when they have ended."""
-        return RunningDecoder(self.decode_command(bitstream, coded), coded, bitstream.parent, self.time_limit)
+        return RunningDecoder(self, self.decode_command(bitstream, coded), coded, bitstream.parent)
+
+    def start(
+        self, command: Command, kind: type[EncodeError] | type[DecodeError], *, cwd: Path, **more: Any
+    ) -> Process:
+        """Start one of the codec's programs; raises an error of the kind, with the reason not_started."""
+        argv = self.confined(command.argv, cwd, read=command.reads, write=command.writes)
+        try:
+            process = Process(argv, cwd=cwd, time_limit=self.time_limit, **more)
+        except OSError as error:  # not there, not executable, of another machine
+            raise kind("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
+        process.argv = list(command.argv)  # what a reader of its errors must know
+        return process
 
 
 class RunningDecoder(AbstractContextManager["RunningDecoder"]):
     """A decoder at work. ``frames`` yields what it writes; afterwards ``usage`` is its cost."""
 
-    def __init__(self, command: Command, coded: VideoFormat, folder: Path, time_limit: float | None) -> None:
+    def __init__(self, codec: ExternalCodec, command: Command, coded: VideoFormat, folder: Path) -> None:
         self.command = command
         self.usage: Usage | None = None
+        self._codec = codec
         self._coded = coded
         self._folder = folder
-        self._time_limit = time_limit
         self._process: Process | None = None
 
     def frames(self) -> Iterator[Frame]:
@@ -293,12 +324,8 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
         command = self.command
         piped = command.through == "pipe"
         try:
-            self._process = _started(
-                command,
-                DecodeError,
-                cwd=self._folder,
-                stdout="pipe" if piped else "null",
-                time_limit=self._time_limit,
+            self._process = self._codec.start(
+                command, DecodeError, cwd=self._folder, stdout="pipe" if piped else "null"
             )
             if piped:
                 try:
@@ -339,13 +366,6 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
     ) -> None:
         if self._process is not None:
             self._process.__exit__(kind, error, trace)
-
-
-def _started(command: Command, kind: type[EncodeError] | type[DecodeError], **settings: Any) -> Process:
-    try:
-        return Process(command.argv, **settings)
-    except OSError as error:  # not there, not executable, of another machine
-        raise kind("not_started", f"{command.argv[0]}: cannot be started: {error}") from None
 
 
 def _cell_error(

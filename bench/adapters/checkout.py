@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from bench import process
 from bench.adapters.base import Settings
+from bench.adapters.confined import interpreter_view
 from bench.adapters.worker import SERVER, WorkerCodec, interpreter, whole_path
 from bench.digests import files_digest
 from bench.errors import UnavailableError
@@ -95,6 +97,9 @@ class CheckoutCodec(WorkerCodec):
         """Our file with the worker's three functions."""
         return SERVER.with_name(self.worker_file)
 
+    def seen(self) -> tuple[Path, ...]:
+        return (*interpreter_view(self.interpreter), SERVER.parent, self.checkout)
+
     def command(self) -> tuple[str, ...]:
         return (self.interpreter, str(SERVER), str(self.worker))
 
@@ -156,7 +161,8 @@ class CheckoutCodec(WorkerCodec):
         """Versions of Python and of the packages that the interpreter has; nothing is imported there."""
         argv = [self.interpreter, "-c", _VERSIONS, *self.packages]
         try:
-            out, err, status = process.run(argv)
+            with tempfile.TemporaryDirectory() as folder:
+                out, err, status = process.run(self.confined(argv, Path(folder)))
             found: dict[str, str] = json.loads(out)
         except (OSError, process.ProcessError, ValueError) as error:
             raise UnavailableError(f"{self.interpreter}: does not run as a Python interpreter: {error}") from None

@@ -1,27 +1,46 @@
 """A codec in Python as a pair of programs: a fresh interpreter that encodes, another that decodes.
 
-``python -m bench.adapters.child encode|decode TASK.json``; decoded frames leave as y4m on standard output, an encoder's
-remarks and the reason of a failure in a file that the task names.
+``python -m bench.adapters.child encode|decode|describe TASK.json``; decoded frames leave as y4m on standard output, an
+encoder's remarks, what a codec says of itself and the reason of a failure in a file that the task names.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from bench.adapters.base import Codec, Command, EncodeInfo, ExternalCodec, RatePoint, RunningDecoder, write_frames
+from bench.adapters.confined import environment, python_view
 from bench.catalog import Card
-from bench.errors import CellError, DecodeError, EncodeError, VcbenchError
+from bench.errors import (
+    CardError,
+    CellError,
+    DecodeError,
+    EncodeError,
+    SkippedError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+    VcbenchError,
+)
 from bench.plain import plain
+from bench.process import Process, ProcessError
+from bench.received import parse_json, read_text
 from bench.registry import build
+from bench.sandbox import Sandbox
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
-from bench.video.sequence import Sequence, sequence_from_json, sequence_to_json
+from bench.video.sequence import Sequence, format_from_json, format_to_json, sequence_from_json, sequence_to_json
+
+_DESCRIBE_S = 300.0
+_KINDS: dict[str, type[VcbenchError]] = {"CardError": CardError, "UsageError": UsageError}
 
 CellErrorT = TypeVar("CellErrorT", EncodeError, DecodeError)
 
@@ -31,12 +50,9 @@ class ChildCodec(ExternalCodec):
 
     def __init__(self, codec: Codec, card_folder: Path, *, trust: bool) -> None:
         self.card = codec.card
+        self.sandbox = codec.sandbox
         self._codec = codec
-        self._about_card = {
-            "card": codec.card.model_dump(mode="json"),
-            "card_folder": str(card_folder.resolve()),
-            "trust": trust,
-        }
+        self._about_card = about_card(codec.card, card_folder, trust=trust)
 
     def check(self) -> None:
         self._codec.check()
@@ -49,6 +65,9 @@ class ChildCodec(ExternalCodec):
 
     def made_of(self) -> dict[str, tuple[Path, ...]]:
         return self._codec.made_of()
+
+    def seen(self) -> tuple[Path, ...]:
+        return (*self._codec.seen(), *python_view(), Path(self._about_card["card_folder"]))
 
     def transform(self, source: VideoFormat) -> CodingTransform:
         return self._codec.transform(source)
@@ -66,7 +85,7 @@ class ChildCodec(ExternalCodec):
             told.unlink(missing_ok=True)
 
     def open_decoder(self, bitstream: Path, coded: VideoFormat) -> RunningDecoder:
-        return _ChildDecoder(self.decode_command(bitstream, coded), coded, bitstream.parent, self.time_limit)
+        return _ChildDecoder(self, self.decode_command(bitstream, coded), coded, bitstream.parent)
 
     def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
         task = {
@@ -77,13 +96,17 @@ class ChildCodec(ExternalCodec):
         }
         told = bitstream.with_name("encode.json")
         # the file of a command is gone when it has ended: a decoder that looks around finds no path of the source
-        return Command(self._argv("encode", task, told), frames_as="raw", through="none", file=told)
+        argv = self._argv("encode", task, told)
+        return Command(argv, frames_as="raw", through="none", file=told, reads=(source.path.resolve(),))
 
     def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
         # beside the decode folder, so that the decoder finds the bitstream alone in it
         told = bitstream.parent.with_suffix(".json")
-        task = {"bitstream": bitstream.name, "outcome": str(_outcome_file(bitstream.parent).resolve())}
-        return Command(self._argv("decode", task, told), frames_as="y4m", through="pipe")
+        outcome = _outcome_file(bitstream.parent).resolve()
+        outcome.touch()
+        task = {"bitstream": bitstream.name, "outcome": str(outcome), "coded": format_to_json(coded)}
+        argv = self._argv("decode", task, told)
+        return Command(argv, frames_as="y4m", through="pipe", reads=(told.resolve(),), writes=(outcome,))
 
     def _argv(self, direction: str, task: dict[str, Any], path: Path) -> tuple[str, ...]:
         path.write_text(json.dumps({**self._about_card, **task}), encoding="utf-8")
@@ -100,6 +123,91 @@ class _ChildDecoder(RunningDecoder):
             raise _with_reason(error, _outcome_file(self._folder)) from None
 
 
+class UnseenCodec(Codec):
+    """A codec from a Python file of a stranger's, which this process never executes: a confined interpreter answers
+    what it is asked of the codec."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def check(self) -> None:
+        self._asked(None)
+
+    def tool(self) -> dict[str, str]:
+        return {str(name): str(version) for name, version in self._asked(None)["tool"].items()}
+
+    def made_of(self) -> dict[str, tuple[Path, ...]]:
+        return {str(role): tuple(map(Path, paths)) for role, paths in self._asked(None)["made_of"].items()}
+
+    def transform(self, source: VideoFormat) -> CodingTransform:
+        return CodingTransform(source, format_from_json(self._asked(source)["coded"]))
+
+    def seen(self) -> tuple[Path, ...]:
+        return ()  # all of it lies in the card's folder
+
+    def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
+        raise NotImplementedError("it runs in an interpreter of its own")
+
+    def decode(self, bitstream: Path) -> Iterator[Frame]:
+        raise NotImplementedError("it runs in an interpreter of its own")
+
+    def _asked(self, source: VideoFormat | None) -> dict[str, Any]:
+        assert self.folder is not None
+        assert self.sandbox is not None
+        text = json.dumps(about_card(self.card, self.folder, trust=self.trusted))
+        return _described(text, None if source is None else json.dumps(format_to_json(source)), self.sandbox)
+
+
+@lru_cache(maxsize=256)
+def _described(about: str, source: str | None, sandbox: Sandbox) -> dict[str, Any]:
+    """What a confined interpreter says of a codec; what it raises where the codec cannot run or take the source."""
+    task = {**json.loads(about), "source": None if source is None else json.loads(source)}
+    name = task["card"]["name"]
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "describe.json"
+        outcome = told.with_name("outcome.json")
+        told.write_text(json.dumps({**task, "outcome": str(outcome)}), encoding="utf-8")
+        argv = sandbox.command(
+            [sys.executable, "-m", __name__, "describe", str(told)],
+            folder=told.parent,
+            read=[*python_view(), Path(task["card_folder"])],
+            environment=environment(),
+        )
+        with Process(argv, cwd=told.parent, time_limit=_DESCRIBE_S) as program:
+            try:
+                program.finish()
+                answer = parse_json(read_text(outcome, told.parent))
+                if "error" in answer:
+                    raise _KINDS.get(str(answer["error"]), UnavailableError)(str(answer["message"]))
+                if "skipped" in answer:
+                    raise SkippedError(str(answer["skipped"]), str(answer["message"]))
+                return dict(answer)
+            except ProcessError as error:
+                raise UnavailableError(f"card {name}: cannot be built in the sandbox: {error}") from None
+            except (OSError, StoreError, ValueError, TypeError, KeyError) as error:
+                raise UnavailableError(f"card {name}: gives no account of itself in the sandbox: {error}") from None
+
+
+def _describe(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+        codec.check()
+        made_of = {role: [str(path) for path in paths] for role, paths in codec.made_of().items()}
+        answer: dict[str, Any] = {"tool": codec.tool(), "made_of": made_of}
+        if task["source"] is not None:
+            answer["coded"] = format_to_json(codec.transform(format_from_json(task["source"])).coded)
+        return answer
+    except SkippedError as error:
+        return {"skipped": error.reason, "message": str(error)}
+    except (CardError, UnavailableError, UsageError) as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+def about_card(card: Card, folder: Path, *, trust: bool) -> dict[str, Any]:
+    """What another interpreter must know to build a card's codec, as plain data."""
+    return {"card": card.model_dump(mode="json"), "card_folder": str(folder.resolve()), "trust": trust}
+
+
 def _outcome_file(beside: Path) -> Path:
     return beside.with_name(f"{beside.stem}-outcome.json")
 
@@ -111,7 +219,7 @@ def _read_outcome(path: Path) -> dict[str, Any]:
 
 def _with_reason(error: CellErrorT, told: Path) -> CellErrorT:
     """The failure of an interpreter under the codec's reason, where it gave one before it ended."""
-    if not told.is_file():
+    if not told.is_file() or not told.stat().st_size:
         return error
     return type(error)(_read_outcome(told).get("reason", error.reason), str(error))
 
@@ -120,6 +228,9 @@ def main(direction: str, task_file: str) -> None:
     """Encode or decode as the task file says."""
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
     outcome = Path(task["outcome"])
+    if direction == "describe":
+        outcome.write_text(json.dumps(_describe(task)), encoding="utf-8")
+        return
     try:
         info = _work(direction, task)
         outcome.write_text(
@@ -132,7 +243,7 @@ def main(direction: str, task_file: str) -> None:
 
 def _work(direction: str, task: dict[str, Any]) -> EncodeInfo:
     codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
-    if not isinstance(codec, Codec):
+    if not isinstance(codec, Codec | ExternalCodec):
         raise TypeError(f"{codec} is no Codec")
     bitstream = Path(task["bitstream"])
     if direction == "encode":
@@ -145,7 +256,11 @@ def _work(direction: str, task: dict[str, Any]) -> EncodeInfo:
         return info
     # what the codec prints must not mix with the frames
     output, sys.stdout = sys.stdout.buffer, sys.stderr
-    write_decoded(output, codec.decode(bitstream))
+    if isinstance(codec, Codec):
+        write_decoded(output, codec.decode(bitstream))
+    else:
+        with codec.open_decoder(bitstream.absolute(), format_from_json(task["coded"])) as decoder:
+            write_decoded(output, decoder.frames())
     return EncodeInfo()
 
 

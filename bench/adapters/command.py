@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -121,7 +122,8 @@ class CommandCodec(ExternalCodec):
         encoder = self.settings.encoder
         program = self._locate(encoder)
         try:
-            out, err, _ = process.run([str(program), *encoder.version_arguments])
+            with tempfile.TemporaryDirectory() as folder:
+                out, err, _ = process.run(self.confined([str(program), *encoder.version_arguments], Path(folder)))
         except (OSError, process.ProcessError) as error:
             raise UnavailableError(f"{program} cannot be asked for its version: {error}") from None
         match = re.search(encoder.version_pattern or _ANY_VERSION, out.decode("utf-8", "replace") + err)

@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings, program_files
+from bench.adapters.confined import interpreter_view
 from bench.adapters.worker_process import WorkerError, WorkerProcess
 from bench.catalog import InnerPath
 from bench.digests import digest_of, file_digest
@@ -125,6 +126,9 @@ class WorkerCodec(Codec):
 
     def made_of(self) -> dict[str, tuple[Path, ...]]:
         return {**super().made_of(), **{name: (path,) for name, path in self.model_files().items()}}
+
+    def seen(self) -> tuple[Path, ...]:
+        return (*super().seen(), *interpreter_view(self.command()[0]), SERVER.parent)
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         transform = self.transform(source.format)
@@ -301,7 +305,10 @@ class WorkerFileCodec(WorkerCodec):
     def _versions(self) -> dict[str, str]:
         """What the worker says that it runs; asked once, and only for a run."""
         try:
-            with WorkerProcess(self.command()) as worker:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                WorkerProcess(self.confined(self.command(), Path(folder))) as worker,
+            ):
                 return worker.hello(self.worker_settings())
         except WorkerError as error:
             raise UnavailableError(f"card {self.card.name}: {error}. {self.settings.get}".rstrip()) from None

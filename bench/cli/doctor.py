@@ -46,7 +46,7 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
 
 
 def _machine() -> list[dict[str, Any]]:
-    from bench import __version__
+    from bench import __version__, sandbox
     from bench.engine.provenance import cpu_model, gpu_model
 
     return [
@@ -56,6 +56,7 @@ def _machine() -> list[dict[str, Any]]:
         _row("gpu", True, gpu_model() or "none found; nothing here needs one"),
         _ffmpeg(),
         _cache(),
+        _row("sandbox", True, sandbox.describe()),
     ]
 
 

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are measured already; run nothing.")
 @click.option("--report", is_flag=True, help="Build the report at the end, in the folder report/ of the result folder.")
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
+@click.option("--sandbox", is_flag=True, help="Run encoders and decoders in the sandbox, as verify does (doctor).")
 @search_path
 @as_json
 def command(**options: Any) -> int:
@@ -130,6 +131,7 @@ def command(**options: Any) -> int:
 
 def _settings(options: dict[str, Any]) -> RunOptions:
     from bench.engine.run import RunOptions
+    from bench.sandbox import required
 
     input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
     return RunOptions(
@@ -144,6 +146,7 @@ def _settings(options: dict[str, Any]) -> RunOptions:
         start=options["start"],
         paths=options["paths"],
         trust=options["trust"],
+        sandbox=required() if options["sandbox"] else None,
     )
 
 

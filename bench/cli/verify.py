@@ -43,7 +43,17 @@ if TYPE_CHECKING:
 )
 @click.option("--by", metavar="NAME", help="With --record: who signs it off.")
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
-@click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Of one decode.")
+@click.option(
+    "--no-sandbox",
+    is_flag=True,
+    help="Run decoders and encoders as they are: they can read your files and use the network.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Of one decode or encode. In the sandbox 3600 by default.",
+)
 @search_path
 @as_json
 def command(
@@ -56,13 +66,15 @@ def command(
     record: Path | None,
     by: str | None,
     trust: bool,
+    no_sandbox: bool,
     time_limit: float | None,
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
     """Check that stored bitstreams are those that were measured and decode to the frames that were measured.
 
-    Every bitstream is decoded alone in a fresh process. Cards, rate kinds and source clips are those found here, never
+    Every bitstream is decoded alone in a fresh process, in a sandbox without network and with a private view of files
+    where this machine has one (vcbench doctor). Cards, rate kinds and source clips are those found here, never
     those in FOLDER, in which nothing is written. The source clips may be gone, unless --metrics or --encode needs them.
     What cannot be computed again, such as times, is "claimed". The exit code is 6 where something differs or could not
     be checked; each such thing is named.
@@ -72,6 +84,7 @@ def command(
       vcbench verify results/mine
       vcbench verify results/submitted --metrics --encode --record verified
     """
+    from bench import sandbox
     from bench.engine.verified import check_outside, write_record
     from bench.engine.verify import VerifyOptions, choose, outcomes, verify
     from bench.errors import UsageError
@@ -83,7 +96,10 @@ def command(
     chosen = choose(results.cells, sample)
     if not chosen and not results.problems:
         raise UsageError(f"{folder}: no cell has a bitstream, so there is nothing to verify")
-    options = VerifyOptions(metrics, inputs, paths, trust, time_limit, encode_cells if encode else 0)
+    confined = None if no_sandbox else sandbox.chosen()
+    if confined is None and not no_sandbox:
+        click.echo(f"sandbox: {sandbox.describe()}", err=True)
+    options = VerifyOptions(metrics, inputs, paths, trust, time_limit, encode_cells if encode else 0, confined)
     checked = []
     for number, cell in enumerate(verify(folder, chosen, options), start=1):
         checked.append(cell)
@@ -96,6 +112,7 @@ def command(
         print_json(
             {
                 "folder": str(folder),
+                "sandbox": confined.method if confined else None,
                 "cells": len(results.cells),
                 "checked": [cell.to_dict() for cell in checked],
                 "outcomes": counts,

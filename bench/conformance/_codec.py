@@ -26,12 +26,13 @@ from bench.adapters.child import ChildCodec
 from bench.conformance._material import clip
 from bench.engine.measure import check_format
 from bench.engine.plan import CodecEntry
-from bench.errors import CellError, DecodeError, MismatchError, TimeLimitError
+from bench.errors import CellError, DecodeError, MismatchError, TimeLimitError, VcbenchError
 from bench.process import Usage
+from bench.sandbox import Sandbox, chosen, unreadable
 from bench.video import y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
-from bench.video.sequence import Sequence, open_sequence
+from bench.video.sequence import Sequence, open_sequence, read_raw_frames
 
 Outcome = Literal["ok", "failed", "not applicable"]
 
@@ -193,6 +194,11 @@ class _Trial:
         """What that bitstream decodes to."""
         return self.decode(self.stream, hidden=True)
 
+    def in_sandbox(self, sandbox: Sandbox) -> _Trial:
+        """The same codec, confined."""
+        entry = replace(self.entry, sandbox=sandbox)
+        return _Trial(entry, entry.build(), self._new_folder(), self._given, self._programs.time_limit)
+
     def clip(self, fmt: VideoFormat, frames: int) -> Sequence:
         """A generated clip, as a y4m file."""
         path = self._new_folder() / "clip.y4m"
@@ -233,24 +239,27 @@ class _Trial:
             changed.write_bytes(data)
         alone = copy_alone(changed, self._new_folder() / "decode")
         transform = self._programs.transform(stream.source.format)
-        digest, error, count = hashlib.sha256(), 0.0, 0
-        reference = stream.source.read()
-        shown = next(reference, None)  # the clip is open from here on
-        with (
-            self._own_temporary_folder(),
-            self._hidden() if hidden else nullcontext(),
-            self._programs.open_decoder(alone, transform.coded) as decoder,
-        ):
-            for frame in decoder.frames():
-                check_format(frame.format, transform.coded)
-                digest.update(frame.data.tobytes())
-                if shown is not None:
-                    error += _luma_mse(transform, shown, frame)
-                shown = next(reference, None)
-                count += 1
-            usage = decoder.usage
-        if count != stream.source.frames:
-            raise MismatchError("frame_count", f"decoded {count} frames, {stream.source.frames} were encoded")
+        digest, count = hashlib.sha256(), 0
+        with tempfile.TemporaryFile(dir=self._folder) as kept:
+            # the clip is opened once the decoder has ended: it could find it in this process
+            with (
+                self._own_temporary_folder(),
+                self._hidden() if hidden else nullcontext(),
+                unreadable(),
+                self._programs.open_decoder(alone, transform.coded) as decoder,
+            ):
+                for frame in decoder.frames():
+                    check_format(frame.format, transform.coded)
+                    digest.update(frame.data.tobytes())
+                    kept.write(frame.data.data)
+                    count += 1
+                usage = decoder.usage
+            if count != stream.source.frames:
+                raise MismatchError("frame_count", f"decoded {count} frames, {stream.source.frames} were encoded")
+            kept.seek(0)
+            decoded = read_raw_frames(kept, transform.coded, "decoded frames")
+            pairs = zip(stream.source.read(), decoded, strict=True)
+            error = sum(_luma_mse(transform, shown, frame) for shown, frame in pairs)
         assert usage is not None
         return _Video(digest.hexdigest(), error / count, usage)
 
@@ -361,6 +370,34 @@ def _decode(trial: _Trial) -> str:
             "decodes only while the source clip is in its place; put what the decoder needs into the bitstream"
         ) from None
     return f"{trial.source.frames} frames in the coded format, from the file alone in an empty folder ({seconds:.1f} s)"
+
+
+def _alone(trial: _Trial) -> str:
+    sandbox = chosen()
+    if sandbox is None:
+        raise _InapplicableError(
+            "there is no sandbox here (vcbench doctor says why), so that it is not seen whether the decoder reads "
+            "other files, asks the network or looks into other processes"
+        )
+    try:
+        confined = trial.in_sandbox(sandbox)
+        stream = confined.encode(trial.source)
+    except (CellError, VcbenchError) as error:
+        raise _BrokenError(
+            "encodes only where it may see or change more than the clip and its bitstream; write nothing else, and "
+            f"name what the encoder needs in settings.files: {error}"
+        ) from None
+    remedy = "put what the decoder needs into the bitstream, beside the card, or into settings.files"
+    streams = [stream, trial.stream] if trial.card.deterministic else [stream]
+    try:
+        digests = {confined.decode(stream).digest for stream in streams}
+    except CellError as error:
+        raise _BrokenError(
+            f"decodes only where it sees more than its own program and the bitstream; {remedy}: {error}"
+        ) from None
+    if trial.card.deterministic and digests != {trial.video.digest}:
+        raise _BrokenError(f"decodes to other frames where it sees its own program and the bitstream alone; {remedy}")
+    return f"encodes and decodes the same in the sandbox ({sandbox.method})"
 
 
 def _repeat(trial: _Trial) -> str:
@@ -520,6 +557,7 @@ RULES: dict[str, Callable[[_Trial], str]] = {
     "tool": _tool,
     "encode": _encode,
     "decode": _decode,
+    "alone": _alone,
     "determinism": _repeat,
     "decoding": _decode_again,
     "rates": _rates,

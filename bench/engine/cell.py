@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
 from bench.bitstream import container_bytes
 from bench.catalog import Card
-from bench.engine.measure import DecodedVideo, measure_together
+from bench.engine.measure import DecodedVideo, check_format, measure_together
 from bench.engine.plan import Cell, CodecEntry, is_known, metric_keys, unavailable_metrics
-from bench.engine.store import Store, disk_full, is_disk_full
+from bench.engine.store import Store, clear, disk_full, is_disk_full
 from bench.engine.unchanged import check_programs
 from bench.errors import (
     BitstreamError,
@@ -41,7 +43,9 @@ from bench.results import (
     RateRecord,
     SequenceRecord,
 )
+from bench.sandbox import DEFAULT_TIME_S, unreadable
 from bench.video.frame import CodingTransform, DigestedFrames, Frame
+from bench.video.sequence import read_raw_frames
 
 Timing = Literal["alone", "shared"]
 T = TypeVar("T")
@@ -202,13 +206,17 @@ class _Work:
             self._bitstream, self._encode = self._known.bitstream, self._known.encode
             self._estimated_bits = self._known.estimated_bits
         else:
-            path = self._folder / f"bitstream.{cell.codec.card.extension}"
+            # what an encoder leaves in its folder is gone before the decoder starts
+            folder = self._folder / "encode"
+            folder.mkdir()
+            path = folder / f"bitstream.{cell.codec.card.extension}"
             info = self._codec.encode(cell.sequence, cell.rate, path)
             _check_bitstream(path, info, cell.codec.card)
             self._look_again()
             self._encode = _cost(info.usage, task.timing, info)
             self._estimated_bits = info.estimated_bits
             self._bitstream = store.keep_bitstream(cell.name, path)
+            clear(self._folder)
         self._decode = self._known.decode if self._known is not None else None
         if task.timing == "alone" and (self._decode is None or self._decode.timing != "alone"):
             alone = copy_alone(store.bitstream_path(self._bitstream), self._folder / "timing")
@@ -236,7 +244,12 @@ class _Work:
         decoder = stack.enter_context(self._codec.open_decoder(alone, self._transform.coded))
         wanted = self._wanted()
         clock = _WaitingClock(decoder.frames())
-        digested = DigestedFrames(clock)
+        frames: Iterator[Frame] = clock
+        if self._cell.codec.is_foreign:
+            # a stranger's decoder ends before the source is opened, which it could find in this process
+            with unreadable():
+                frames = _decoded_ahead(clock, self._cell.sequence.frames, stack)
+        digested = DigestedFrames(frames)
         video = DecodedVideo(digested, [metric_class(name) for name in wanted], self._transform, self._folder)
         return _Decoding(self, decoder, clock, digested, video)
 
@@ -292,6 +305,22 @@ class _Work:
                 "measurements": self._records,
             }
         )
+
+
+def _decoded_ahead(frames: Iterator[Frame], expected: int, stack: ExitStack) -> Iterator[Frame]:
+    """The decoded frames, all of which have come before the first is given; up to one more than expected.
+
+    They are kept in a file that has no name.
+    """
+    first = next(frames, None)
+    if first is None:
+        return iter(())
+    kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    for frame in chain([first], islice(frames, expected)):
+        check_format(frame.format, first.format)
+        kept.write(frame.data.data)
+    kept.seek(0)
+    return read_raw_frames(kept, first.format, "decoded frames")
 
 
 @dataclass(frozen=True)
@@ -355,7 +384,7 @@ def external(entry: CodecEntry, time_limit: float | None) -> ExternalCodec:
         codec = ChildCodec(codec, entry.folder, trust=entry.trust)
     if not isinstance(codec, ExternalCodec):
         raise EncodeError("adapter", f"{type(codec).__name__} is neither a Codec nor an ExternalCodec")
-    codec.time_limit = time_limit
+    codec.time_limit = DEFAULT_TIME_S if time_limit is None and codec.sandbox is not None else time_limit
     return codec
 
 

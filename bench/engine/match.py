@@ -118,7 +118,7 @@ class MatchPlan:
 def plan_match(options: RunOptions, matching: Matching) -> MatchPlan:
     """Prepare a search. Everything that cannot work raises here, as in `bench.engine.run.plan`."""
     catalog = Catalog(options.paths)
-    entries = codec_entries(catalog, options.codecs, trust=options.trust)
+    entries = codec_entries(catalog, options.codecs, trust=options.trust, sandbox=options.sandbox)
     named = zip(dict.fromkeys(options.codecs), entries, strict=True)
     anchors = [entry for name, entry in named if matching.anchor in {name, entry.card.name}]
     if options.rates is not None and not anchors:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.adapters.base import BaseCodec, RatePoint
-from bench.catalog import Card, Catalog
+from bench.catalog import Card, Catalog, is_ours
 from bench.digests import digest_of
 from bench.engine.store import safe_name
 from bench.errors import UnavailableError, UsageError, VcbenchError
 from bench.registry import build, metric_class
+from bench.sandbox import Sandbox
 from bench.video.sequence import DIRECT_INPUT, Sequence
 
 KEY_VERSION = 1
@@ -24,14 +25,23 @@ LOCKSTEP = 4
 
 @dataclass(frozen=True)
 class CodecEntry:
-    """A codec that a plan uses: its resolved card, the folder of the card, and whether files there may be executed."""
+    """A codec that a plan uses: its resolved card, the folder of the card, and whether files there may be executed.
+
+    sandbox: what its programs run in; None: as they are.
+    """
 
     card: Card
     folder: Path
     trust: bool = False
+    sandbox: Sandbox | None = None
 
     def build(self) -> BaseCodec:
-        return build(self.card, folder=self.folder, trust=self.trust)
+        return build(self.card, folder=self.folder, trust=self.trust, sandbox=self.sandbox)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the card is none of vcbench's, and may run programs of its own choice."""
+        return self.trust and not is_ours(self.folder)
 
 
 @dataclass(frozen=True)
@@ -106,12 +116,14 @@ def rate_points(card: Card, wanted: Iterable[float] | None, bit_depth: int) -> l
         raise UsageError(f"{card.name}: --rates: {error}") from None
 
 
-def codec_entries(catalog: Catalog, names: Iterable[str], *, trust: bool = False) -> list[CodecEntry]:
+def codec_entries(
+    catalog: Catalog, names: Iterable[str], *, trust: bool = False, sandbox: Sandbox | None = None
+) -> list[CodecEntry]:
     """Entries of codecs by name; unknown names, wrong cards and codecs that cannot run here raise before any work."""
     entries = []
     for name in dict.fromkeys(names):
         path = catalog.find("codecs", name.partition("@")[0])
-        entry = CodecEntry(catalog.card(name), path.parent, trust)
+        entry = CodecEntry(catalog.card(name), path.parent, trust, sandbox)
         entry.build().check()
         entries.append(entry)
     return entries

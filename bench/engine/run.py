@@ -21,6 +21,7 @@ from bench.errors import UsageError
 from bench.manifests import load_manifest, open_entry
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.results import CellResult
+from bench.sandbox import Sandbox
 from bench.video.sequence import Sequence as Clip
 from bench.video.sequence import open_sequence
 
@@ -48,6 +49,7 @@ class RunOptions:
     start: int = 0
     paths: tuple[Path, ...] = ()
     trust: bool = False
+    sandbox: Sandbox | None = None
 
 
 def resolve_metrics(names: Iterable[str]) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ def plan(options: RunOptions) -> Plan:
         raise UsageError("no video is named; give --input FILE... or --datasets NAME (vcbench ls datasets)")
     catalog = Catalog(options.paths)
     metrics = resolve_metrics(options.metrics)
-    entries = codec_entries(catalog, options.codecs, trust=options.trust)
+    entries = codec_entries(catalog, options.codecs, trust=options.trust, sandbox=options.sandbox)
     return make_plan(entries, open_sequences(options, catalog), metrics, rates=options.rates)
 
 

@@ -365,13 +365,18 @@ def _remove_empty(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a working folder, its marker last: of one that is killed meanwhile, it tells that nobody works there."""
+    clear(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove what lies in a working folder, but for its marker."""
     with suppress(OSError):
         for entry in folder.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             elif entry.name != _MARKER:
                 entry.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_full(root: Path) -> StoreError:

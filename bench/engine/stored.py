@@ -19,6 +19,7 @@ from bench.engine.plan import CodecEntry
 from bench.errors import UnavailableError, UnknownNameError, VcbenchError
 from bench.manifests import load_manifest, open_entry
 from bench.results import CodecRecord, SequenceRecord
+from bench.sandbox import Sandbox
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence, open_sequence
 
@@ -26,10 +27,15 @@ _Way = Callable[[], Sequence]
 
 
 def stored_codec(
-    record: CodecRecord, catalog: Catalog, *, trust: bool = False, outside: Path | None = None
+    record: CodecRecord,
+    catalog: Catalog,
+    *,
+    trust: bool = False,
+    outside: Path | None = None,
+    sandbox: Sandbox | None = None,
 ) -> CodecEntry:
     """The codec of a result by its card as it is found here, never by the one in the result file, which may come from
-    anybody, nor by one in the folder ``outside``, where that file lies.
+    anybody, nor by one in the folder ``outside``, where that file lies. Its programs run in the sandbox.
 
     Raises UnavailableError, or UsageError for a card that cannot be found or run, with what to do.
     """
@@ -42,7 +48,7 @@ def stored_codec(
             f"the card {record.name} lies in the results themselves; name a folder of yours by --path"
         )
     try:
-        entry = CodecEntry(load_card(path).configured(configuration or None), path.parent, trust)
+        entry = CodecEntry(load_card(path).configured(configuration or None), path.parent, trust, sandbox)
         if entry.card.digest() != stored_card(record).digest():
             raise UnavailableError(f"the card {record.name} here differs from the result's; give its folder by --path")
     except ValidationError:

@@ -6,7 +6,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +35,7 @@ from bench.process import cpu_count
 from bench.received import read_features, regular
 from bench.registry import metric_class
 from bench.results import BitstreamRecord, CellResult, MeasurementRecord, ResultSet
+from bench.sandbox import Sandbox, chosen
 from bench.video.frame import CodingTransform, DigestedFrames
 
 CLOSE = 1e-6
@@ -82,7 +83,8 @@ class VerifyOptions:
     """How to check.
 
     metrics: measure again. encode: of each codec, how many cells to code again, drawn at random; 0 for none.
-    inputs: files in which source clips are looked for, by digest, beside those of datasets.
+    inputs: files in which source clips are looked for, by digest, beside those of datasets. sandbox: what encoders and
+    decoders run in; None: as they are.
     """
 
     metrics: bool = False
@@ -91,6 +93,7 @@ class VerifyOptions:
     trust: bool = False
     time_limit: float | None = None
     encode: int = 0
+    sandbox: Sandbox | None = field(default_factory=chosen)
 
 
 def choose(cells: Iterable[CellResult], sample: int | None) -> list[CellResult]:
@@ -145,7 +148,7 @@ class _Verification:
         self._metric_checks: list[Check] = []
         self._decode_s: float | None = None
         self._entry = _once(
-            lambda: stored_codec(cell.codec, catalog, trust=options.trust, outside=store.root),
+            lambda: stored_codec(cell.codec, catalog, trust=options.trust, outside=store.root, sandbox=options.sandbox),
         )
         self._clip = _once(lambda: source_clip(cell.sequence, catalog, options.inputs, outside=store.root))
 

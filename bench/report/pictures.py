@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bench.report.facts import dataset_text
 from bench.report.frame_values import frame_values
 from bench.report.payload import Names, short
 from bench.results import CellResult, ResultSet
+from bench.sandbox import Sandbox, chosen
 from bench.video import colour
 from bench.video.frame import Frame
 
@@ -43,13 +44,15 @@ _GIVE_CLIPS = "name it with --clips"
 class PictureOptions:
     """limit: most pictures, None for the default. clips: files among which sources are looked for, by digest.
 
-    paths: further folders with codecs/ and datasets/. trust: whether cards of theirs may run programs.
+    paths: further folders with codecs/ and datasets/. trust: whether cards of theirs may run programs. sandbox: what
+    decoders run in; None: as they are.
     """
 
     limit: int | None = None
     clips: tuple[Path, ...] = ()
     paths: tuple[Path, ...] = ()
     trust: bool = False
+    sandbox: Sandbox | None = field(default_factory=chosen)
 
 
 @dataclass
@@ -247,7 +250,9 @@ class _Gallery:
     def _entry(self, cell: CellResult) -> CodecEntry:
         key = digest_of([cell.codec.name, cell.codec.card])
         if key not in self._entries:
-            self._entries[key] = stored_codec(cell.codec, self._catalog, trust=self._options.trust)
+            self._entries[key] = stored_codec(
+                cell.codec, self._catalog, trust=self._options.trust, sandbox=self._options.sandbox
+            )
         return self._entries[key]
 
     def _written(self, stem: str, frames: Sequence[int], read: Any) -> list[str]:

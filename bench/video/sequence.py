@@ -336,11 +336,11 @@ def sequence_to_json(sequence: Sequence) -> dict[str, Any]:
         "source": type(source).__name__,
         "reading": asdict(source.reading) if isinstance(source, FFmpegSource) else None,
         "path": str(sequence.path.resolve()),
-        "stored": _format_to_json(sequence.source.format),
+        "stored": format_to_json(sequence.source.format),
         "stored_frames": sequence.source.frames,
         "name": sequence.name,
         "dataset": sequence.dataset,
-        "format": _format_to_json(sequence.format),
+        "format": format_to_json(sequence.format),
         "start": sequence.start,
         "frames": sequence.frames,
     }
@@ -348,7 +348,7 @@ def sequence_to_json(sequence: Sequence) -> dict[str, Any]:
 
 def sequence_from_json(data: dict[str, Any]) -> Sequence:
     """The sequence that ``sequence_to_json`` described; the file is not scanned again."""
-    path, stored = Path(data["path"]), _format_from_json(data["stored"])
+    path, stored = Path(data["path"]), format_from_json(data["stored"])
     source: Source
     match data["source"]:
         case "Y4mSource":
@@ -362,15 +362,17 @@ def sequence_from_json(data: dict[str, Any]) -> Sequence:
             source = FFmpegSource(path, (stored, data["stored_frames"], reading))
     source.format = stored
     return Sequence(
-        data["name"], source, _format_from_json(data["format"]), data["start"], data["frames"], data["dataset"]
+        data["name"], source, format_from_json(data["format"]), data["start"], data["frames"], data["dataset"]
     )
 
 
-def _format_to_json(fmt: VideoFormat) -> dict[str, Any]:
+def format_to_json(fmt: VideoFormat) -> dict[str, Any]:
+    """A format as plain data."""
     return {**asdict(fmt), "fps": str(fmt.fps)}
 
 
-def _format_from_json(data: dict[str, Any]) -> VideoFormat:
+def format_from_json(data: dict[str, Any]) -> VideoFormat:
+    """The format that ``format_to_json`` described."""
     return VideoFormat(**{**data, "fps": Fraction(data["fps"])})
 
 
