@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -70,7 +72,8 @@ def build(card: Card, *, folder: Path | None = None, trust: bool = False, sandbo
         codec: BaseCodec = UnseenCodec(card)
     else:
         codec = adapter_class(card.adapter, folder=folder, trust=trust)(card)
-    codec.sandbox = sandbox
+    wants_gpu = card.needs.gpu or os.environ.get("VCBENCH_DEVICE", "cpu") != "cpu"
+    codec.sandbox = replace(sandbox, gpu=wants_gpu) if sandbox is not None else None
     codec.folder = folder
     codec.trusted = trust or folder is None or is_ours(folder)
     return codec

@@ -315,7 +315,7 @@ def test_a_run_catches_them_without_a_sandbox(cheat: Any, tmp_path: Path, way: s
     assert honest.code == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["path", "card", "network"])
 def test_the_conformance_kit_says_so(cheat: Any, way: str) -> None:
     if sandbox.chosen() is None:
         pytest.skip("this machine has no sandbox")
