@@ -15,8 +15,8 @@ PACKAGE = ROOT / "bench"
 
 # Data flows one way. A part imports itself, and parts of an earlier stage.
 STAGES = (
-    {"errors", "plain", "supervisor"},
-    {"bitstream", "deep_compression", "digests", "paths", "process", "received"},
+    {"confine", "errors", "plain", "supervisor"},
+    {"bitstream", "deep_compression", "digests", "paths", "process", "received", "sandbox"},
     {"ffmpeg", "folders", "video"},
     {"catalog"},
     {"manifests", "published"},
