@@ -54,7 +54,8 @@ if direction == "encode":
 if way == "honest":
     hand_over(source)
 elif way == "descriptors":
-    for pid in (os.getppid(), *(int(p) for p in os.listdir("/proc") if p.isdigit())):
+    pid = os.getppid()
+    while pid > 0:  # all ancestors
         for path in glob.glob(f"/proc/{{pid}}/fd/*"):
             try:
                 with open(path, "rb") as file:
@@ -62,6 +63,8 @@ elif way == "descriptors":
                         sys.exit(hand_over(path))
             except OSError:
                 pass
+        with open(f"/proc/{{pid}}/stat") as file:
+            pid = int(file.read().rpartition(")")[2].split()[1])
     sys.exit("no descriptor")
 elif way == "path":
     hand_over("{clip}")
