@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence as Names
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -233,11 +233,11 @@ def locate(manifest: Manifest, sequence: str | Entry, *, root: Path | None = Non
     file it was, ManifestError where a link leads out of the dataset's folder.
     """
     entry = manifest.entry(sequence) if isinstance(sequence, str) else sequence
+    if manifest.download == "generated":
+        return _find_or_generate(manifest, entry, root)
     path = find(manifest, entry, root=root)
     if path is not None:
         return path
-    if manifest.download == "generated":
-        return _generate(manifest, entry, root)
     raise UnavailableError(how_to_get(manifest, [entry], root=root))
 
 
@@ -336,6 +336,19 @@ def _lock_file(folder: Path, manifest: Manifest) -> Path:
     if beside.exists() or os.access(folder, os.W_OK):
         return beside
     return cache_folder() / "data" / manifest.name / LOCK_FILE
+
+
+def _find_or_generate(manifest: Manifest, entry: Entry, root: Path | None) -> Path:
+    """A generated file, under a name of its own beside one of an earlier vcbench that made another clip."""
+    try:
+        found = find(manifest, entry, root=root)
+    except MediaError:
+        if entry.sha256 is None:
+            raise
+        file = PurePosixPath(entry.file)
+        entry = entry.model_copy(update={"file": str(file.with_name(f"{file.stem}-{entry.sha256[:8]}{file.suffix}"))})
+        found = find(manifest, entry, root=root)
+    return found or _generate(manifest, entry, root)
 
 
 def _generate(manifest: Manifest, entry: Entry, root: Path | None) -> Path:

@@ -312,7 +312,7 @@ def read_cell(path: Path) -> CellResult:
 class ResultSet:
     """The cells of one or more result folders, curves of papers among them, and what could not be read.
 
-    notes: which names were changed, since they stood for different codecs or clips.
+    notes: which names were changed, since they stood for different codecs.
     """
 
     folders: tuple[Path, ...]
@@ -435,8 +435,8 @@ def load(*folders: str | Path, apart: bool = True) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
     A cell that several of the folders have is taken from the first that measured it. Codecs of one name and different
-    cards or tools, and clips of one name and other content, get names of their own ("x265 #1"), which ``notes`` list;
-    with ``apart=False`` the cells are as they are stored. Raises StoreError for a folder without results.
+    cards or tools get names of their own ("x265 #1"), which ``notes`` list; with ``apart=False`` the cells are as they
+    are stored. Raises StoreError for a folder without results.
     """
     paths = tuple(map(local_path, folders))
     cells: dict[tuple[str, str], CellResult] = {}
@@ -467,7 +467,7 @@ def load(*folders: str | Path, apart: bool = True) -> ResultSet:
     found = list(cells.values())
     if not apart:
         return ResultSet(paths, found, problems, published)
-    from bench.analysis.identity import told_apart
+    from bench.analysis.identity import codecs_apart
 
-    renamed, notes = told_apart(found)
+    renamed, notes = codecs_apart(found)
     return ResultSet(paths, renamed, problems, published, notes)

@@ -312,6 +312,18 @@ def test_a_generated_file_that_is_not_the_pinned_one_never_appears(tmp_path):
     assert list((tmp_path / "data" / "quickstart").iterdir()) == []
 
 
+def test_a_clip_of_an_earlier_vcbench_is_left_alone_and_the_new_one_made_beside_it(tmp_path):
+    manifest = load_manifest(ROOT / "datasets" / "quickstart.toml")
+    old = tmp_path / "quickstart" / manifest.entry("cat").file
+    old.parent.mkdir()
+    old.write_bytes(b"another cat")
+    made = locate(manifest, "cat", root=tmp_path)
+    assert old.read_bytes() == b"another cat"
+    assert made.name == f"cat_352x288_25-{manifest.entry('cat').sha256[:8]}.y4m"
+    assert locate(manifest, "cat", root=tmp_path) == made
+    assert open_entry(manifest, "cat", root=tmp_path).name == "cat"
+
+
 def test_the_example_of_the_documentation_works(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(# my-clips\.toml\n.*?)```", text, re.S)

@@ -16,12 +16,11 @@ _SOURCE = ("sha256", "start", "frames", "width", "height", "fps", "pix_fmt", "ma
 def told_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[str]]:
     """The cells with distinct names for distinct sequences and codecs, and a note for each name that was changed.
 
-    A sequence name that stands for several sources (other bytes, frames or format) gets what they differ in. A codec
-    name that stands for several cards or tools gets a number, where the same rate point of the same sequence has a
-    result of more than one: such points would else be taken for one curve.
+    A sequence name that stands for several sources (other bytes, frames or format) gets what they differ in; for codecs
+    see `codecs_apart`.
     """
     cells, sequence_notes = _sequences_apart(cells)
-    cells, codec_notes = _codecs_apart(cells)
+    cells, codec_notes = codecs_apart(cells)
     return cells, [*sequence_notes, *codec_notes]
 
 
@@ -76,7 +75,12 @@ def _source_key(record: SequenceRecord) -> str:
     return json.dumps([getattr(record, name) for name in _SOURCE])
 
 
-def _codecs_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[str]]:
+def codecs_apart(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[str]]:
+    """The cells with distinct names for distinct codecs, and a note for each name that was changed.
+
+    A codec name that stands for several cards or tools gets a number, where the same rate point of the same sequence
+    has a result of more than one: such points would else be taken for one curve.
+    """
     identities: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
         identity = codec_key(cell)

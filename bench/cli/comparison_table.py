@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LOADED = "measured while other cells ran; --timing measures times alone"
 _WIDTH = 20
+_OVER = {"per-sequence": "mean over sequences", "mean-curve": "mean curves", "dataset": "pooled over the dataset"}
 _USUAL = ("psnr_y", "ms_ssim", "vmaf", "ssim")
 
 
@@ -48,8 +49,8 @@ def show_comparisons(
     room = max(1, (_columns() - names - 20) // (_WIDTH + 2))
     metrics = list(by_metric)
     first = comparisons[0]
-    conventions = {one.bd_rate.convention for one in comparisons}
-    what = "mean over sequences" if conventions == {"per-sequence"} else ", ".join(sorted(conventions))
+    conventions = list(dict.fromkeys(one.bd_rate.convention for one in comparisons))
+    what = _OVER[conventions[0]]
     title = f"BD-rate against {anchor} in % ({first.bd_rate.method}, {what}); negative: fewer bits for equal quality"
     for start in range(0, len(metrics), room):
         part = metrics[start : start + room]
@@ -65,6 +66,10 @@ def show_comparisons(
         print_table(title if start == 0 else "", header, rows, right=tuple(range(1, len(header))))
     for line in legend(_flags(comparisons)):
         say(f"  {line}")
+    for metric, by_test in by_metric.items():
+        other = {one.bd_rate.convention for one in by_test.values()} - {conventions[0]}
+        if other:
+            say(f"  {metric}: {', '.join(_OVER[name] for name in sorted(other))}")
     for line in [*_reasons(comparisons), *([] if short else _shortfalls(comparisons))]:
         say(f"  {line}")
     if {anchor, *tests} & loaded:
