@@ -138,6 +138,12 @@ class BitstreamRecord(Model):
     sha256: Digest
     contents: dict[str, Whole] = {}
 
+    @model_validator(mode="after")
+    def _is_no_smaller_than_its_container(self) -> BitstreamRecord:
+        if self.contents.get("container", 0) > self.bytes:
+            raise ValueError(f"contents: a container of {self.contents['container']} bytes in a file of {self.bytes}")
+        return self
+
 
 class DecodedRecord(Model):
     """What the decoder gave: ``frames`` frames of ``pix_fmt`` whose raw planar bytes, one after the other, have the

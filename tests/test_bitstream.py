@@ -16,6 +16,7 @@ from bench.bitstream import contents, texts
 from bench.catalog import Card, Catalog, brought, load_card
 from bench.errors import BitstreamError
 from bench.registry import build
+from bench.results import BitstreamRecord
 from bench.video.formats import VideoFormat
 from bench.video.sequence import open_sequence
 
@@ -149,3 +150,10 @@ def test_units_of_a_card_are_dropped(tiny_clip: TinyClip, tmp_path: Path) -> Non
     (tmp_path / "less").mkdir()
     less = encoded(CARDS["x264"], tiny_clip(), tmp_path / "less")
     assert whole.stat().st_size - less.stat().st_size == contents(whole)["messages"]
+
+
+def test_container_larger_than_its_file_is_refused() -> None:
+    whole = {"file": "x.ivf", "bytes": 100, "sha256": "0" * 64}
+    assert BitstreamRecord.model_validate({**whole, "contents": {"container": 44, "pictures": 56}}).bytes == 100
+    with pytest.raises(ValueError, match="a container of 101 bytes in a file of 100"):
+        BitstreamRecord.model_validate({**whole, "contents": {"container": 101}})
