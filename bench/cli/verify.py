@@ -107,12 +107,13 @@ def command(
         state = ", ".join(f"{check.what} {check.outcome}" for check in different) or "equal"
         tell(f"{number}/{len(chosen)} {cell.cell}: {state}")
     counts = outcomes(checked)
-    recorded = None if record is None else write_record(record, folder, chosen, checked, by)
+    method = confined.method if confined else None
+    recorded = None if record is None else write_record(record, folder, chosen, checked, by, method)
     if json_output:
         print_json(
             {
                 "folder": str(folder),
-                "sandbox": confined.method if confined else None,
+                "sandbox": method,
                 "cells": len(results.cells),
                 "checked": [cell.to_dict() for cell in checked],
                 "outcomes": counts,

@@ -36,13 +36,17 @@ class CheckRecord(Model):
 
 
 class CellRecord(Model):
-    """The checks of one result file: what it held, when it was last checked, by which vcbench, and who signs it off."""
+    """The checks of one result file: what it held, when it was last checked, by which vcbench, and who signs it off.
+
+    sandbox: what its codec was run in, such as "bubblewrap"; None for no sandbox.
+    """
 
     name: str
     result: Digest
     checked: str
     vcbench: str
     revision: str | None = None
+    sandbox: str | None = None
     by: str | None = None
     note: str | None = None
     checks: tuple[CheckRecord, ...]
@@ -95,7 +99,12 @@ def check_outside(records: Path, submission: Path) -> None:
 
 
 def write_record(
-    records: Path, submission: Path, cells: Iterable[CellResult], checked: Sequence[CheckedCell], by: str | None = None
+    records: Path,
+    submission: Path,
+    cells: Iterable[CellResult],
+    checked: Sequence[CheckedCell],
+    by: str | None = None,
+    sandbox: str | None = None,
 ) -> Path:
     """Add what was found of a submission's cells to its file in the folder `records`; the file is returned.
 
@@ -117,6 +126,7 @@ def write_record(
                 checked=datetime.now(UTC).isoformat(timespec="seconds"),
                 vcbench=__version__,
                 revision=git_revision(Path(__file__).parent),
+                sandbox=sandbox,
                 by=by,
                 note=item.note,
                 checks=_merged(known.get(digest), item),

@@ -115,7 +115,8 @@ class Evidence:
 def _signed_off(record: CellRecord) -> str:
     by = f" by {record.by}" if record.by else ""
     revision = f" ({record.revision})" if record.revision else ""
-    return f"{record.checked[:10]}{by}, vcbench {record.vcbench}{revision}"
+    sandbox = f", in the sandbox ({record.sandbox})" if record.sandbox else ""
+    return f"{record.checked[:10]}{by}, vcbench {record.vcbench}{revision}{sandbox}"
 
 
 def _encode_s(cell: CellResult, record: CellRecord) -> tuple[float, float] | None:

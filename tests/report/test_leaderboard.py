@@ -223,7 +223,7 @@ def record(records: Path, folder: Path, *, only: int | None = None, **outcomes: 
     cells = load(folder).cells[:only]
     whats = {"bitstream": "equal", "rate": "equal", "frames": "equal", "source": "equal", "psnr_y": "equal", **outcomes}
     found = [CheckedCell(c.name, tuple(Check(w, o, reason="why") for w, o in whats.items())) for c in cells]
-    write_record(records, folder, cells, found, by="K. Eeper")
+    write_record(records, folder, cells, found, by="K. Eeper", sandbox="bubblewrap")
 
 
 def test_with_records_only_what_is_verified_whole_is_ranked(submit: Submit, codec: Any, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_with_records_only_what_is_verified_whole_is_ranked(submit: Submit, code
     assert rows(board([a, *made.values()]))["lie"].rank == 1  # without records all is as claimed, and the page says so
     page = write_leaderboard(found, tmp_path / "out").read_text()
     assert ">20 of 20</td>" in page and "keeper&#39;s own" in page and "Nothing on this page was verified" not in page
-    assert re.search(r"20 of 20 points, \d{4}-\d\d-\d\d by K. Eeper, vcbench ", page)
+    assert re.search(r"20 of 20 points, \d{4}-\d\d-\d\d by K. Eeper, vcbench .*, in the sandbox \(bubblewrap\)", page)
 
 
 def test_records_are_never_kept_in_the_submission(submit: Submit, codec: Any, tmp_path: Path) -> None:
