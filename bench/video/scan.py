@@ -128,7 +128,10 @@ def _open(path: Path) -> tuple[tuple[str, ...], _Listing]:
     if options and not videos:
         raise MediaError(f"{path}: is a playlist or a pattern, not a video; name the files that it stands for")
     if opened is None:
-        raise NoVideoError(f"{path}: FFmpeg finds no video it can decode in this file:\n{_tail(said.splitlines())}")
+        raise NoVideoError(
+            f"{path}: FFmpeg finds no video it can decode in this file:\n{_tail(said.splitlines())}\n"
+            "(raw video needs --size, --pix-fmt and --fps)"
+        )
     if not videos:
         others = "only cover art" if streams else "only other streams"
         raise NoVideoError(f"{path}: FFmpeg finds no video in this file, {others}")

@@ -436,10 +436,10 @@ def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any, *,
         return Y4mSource(path)
     try:
         source = FFmpegSource(path, film_grain=film_grain)
-    except NoVideoError as error:
-        if described is not None:  # raw video under a name that does not say so
-            return RawSource(path, described)
-        raise NoVideoError(f"{error}\n(raw video needs --size, --pix-fmt and --fps)") from None
+    except NoVideoError:
+        if described is None:
+            raise
+        return RawSource(path, described)  # raw video under a name that does not say so
     # a few raw samples can look like the beginning of anything
     if described is not None and _shape(source.format) != _shape(described) and _fits(path, described):
         return RawSource(path, described)

@@ -84,7 +84,7 @@ def read_header(stream: BinaryIO, name: str) -> Y4mHeader:
         elif tag and tag[0] not in tags:
             tags[tag[0]] = tag[1:]
     try:
-        chroma, bit_depth, siting = _parse_chroma(tags["C"] if "C" in tags else sampling.lower() or "420")
+        chroma, bit_depth, siting = _parse_chroma("C" if "C" in tags else "XYSCSS=", tags.get("C", sampling or "420"))
         fmt = VideoFormat(
             width=_parse_side(tags, "W"),
             height=_parse_side(tags, "H"),
@@ -107,14 +107,15 @@ def read_header(stream: BinaryIO, name: str) -> Y4mHeader:
     return Y4mHeader(fmt, len(line), colour_range in {"FULL", "LIMITED"})
 
 
-def _parse_chroma(tag: str) -> tuple[Chroma, int, Siting]:
+def _parse_chroma(name: str, text: str) -> tuple[Chroma, int, Siting]:
+    tag = text if name == "C" else text.lower()
     if tag in _EIGHT_BIT:
         chroma, siting = _EIGHT_BIT[tag]
         return chroma, 8, siting
     match = _HIGH_DEPTH.fullmatch(tag)
     if match is None:
         raise ValueError(
-            f"colour space {tag[:40]} is not supported; there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
+            f"colour space {name}{text[:40]} is not supported; there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
         )
     sampling, depth, mono_depth = match.groups()
     chroma_of: dict[str, Chroma] = {"420": "420", "422": "422", "444": "444"}

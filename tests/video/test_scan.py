@@ -346,7 +346,7 @@ class TestY4mWithoutC:
         assert open_sequence(tmp_path / "c.y4m").format.pix_fmt == "yuv420p"
 
     def test_411_is_refused_by_name(self, shared_cases: Path) -> None:
-        with pytest.raises(HeaderError, match="colour space 411 is not supported"):
+        with pytest.raises(HeaderError, match="colour space XYSCSS=411 is not supported"):
             open_sequence(shared_cases / "t411.y4m")
 
 

@@ -102,7 +102,7 @@ def test_full_range_is_read(tiny_clip: TinyClip) -> None:
     ],
 )  # fmt: skip
 def test_headers(header: bytes, expected: VideoFormat) -> None:
-    assert header_of(header) == y4m.Y4mHeader(expected, len(header))
+    assert header_of(header) == y4m.Y4mHeader(expected, len(header), b"XCOLORRANGE" in header)
 
 
 @pytest.mark.parametrize(
