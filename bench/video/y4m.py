@@ -115,7 +115,8 @@ def _parse_chroma(name: str, text: str) -> tuple[Chroma, int, Siting]:
     match = _HIGH_DEPTH.fullmatch(tag)
     if match is None:
         raise ValueError(
-            f"colour space {name}{text[:40]} is not supported; there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
+            f"colour space {name}{text[:40]} is not supported; "
+            "there are 420, 422, 444 and mono of 8, 10, 12, 14 and 16 bit"
         )
     sampling, depth, mono_depth = match.groups()
     chroma_of: dict[str, Chroma] = {"420": "420", "422": "422", "444": "444"}
