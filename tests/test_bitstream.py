@@ -20,6 +20,8 @@ from bench.results import BitstreamRecord
 from bench.video.formats import VideoFormat
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 RunFFmpeg = Callable[..., bytes]
 

@@ -17,6 +17,8 @@ from bench.registry import build
 from bench.video import colour
 from bench.video.sequence import Sequence, open_sequence
 
+pytestmark = pytest.mark.slow
+
 OURS = Path(__file__).resolve().parents[2] / "codecs"
 
 CONFIG = """

@@ -30,6 +30,8 @@ from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence, open_sequence
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "worker-protocol.md"
 
