@@ -1,17 +1,20 @@
 """A run that is disturbed all the time against a quiet one: workers and drivers killed, the disk filled.
 
-    python benchmarks/soak.py --cells 200 --every 4 --driver-kills 2 --fill
+    python benchmarks/soak.py --cells 200 --every 4 --driver-kills 4 --fill
 
-Two worker processes run x264 over tiny clips. Every so many seconds one of them is killed; the driver is killed twice
-and started again; once the file system of the results, a small one mounted for it, is filled to the last byte. In the
-end every cell must have one result, written once, and equal to the quiet run's.
+Two worker processes run x264 over tiny clips. Every so many seconds one of them is killed; the driver gets SIGINT,
+SIGTERM, SIGHUP and SIGKILL in turn and is started again; once the file system of the results, a small one mounted for
+it, is filled to the last byte. Two seconds after a driver has ended nothing of it may be running. In the end every cell
+must have one result, written once, and equal to the quiet run's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -27,12 +30,20 @@ import psutil
 
 CLIPS = 10
 DISK = 48 << 20
+GRACE_S = 2.0
 _POLL_S = 0.1
+_TOKEN = "VCBENCH_SOAK"
+
+_ENDS = {signal.SIGINT: 2, signal.SIGTERM: 2, signal.SIGHUP: 2, signal.SIGKILL: -signal.SIGKILL}
+"""What a driver is ended by, and its exit code then."""
 
 
 @dataclass
 class Soak:
-    """What was done to a run, and what came of it. ``changed``: results that were written again after they were ok."""
+    """What was done to a run, and what came of it.
+
+    changed: results that were written again after they were ok. running: command lines of what a driver left running.
+    """
 
     cells: int
     worker_kills: int = 0
@@ -41,6 +52,7 @@ class Soak:
     drivers: int = 0
     seconds: float = 0.0
     changed: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
 
@@ -85,11 +97,15 @@ def contents(out: Path) -> dict[str, Any]:
     }
 
 
-def soak(argv: list[str], out: Path, done: Soak, *, every: float, driver_kills: int, fill: bool) -> Soak:
+def soak(
+    argv: list[str], out: Path, done: Soak, *, every: float, driver_kills: int, fill: bool, grace: float = GRACE_S
+) -> Soak:
     """Run a command until it ends well, disturbing it.
 
-    ``every``: seconds between two kills of a worker, at least; a cell is finished in between.
+    ``every``: seconds between two kills of a worker, at least; a cell is finished in between. ``grace``: seconds after
+    which nothing may be left of a driver that has ended.
     """
+    environment = {**os.environ, _TOKEN: secrets.token_hex(16)}
     dice = random.Random(7)
     seen: dict[str, int] = {}
     started = time.monotonic()
@@ -100,8 +116,9 @@ def soak(argv: list[str], out: Path, done: Soak, *, every: float, driver_kills: 
     while code != 0:
         log = out.parent / f"driver{done.drivers}.log"
         with log.open("wb") as stream:
-            driver = psutil.Popen(argv, stdout=stream, stderr=stream, start_new_session=True)
+            driver = psutil.Popen(argv, stdout=stream, stderr=stream, start_new_session=True, env=environment)
         done.drivers += 1
+        expected = 0
         killed, finished = time.monotonic(), len(seen)
         while driver.poll() is None:
             time.sleep(_POLL_S)
@@ -109,10 +126,11 @@ def soak(argv: list[str], out: Path, done: Soak, *, every: float, driver_kills: 
             if events and len(seen) >= events[0][0] * done.cells:
                 what = events.pop(0)[1]
                 if what == "driver":
-                    driver.send_signal(signal.SIGKILL)
+                    number, expected = list(_ENDS.items())[done.driver_kills % len(_ENDS)]
+                    driver.send_signal(number)
                     done.driver_kills += 1
                 else:
-                    code = _fill(out.parent, driver, log)
+                    expected = _fill(out.parent, driver, log)
                     done.fills += 1
                 break
             workers = _workers(driver)
@@ -122,11 +140,28 @@ def soak(argv: list[str], out: Path, done: Soak, *, every: float, driver_kills: 
                 done.worker_kills += 1
                 killed, finished = time.monotonic(), len(seen)
         code = driver.wait()
+        done.running += _left_running(environment[_TOKEN], grace)
+        if code not in {expected, 0}:
+            raise SystemExit(f"a driver ended with {code}, not {expected}, and said:\n{log.read_text()[-3000:]}")
         if done.drivers > 20:
             raise SystemExit(f"{done.drivers} drivers did not bring the run to its end:\n{log.read_text()[-3000:]}")
     _watch(out, seen, done)
     done.seconds = time.monotonic() - started
     return done
+
+
+def _left_running(token: str, grace: float) -> list[str]:
+    """What still runs of a driver, so many seconds after it has ended at most."""
+    deadline = time.monotonic() + grace
+    while True:
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get(_TOKEN) == token and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(_POLL_S)
 
 
 def _workers(driver: psutil.Popen) -> list[psutil.Process]:
@@ -195,7 +230,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cells", type=int, default=200, help=f"a multiple of {CLIPS}, up to {CLIPS * 32}")
     options.add_argument("--every", type=float, default=4, help="seconds between kills, a cell in between")
-    options.add_argument("--driver-kills", type=int, default=2)
+    options.add_argument("--driver-kills", type=int, default=4)
     options.add_argument("--fill", action="store_true", help="mount a small file system and fill it once")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -219,9 +254,9 @@ def main() -> None:
         f"killed, {done.driver_kills} drivers killed, the disk filled {done.fills} times, {done.drivers} drivers in "
         f"all\n"
         f"statuses {done.statuses}; results written again: {len(done.changed)}; different from the quiet run: "
-        f"{len(done.different)}; left in work/: {left}"
+        f"{len(done.different)}; left in work/: {left}; left running after {GRACE_S:g} s: {done.running}"
     )
-    if done.changed or done.different or left or done.statuses != {"ok": done.cells}:
+    if done.changed or done.different or done.running or left or done.statuses != {"ok": done.cells}:
         raise SystemExit(1)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-# Controls, and the marks that reverse the direction of text: a name with them reads as another one.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+# Controls, carriage returns among them, and marks of direction: a name with them reads as another one.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 # What a spreadsheet takes for the beginning of a formula, in the width of East Asian keyboards too.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 _LATEX = {
@@ -34,7 +34,7 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 def printable(text: object) -> str:
     """The text with control characters, direction marks and what UTF-8 cannot hold replaced by U+FFFD."""
-    return _UNPRINTABLE.sub("\ufffd", str(text)).encode("utf-8", "replace").decode("utf-8")
+    return _UNPRINTABLE.sub("\ufffd", str(text).replace("\r\n", "\n")).encode("utf-8", "replace").decode("utf-8")
 
 
 def csv_cell(value: object) -> str:
@@ -51,8 +51,8 @@ def csv_cell(value: object) -> str:
 @lru_cache(maxsize=1 << 14)
 def _csv_text(text: str) -> str:
     """Remembered, since names repeat in every row of a long table."""
-    text = printable(text)
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+    shown = printable(text)
+    return f"'{shown}" if text.startswith(_FORMULA) and not _is_number(text) else shown
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -34,10 +34,11 @@ def test_a_disturbed_run_ends_like_a_quiet_one(script: ModuleType, tmp_path: Pat
     out = tmp_path / "disturbed" / "results"
     out.parent.mkdir()
     argv = script.command(clips, len(rates), out)
-    done = script.soak(argv, out, script.Soak(len(quiet.cells)), every=0.5, driver_kills=1, fill=False)
+    done = script.soak(argv, out, script.Soak(len(quiet.cells)), every=0.5, driver_kills=2, fill=False, grace=60)
     script.compare(tmp_path / "quiet", out, done)
     assert done.worker_kills >= 1
-    assert done.driver_kills == 1
+    assert done.driver_kills == 2
+    assert done.running == []
     assert (done.statuses, done.changed, done.different) == ({"ok": 12}, [], [])
     assert list((out / "work").iterdir()) == []
 

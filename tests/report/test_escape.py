@@ -54,6 +54,7 @@ def test_markdown_has_no_markup_of_a_value(text: str, escaped: str) -> None:
 
 def test_unprintable_signs_are_replaced() -> None:
     assert printable("a\x00b\u202ec\ud800") == "a\ufffdb\ufffdc?"
+    assert printable("different\requal\x85\u2028\r\n") == "different\ufffdequal\ufffd\ufffd\n"
     printable("\ud800").encode("utf-8")
 
 
