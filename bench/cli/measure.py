@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import CommaList, Command, as_json, existing, print_json, print_table
+from bench.cli.output import tell
 
 if TYPE_CHECKING:
     from bench.metrics.base import Measurement
@@ -80,7 +81,7 @@ def command(
         print_table(f"against {reference}", header, lines, right=(1, 3, 5, 6))
         for row in rows:
             for note in row["notes"]:
-                click.echo(f"note: {row['file']}: {note}", err=True)
+                tell(f"note: {row['file']}: {note}")
     return 0 if all(row["status"] == "ok" for row in rows) else 6
 
 

@@ -98,7 +98,7 @@ def command(
         raise UsageError(f"{folder}: no cell has a bitstream, so there is nothing to verify")
     confined = None if no_sandbox else sandbox.chosen()
     if confined is None and not no_sandbox:
-        click.echo(f"sandbox: {sandbox.describe()}", err=True)
+        tell(f"sandbox: {sandbox.describe()}")
     options = VerifyOptions(metrics, inputs, paths, trust, time_limit, encode_cells if encode else 0, confined)
     checked = []
     for number, cell in enumerate(verify(folder, chosen, options), start=1):
