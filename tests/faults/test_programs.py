@@ -69,7 +69,7 @@ def test_fault_07_truncated_bitstream_is_never_reused(trial) -> None:
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not [path for path in trial.out.glob("work/*/bitstream.bin") if path.stat().st_size]:
+    while not [path for path in trial.out.glob("work/*/encode/bitstream.bin") if path.stat().st_size]:
         assert time.monotonic() < deadline and driver.poll() is None
         time.sleep(0.02)
     os.killpg(driver.pid, signal.SIGKILL)
