@@ -28,6 +28,12 @@ _LAUNCHERS = _SHELLS | {
 # the C library's own parts: they differ from machine to machine, and write no bits
 _C_LIBRARY = re.compile(r"(ld-|linux-|ld64|lib(c|m|mvec|dl|pthread|rt|resolv|util|nsl|anl|thread_db|BrokenLocale)[.-])")
 _LINKED = re.compile(r"^\s*(?:\S+ => )?(/.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
+# What a script writes, looks for or removes, such as its log, comes and goes while it runs and is no part of it.
+_WRITTEN = re.compile(r"""\d?>>?[ \t]*("[^"]*"|'[^']*'|[^\s;|&()]+)""")
+_BOOKKEEPING = re.compile(
+    r"(?:^|(?<=[\n;|&({!]))[ \t]*(?:(?:if|while|until|then|do|else)[ \t]+)?"
+    r"(?:touch|rm|mkdir|rmdir|mktemp|tee|test|\[\[?)[ \t][^\n;|&]*"
+)
 _PLACEHOLDER = re.compile(r"\{\w+\}")
 _SEPARATORS = re.compile(r"[\s;|&()<>`\"'$={},:]+")
 _SCRIPT_BYTES = 1 << 20
@@ -41,6 +47,7 @@ def parts(program: Path, arguments: Iterable[str] = ()) -> tuple[Path, ...]:
     so does every file that they name by its whole path. A library or a script that is found is looked into likewise.
     """
     text = " ".join(_PLACEHOLDER.sub(" ", argument) for argument in arguments)
+    text = _without_scratch(text)
     launches = re.sub(r"[\d.]+$", "", program.name) in _LAUNCHERS
     # an option's value such as "info" is no program, unless a launcher has it
     named = (path for path in _named(text, program.parent) if launches or str(path) in text)
@@ -83,8 +90,12 @@ def _needed(path: Path) -> Iterator[Path]:
     if path.suffix == ".py" or "python" in interpreter:
         yield from _imported(text, path)
     elif any(Path(word).name in _SHELLS for word in interpreter[2:].split()):
-        lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-        yield from _named("\n".join(lines), path.parent)
+        lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+        yield from _named(_without_scratch(lines), path.parent)
+
+
+def _without_scratch(commands: str) -> str:
+    return _BOOKKEEPING.sub(" ", _WRITTEN.sub(" ", commands))
 
 
 def _linked(program: Path) -> Iterator[Path]:

@@ -160,6 +160,23 @@ def test_wrapper_script_is_looked_into(tools: Path, tmp_path: Path, monkeypatch:
     assert "gzip" not in names
 
 
+def test_what_a_script_writes_or_looks_for_is_no_part_of_it(tools: Path, tmp_path: Path) -> None:
+    """A log that a wrapper began in mid-run made a codec another one."""
+    scratch = [tmp_path / name for name in ("log", "errors", "mark", "once", "copy")]
+    log, errors, mark, once, copy = scratch
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(
+        f"#!/bin/sh\nif [ ! -e {once} ]; then touch {once}; fi\nmkdir -p x; rm -f {mark} && "
+        f'"{tools}/enc" 4 "$1" >> {log} 2>"{errors}" | tee {copy}\n'
+    )
+    before = parts(wrapper)
+    assert tools / "enc" in before
+    for path in scratch:
+        path.write_text("now it is there")
+    assert parts(wrapper) == before
+    assert log not in parts(Path("/bin/sh"), ["-c", f"{tools}/enc 4 $1 > {log}"])
+
+
 def test_values_of_options_are_no_programs(tools: Path, tmp_path: Path) -> None:
     shutil.copy(tools / "dec", tmp_path / "info")
     model = tmp_path / "model.json"
