@@ -27,6 +27,7 @@ _LAUNCHERS = _SHELLS | {
 
 # the C library's own parts: they differ from machine to machine, and write no bits
 _C_LIBRARY = re.compile(r"(ld-|linux-|ld64|lib(c|m|mvec|dl|pthread|rt|resolv|util|nsl|anl|thread_db|BrokenLocale)[.-])")
+_LOADERS = ("lib64/ld-linux-*.so.*", "lib/ld-linux-*.so.*", "lib64/ld64.so.*")
 _LINKED = re.compile(r"^\s*(?:\S+ => )?(/.*?) \(0x[0-9a-f]+\)$", re.MULTILINE)
 # What a script writes, looks for or removes, such as its log, comes and goes while it runs and is no part of it.
 _WRITTEN = re.compile(r"""\d?>>?[ \t]*("[^"]*"|'[^']*'|[^\s;|&()]+)""")
@@ -99,11 +100,12 @@ def _without_scratch(commands: str) -> str:
 
 
 def _linked(program: Path) -> Iterator[Path]:
-    ldd = shutil.which("ldd")
-    if ldd is None:
+    """The shared libraries of a program, asked of the system's loader; some versions of ldd run the program itself."""
+    loader = next((path for pattern in _LOADERS for path in sorted(Path("/").glob(pattern))), None)
+    if loader is None:
         return
     try:
-        out, _, _ = process.run([ldd, str(program)])
+        out, _, _ = process.run([str(loader), "--list", str(program.absolute())])
     except (OSError, process.ProcessError):
         return
     for name in _LINKED.findall(out.decode("utf-8", "replace")):
