@@ -130,7 +130,7 @@ def _published(results: ResultSet) -> Iterator[str]:
 
 def _times(cells: Sequence[CellResult], speeds: Iterable[Speed]) -> Iterator[str]:
     if any(speed.timing in {"shared", "mixed"} for speed in speeds):
-        yield "Times were measured while other cells were at work, so they are marked “under load” and rank nothing."
+        yield "Times were measured while other cells ran; they are marked “under load” and are not fit for ranking."
     count = machines(cells)
     if count > 1:
         yield f"The cells come from {count} different machines or systems: their times are not comparable."

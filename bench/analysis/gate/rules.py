@@ -136,7 +136,7 @@ class _Parser:
 
     def _metric(self, name: str, column: int, also: Iterable[str]) -> None:
         try:
-            QualityAxis.parse(name).kind  # noqa: B018
+            _ = QualityAxis.parse(name).kind
         except UnknownNameError as error:
             if "@" in name and error.kind != "metric":
                 raise self._wrong(str(error), column) from None

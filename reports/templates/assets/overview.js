@@ -2,7 +2,7 @@
 
 start((index) => {
   const COLUMNS = 10;
-  const LOADED = "* Times taken while other cells were at work: they say what takes long, and rank nothing.";
+  const LOADED = "* Measured while other cells ran: a rough guide to what takes long, not fit for ranking.";
   const get = (id) => document.getElementById(id);
   const [anchorBox, metricBox, scopeBox] = [get("anchor"), get("metric"), get("scope")];
   const tabs = ["ranking", "metrics", "pairs"];
