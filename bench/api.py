@@ -45,6 +45,7 @@ def run(
     time_limit: float | None = None,
     paths: Paths = (),
     trust: bool = False,
+    sandbox: bool = False,
     progress: Callable[[engine.Progress], None] | None = None,
 ) -> ResultSet:
     """Run codecs over clips and datasets into the folder ``out`` and load it; what is measured already is kept.
@@ -54,11 +55,13 @@ def run(
     search rate points to within ``tolerance``, a share (`bench.engine.match`); ``ResultSet.at_rate`` shows the pairs.
     ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.backends.open_pool`); but for ``jobs`` 1
     in processes of this machine, the calling script must be importable (guard it by ``if __name__ == "__main__"``).
-    ``copy_inputs`` copies the clips into ``out`` for workers that lack them. Result files that were damaged are set
+    ``copy_inputs`` copies the clips into ``out`` for workers that lack them. ``sandbox`` confines encoders and decoders
+    (`bench.sandbox`). Result files that were damaged are set
     aside and named in ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell
     that fails is a result with status "failed".
     """
     from bench.engine.match import match, matching_of, plan_match
+    from bench.sandbox import required
 
     given = {"size": size, "pix_fmt": pix_fmt, "fps": fps}
     if isinstance(rates, str) and rates != "auto":
@@ -77,6 +80,7 @@ def run(
         start=start,
         paths=_paths(paths),
         trust=trust,
+        sandbox=required() if sandbox else None,
     )
     folder = local_path(out)
     check_writable(folder)

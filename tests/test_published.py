@@ -190,7 +190,7 @@ def test_a_torn_file_is_left_out_and_named(tmp_path: Path) -> None:
     (tmp_path / "published.json").write_text("{")
     results = bench.load(tmp_path)
     assert str(tmp_path / "published.json") in results.problems[0]
-    with pytest.raises(StoreError, match="no file of published curves"):
+    with pytest.raises(StoreError, match="is not strict JSON"):
         read_published(tmp_path)
 
 

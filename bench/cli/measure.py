@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import CommaList, Command, as_json, existing, print_json, print_table
+from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, print_table
 from bench.cli.output import tell
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--frames-csv",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Write the values of every frame as CSV: a row for each file and frame, a column for each metric.",
 )
 @as_json

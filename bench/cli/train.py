@@ -72,6 +72,9 @@ def command(
       vcbench train s2vc --clips videos/ --out runs/no-tcg --from runs/s2vc --set temporal_guidance=false
       vcbench train diff-sit --clips videos/ --out runs/ours --from OURS.safetensors --stages generator --export
     """
+    from bench.neural.training import check_own
+
+    check_own(out)
     options = Options(scale, _settings(changes), backbone, seed)
     chosen = recipe(codec)
     chosen.check(options)
@@ -123,10 +126,9 @@ def _prepared(
     """A training that is ready to run, alone in its folder: clips decoded, model built, weights to begin with read."""
     from bench.metrics.network import device
     from bench.neural.clips import find_clips, is_held_out, training_clips
-    from bench.neural.training import Training, alone, check_own, weights_of
+    from bench.neural.training import Training, alone, weights_of
     from bench.neural.weights import check_origin
 
-    check_own(out)
     start = None
     if origin is not None and origin.suffix == ".safetensors":
         check_origin(origin, codec)

@@ -234,7 +234,7 @@ def test_one_training_holds_a_folder(tmp_path: Path) -> None:
             pass
     with alone(out):
         pass
-    with pytest.raises(BlockingIOError, match="the task's own"), alone(tmp_path):
+    with pytest.raises(BlockingIOError, match="the task's own"), alone(tmp_path / "three"):
         raise BlockingIOError("the task's own")
 
 
