@@ -25,6 +25,10 @@ _IDLE_S = 300
 _LOOK_S = 0.2
 """Seconds between two looks of a worker whether its driver lives."""
 
+_lock = threading.Lock()
+"""Held while executors are given their first work or ended: loky's thread trips over work that comes as it ends."""
+_ends = 0
+"""How often the workers were ended, so that a warming-up that is late starts none again."""
 _in_use: list[Any] = []
 """The executor that was asked for last: loky itself gives it to those alone who give all of its settings again."""
 
@@ -46,22 +50,30 @@ def end_workers() -> None:
     They are not asked to end: if one was killed from outside while it held the lock of their queue, the others never
     get to read the request, and would be waited for until they have been idle for `_IDLE_S`.
     """
-    for executor in _in_use:
-        # before what they started: a worker that sees its encoder killed would store that as the encoder's failure
-        for pid in list(executor._processes or ()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        executor.shutdown(wait=True, kill_workers=True)
-    _in_use.clear()
+    global _ends  # noqa: PLW0603
+    with _lock:
+        _ends += 1
+        for executor in _in_use:
+            # before what they started: a worker that sees its encoder killed would store that as the encoder's failure
+            for pid in list(executor._processes or ()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            executor.shutdown(wait=True, kill_workers=True)
+        _in_use.clear()
 
 
 def warm_up(jobs: int) -> threading.Thread:
     """Have worker processes start and import what a cell needs in the background, while the plan is made."""
 
+    ends = _ends
+
     def start() -> None:
-        executor = worker_processes(jobs)
-        for _ in range(jobs):
-            executor.submit(_import_for_cells)
+        with _lock:
+            if _ends != ends:
+                return
+            executor = worker_processes(jobs)
+            for _ in range(jobs):
+                executor.submit(_import_for_cells)
 
     thread = threading.Thread(target=start, daemon=True)
     thread.start()

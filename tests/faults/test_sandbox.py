@@ -17,7 +17,7 @@ import pytest
 import bench
 from bench import sandbox
 from bench.adapters.base import RatePoint
-from bench.catalog import load_card
+from bench.catalog import Catalog, load_card
 from bench.conformance import check_codec
 from bench.engine.cell import external
 from bench.engine.plan import CodecEntry
@@ -289,7 +289,7 @@ def test_a_python_file_is_not_executed_out_of_the_sandbox(
 def test_what_comes_with_vcbench_works(
     confined: sandbox.Sandbox, tmp_path: Path, tiny_clip: Callable[..., Path]
 ) -> None:
-    ours = Path(bench.__file__).parents[1] / "codecs"
+    ours = Catalog().files("codecs")["x264"].parent
     clip = tiny_clip(64, 48, frames=3)
     for name in ("x264", "vp9", "svt-av1"):
         entry = CodecEntry(load_card(ours / f"{name}.toml"), ours, sandbox=confined)
