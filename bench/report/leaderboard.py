@@ -141,7 +141,7 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class _Submission:
-    """A result folder; the first one is of who keeps the board."""
+    """A result folder; the first one is the keeper's."""
 
     name: str
     results: ResultSet

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from bench.engine import workers
@@ -23,12 +21,9 @@ def test_workers_that_are_ended_while_they_warm_up_end_without_a_fault() -> None
 
 
 def test_a_warming_up_that_is_late_starts_no_worker_again() -> None:
-    held = workers._lock
-    with held:
+    end_workers()
+    with workers._lock:
         warming = warm_up(2)
-        ending = threading.Thread(target=end_workers)
         workers._ends += 1  # as an end does that came first
     warming.join()
-    ending.start()
-    ending.join()
     assert not workers._in_use
