@@ -279,6 +279,18 @@ def brought(kind: Kind) -> tuple[Path, Path]:
     return package / "_data" / kind, package.parent / kind
 
 
+def parted(codec: str) -> tuple[str, str | None]:
+    """A codec as it is named: its card, by name or path, and the configuration; None where none is named.
+
+    >>> parted("x265@fast"), parted("dir@lab/mine.toml"), parted("dir@lab/mine.toml@fast")
+    (('x265', 'fast'), ('dir@lab/mine.toml', None), ('dir@lab/mine.toml', 'fast'))
+    """
+    base, at, configuration = codec.rpartition("@")
+    if not at or "/" in configuration or configuration.endswith(".toml"):
+        return codec, None
+    return base, configuration or None
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Cards and manifests in the order of their folders; the first of a name is taken."""
@@ -324,10 +336,19 @@ class Catalog:
             raise UnknownNameError(kind.removesuffix("s"), name, files)
         return files[name]
 
+    def codec(self, name: str) -> tuple[Card, Path]:
+        """Card of a codec, and the folder that it lies in.
+
+        The codec is given by name, by name@configuration, or by path (``dir/card.toml`` or
+        ``dir/card.toml@configuration``).
+        """
+        base, configuration = parted(name)
+        path = self.find("codecs", base)
+        return load_card(path).configured(configuration), path.parent
+
     def card(self, name: str) -> Card:
-        """Card by name, by name@configuration, or by path (``dir/card.toml`` or ``dir/card.toml@configuration``)."""
-        base, _, configuration = name.partition("@")
-        return load_card(self.find("codecs", base)).configured(configuration or None)
+        """Card of a codec, as `codec` finds it."""
+        return self.codec(name)[0]
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:

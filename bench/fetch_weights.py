@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench import weights
-from bench.catalog import Catalog
+from bench.catalog import Catalog, parted
 from bench.digests import file_digest, hash_file
 from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError, VcbenchError
 from bench.fetch import Progress, Transfer, retrieve, staging_folder
@@ -70,7 +70,7 @@ def fetch_weights(
 def _of_codec(name: str, catalog: Catalog) -> list[weights.Published] | None:
     """Files for the rate points of the codec of that name, or the file of that name; None where it is neither."""
     codecs = catalog.files("codecs")
-    base, _, _ = name.partition("@")
+    base, _ = parted(name)
     if base not in codecs and not base.endswith(".toml"):
         if not weights.is_torch_hub_name(name):
             return None
@@ -92,7 +92,7 @@ def _configured(catalog: Catalog, codecs: Iterable[str]) -> Iterator[str]:
 def _published_for(catalog: Catalog, codec: str) -> Mapping[float, weights.Published]:
     from bench.registry import build
 
-    card, folder = catalog.card(codec), catalog.find("codecs", codec.partition("@")[0]).parent
+    card, folder = catalog.codec(codec)
     return build(card, folder=folder).published_weights()
 
 

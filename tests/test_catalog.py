@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.catalog import Card, Catalog, Input, Rates, json_schema, load_card
+from bench.catalog import Card, Catalog, Input, Rates, json_schema, load_card, parted
 from bench.errors import CardError, UnknownNameError, UsageError
 from bench.registry import build
 
@@ -291,3 +291,19 @@ def test_rates_are_those_of_the_depth_that_the_encoder_is_given() -> None:
     assert shifted.rates_at(8) == card.rates_at(10)
     # what the defaults are is no part of a cell's key
     assert card.digest() == card.model_copy(update={"rates": card.rates_at(10)}).digest()
+
+
+@pytest.mark.parametrize(
+    ("named", "card", "configuration"),
+    [
+        ("x265", "x265", None),
+        ("x265@fast", "x265", "fast"),
+        ("x265@", "x265", None),
+        ("dir@lab/mine.toml", "dir@lab/mine.toml", None),
+        ("dir@lab/mine.toml@fast", "dir@lab/mine.toml", "fast"),
+        ("dir/mine@2.toml", "dir/mine@2.toml", None),
+        ("/a@b/c@d/mine.toml@fast", "/a@b/c@d/mine.toml", "fast"),
+    ],
+)
+def test_an_at_of_a_path_names_no_configuration(named: str, card: str, configuration: str | None) -> None:
+    assert parted(named) == (card, configuration)

@@ -18,7 +18,7 @@ from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
 from bench.adapters.compressai import CompressaiCodec
 from bench.adapters.libraries import require, versions
-from bench.catalog import Card, brought, load_card
+from bench.catalog import Card, brought, load_card, parted
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
 from bench.metrics.network import DEVICE
 from bench.neural.coding import CODINGS, CodecOptions, options_of
@@ -158,7 +158,7 @@ class NeuralCodec(Codec):
         named = self._options.image_card()
         if named is None:
             return None
-        base, _, configuration = named.name.partition("@")
+        base, configuration = parted(named.name)
         places = [folder / f"{base}.toml" for folder in (*([self.folder] if self.folder else []), *brought("codecs"))]
         path = next((place for place in places if place.is_file()), None)
         if path is None:
@@ -166,7 +166,7 @@ class NeuralCodec(Codec):
                 f"card {self.card.name}: settings.options: names the card {base}, and neither is {base}.toml beside it "
                 "nor has vcbench one; put it there"
             )
-        card = load_card(path).configured(configuration or None)
+        card = load_card(path).configured(configuration)
         if card.adapter != "compressai":
             raise CardError(
                 f"card {self.card.name}: settings.options: names {path}, whose adapter is {card.adapter}; name a "

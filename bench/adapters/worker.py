@@ -24,7 +24,7 @@ from pydantic import Field
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings, program_files
 from bench.adapters.confined import interpreter_view
 from bench.adapters.worker_process import WorkerError, WorkerProcess
-from bench.catalog import InnerPath
+from bench.catalog import InnerPath, parted
 from bench.digests import digest_of, file_digest
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError, SkippedError, UnavailableError
 from bench.neural.container import DIGEST_BYTES, StreamHeader, StreamReader, StreamWriter
@@ -206,7 +206,7 @@ class WorkerCodec(Codec):
 
     @property
     def _name(self) -> str:
-        return self.card.name.partition("@")[0]
+        return parted(self.card.name)[0]
 
     @property
     def _model(self) -> bytes:

@@ -112,10 +112,10 @@ def _identified(catalog: Any, name: str, *, trust: bool) -> dict[str, Any]:
     from bench.engine.plan import CodecEntry
     from bench.errors import VcbenchError
 
-    card = catalog.card(name)
+    card, folder = catalog.codec(name)
     row: dict[str, Any] = {**_codec(catalog, name, trust=trust), "identity": None}
     try:
-        codec = CodecEntry(card, catalog.find("codecs", name.partition("@")[0]).parent, trust).build()
+        codec = CodecEntry(card, folder, trust).build()
         codec.check()
         identity, made_of = codec.identity(), codec.made_of()
     except VcbenchError as error:
@@ -158,7 +158,7 @@ def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:
         "rate_points": [],
     }
     try:
-        card = catalog.card(name)
+        card, folder = catalog.codec(name)
         row |= {
             "name": card.name,
             "title": card.title,
@@ -171,7 +171,7 @@ def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:
             "configurations": list(card.configurations),
             "gop": card.gop,
         }
-        build(card, folder=catalog.find("codecs", name.partition("@")[0]).parent, trust=trust).check()
+        build(card, folder=folder, trust=trust).check()
     except VcbenchError as error:
         return {**row, "reason": str(error)}
     return {**row, "available": True}

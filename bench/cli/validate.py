@@ -94,8 +94,7 @@ def _run_codec(
     from bench.engine.plan import CodecEntry
     from bench.video.sequence import open_sequence
 
-    base = name.partition("@")[0]
-    entry = CodecEntry(catalog.card(name), catalog.find("codecs", base).parent, trust)
+    entry = CodecEntry(*catalog.codec(name), trust)
     source = open_sequence(clip) if clip is not None else None
     checks = []
     for check in check_codec(entry, source=source, time_limit=time_limit):

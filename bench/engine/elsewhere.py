@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.catalog import Catalog, is_ours
+from bench.catalog import Catalog, brought, is_ours, load_card, parted
 from bench.engine.cell import Task, failed_result, run_cells
 from bench.engine.plan import Cell, CodecEntry, metric_keys
 from bench.engine.presence import host
@@ -28,11 +28,15 @@ from bench.video.sequence import DIRECT_INPUT, Sequence, sequence_from_json, seq
 
 @dataclass(frozen=True)
 class Parcel:
-    """A task with its clip as plain data and the SHA-256 (hex) that the clip must have."""
+    """A task with its clip as plain data and the SHA-256 (hex) that the clip must have.
+
+    ours: names of the codecs whose cards come with vcbench, and are trusted wherever it is installed.
+    """
 
     task: Task
     clip: dict[str, Any]
     sha256: str
+    ours: frozenset[str]
     version: str = __version__
 
 
@@ -40,12 +44,8 @@ def pack(task: Task) -> Parcel:
     """A task for another machine; its paths are absolute."""
     clip = task.cells[0].sequence
     cells = tuple(replace(cell, codec=replace(cell.codec, folder=cell.codec.folder.resolve())) for cell in task.cells)
-    return Parcel(replace(task, cells=cells), sequence_to_json(clip), clip.source.digest())
-
-
-def _absolute(codec: CodecEntry) -> CodecEntry:
-    # what comes with vcbench here is trusted there too, wherever it lies
-    return replace(codec, folder=codec.folder.resolve(), trust=codec.trust or is_ours(codec.folder))
+    ours = frozenset(cell.codec.card.name for cell in cells if is_ours(cell.codec.folder))
+    return Parcel(replace(task, cells=cells), sequence_to_json(clip), clip.source.digest(), ours)
 
 
 def run_parcel(parcel: Parcel) -> list[CellResult]:
@@ -78,7 +78,7 @@ def _here(cell: Cell, parcel: Parcel, store: Store) -> Cell:
         raise EncodeError(
             "worker_differs", f"worker {worker} has vcbench {__version__}, the run {parcel.version}; install the same"
         )
-    codec = _codec(cell.codec, worker)
+    codec = _codec(cell.codec, worker, ours=cell.codec.card.name in parcel.ours)
     try:
         built = codec.build()
         built.check()
@@ -106,22 +106,31 @@ def _told(tool: dict[str, str]) -> str:
     return ", ".join(f"{name} {value[:16]}" for name, value in tool.items()) or "nothing"
 
 
-def _codec(entry: CodecEntry, worker: str) -> CodecEntry:
-    """The codec with its card's folder as it is here: at the same path, or found by the card's name."""
-    if entry.folder.is_dir():
+def _codec(entry: CodecEntry, worker: str, *, ours: bool) -> CodecEntry:
+    """The codec with its card's folder as it is here.
+
+    Of a card of vcbench's, that is where the worker's vcbench has its own, which is trusted as the driver's is; of
+    another, the same path, or where a card of that name is found.
+    """
+    if not ours and entry.folder.is_dir():
         return entry
-    try:
-        path = Catalog().find("codecs", entry.card.name.partition("@")[0])
-        same = Catalog().card(entry.card.name).digest() == entry.card.digest()
-    except VcbenchError:
-        same = False
-    if not same:
-        raise EncodeError(
-            "worker_differs",
-            f"worker {worker} has neither {entry.folder} nor the card {entry.card.name} among its own; "
-            "share that folder, or name one that holds codecs/ by VCBENCH_PATH there",
-        )
-    return replace(entry, folder=path.parent)
+    base, configuration = parted(entry.card.name)
+    with suppress(VcbenchError):
+        path = _our_card(base) if ours else Catalog().named("codecs", base)
+        if load_card(path).configured(configuration).digest() == entry.card.digest():
+            return replace(entry, folder=path.parent)
+    raise EncodeError(
+        "worker_differs",
+        f"worker {worker} has the card {entry.card.name} of vcbench {__version__} not as the driver has it; install "
+        "the same there"
+        if ours
+        else f"worker {worker} has neither {entry.folder} nor the card {entry.card.name} among its own; "
+        "share that folder, or name one that holds codecs/ by VCBENCH_PATH there",
+    )
+
+
+def _our_card(name: str) -> Path:
+    return next(folder for folder in brought("codecs") if folder.is_dir()) / f"{name}.toml"
 
 
 def _clip(sequence: Sequence, parcel: Parcel, store: Store, worker: str) -> Sequence:

@@ -122,8 +122,7 @@ def codec_entries(
     """Entries of codecs by name; unknown names, wrong cards and codecs that cannot run here raise before any work."""
     entries = []
     for name in dict.fromkeys(names):
-        path = catalog.find("codecs", name.partition("@")[0])
-        entry = CodecEntry(catalog.card(name), path.parent, trust, sandbox)
+        entry = CodecEntry(*catalog.codec(name), trust, sandbox)
         entry.build().check()
         entries.append(entry)
     return entries

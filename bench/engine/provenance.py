@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
     return {
         "vcbench": __version__,
-        "vcbench_revision": git_revision(Path(__file__).parent),
+        "vcbench_revision": own_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_model(),
@@ -76,11 +76,30 @@ def gpu_count() -> int:
     return listed or len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def own_revision() -> str | None:
+    """Revision of the checkout that this vcbench is part of, as `git_revision`; None for an installed one.
+
+    One that is installed below somebody's repository, such as in a .venv there, is not of that repository's commit.
+    """
+    return code_revision(Path(__file__))
+
+
+def code_revision(file: Path) -> str | None:
+    """Revision of the checkout whose commits hold a file, as `git_revision`; None where git does not keep the file."""
+    kept = _git(file.parent, "ls-files", "--error-unmatch", "--", file.name)
+    return git_revision(file.parent) if kept else None
+
+
 def git_revision(folder: Path) -> str | None:
     """Revision of the checkout a folder is in, with "-dirty" for uncommitted changes; None outside of one."""
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=12")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says on standard output; None where that is nothing."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git of the user's PATH
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - git of the user's PATH
             capture_output=True,
             text=True,
             timeout=20,

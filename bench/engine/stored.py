@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.catalog import Card, Catalog, load_card
+from bench.catalog import Card, Catalog, load_card, parted
 from bench.digests import file_digest
 from bench.engine.plan import CodecEntry
 from bench.errors import UnavailableError, UnknownNameError, VcbenchError
@@ -39,7 +39,7 @@ def stored_codec(
 
     Raises UnavailableError, or UsageError for a card that cannot be found or run, with what to do.
     """
-    base, _, configuration = record.name.partition("@")
+    base, configuration = parted(record.name)
     path = catalog.files("codecs").get(base)  # by name alone: Catalog.find would take a path from a result file
     if path is None:
         raise UnknownNameError("codec", base, catalog.files("codecs"))
@@ -48,7 +48,7 @@ def stored_codec(
             f"the card {record.name} lies in the results themselves; name a folder of yours by --path"
         )
     try:
-        entry = CodecEntry(load_card(path).configured(configuration or None), path.parent, trust, sandbox)
+        entry = CodecEntry(load_card(path).configured(configuration), path.parent, trust, sandbox)
         if entry.card.digest() != stored_card(record).digest():
             raise UnavailableError(f"the card {record.name} here differs from the result's; give its folder by --path")
     except ValidationError:
@@ -119,7 +119,7 @@ def _lies_in(path: Path, folder: Path | None) -> bool:
 
 def stored_card(record: CodecRecord) -> Card:
     """The card in a result file; its name may be that of a configuration, which no card's file has."""
-    card = Card.model_validate({**record.card, "name": record.name.partition("@")[0]})
+    card = Card.model_validate({**record.card, "name": parted(record.name)[0]})
     return card.model_copy(update={"name": record.name})
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from bench import __version__
 from bench.catalog import Digest, explain
 from bench.digests import write_atomically
-from bench.engine.provenance import git_revision
+from bench.engine.provenance import own_revision
 from bench.engine.store import safe_name
 from bench.engine.verify import CheckedCell, Outcome
 from bench.errors import StoreError, UsageError
@@ -125,7 +125,7 @@ def write_record(
                 result=digest,
                 checked=datetime.now(UTC).isoformat(timespec="seconds"),
                 vcbench=__version__,
-                revision=git_revision(Path(__file__).parent),
+                revision=own_revision(),
                 sandbox=sandbox,
                 by=by,
                 note=item.note,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.analysis.identity import codec_key
-from bench.catalog import Catalog, load_card
+from bench.catalog import Catalog, load_card, parted
 from bench.engine.verified import CellRecord, Records, load_records
 from bench.errors import CardError
 from bench.results import CellResult
@@ -79,7 +79,7 @@ class Evidence:
 
     def _rate_kind(self, cells: Sequence[CellResult]) -> str | None:
         for name in sorted({cell.codec.name for cell in cells}):
-            path = self.catalog.files("codecs").get(name.partition("@")[0])
+            path = self.catalog.files("codecs").get(parted(name)[0])
             try:
                 kind = load_card(path).rate_kind if path is not None else None
             except CardError:

@@ -261,6 +261,24 @@ def test_ls_codecs_shows_what_a_named_codec_is_made_of(vcbench, tmp_path: Path) 
     assert "ls metrics takes no names" in vcbench("ls", "metrics", "psnr_y").err
 
 
+def test_a_card_is_read_in_a_folder_with_an_at_in_its_name(vcbench, tmp_path: Path, clips: list[Path]) -> None:
+    """Every command cut the path there, and took the rest for a configuration."""
+    folder = tmp_path / "dir@lab"
+    folder.mkdir()
+    text = Catalog().files("codecs")["x264"].read_text().replace('name = "x264"', 'name = "mine"')
+    (folder / "mine.toml").write_text(f"{text}\n[configurations.fast]\nsettings = {{}}\n")
+    broken = tmp_path / "broken.y4m"
+    broken.write_bytes(b"YUV4MPEG2 no more")
+    for named, name in ((f"{folder}/mine.toml", "mine"), (f"{folder}/mine.toml@fast", "mine@fast")):
+        planned = vcbench("run", "--codecs", named, "--input", clips[0], "--metrics", "psnr_y", "--dry-run", "--json")
+        assert {cell["codec"] for cell in planned.json["cells"]} == {name}
+        (row,) = vcbench("ls", "codecs", named, "--json").json
+        assert (row["name"], row["available"]) == (name, True)
+        assert row["identity"]["card"]["sha256"]
+        assert f"{named}: needs no weights" in vcbench("fetch", "weights", named).err
+        assert f"{broken}: " in vcbench("validate", "--run", named, "--input", broken).err
+
+
 def test_a_codec_that_is_not_here_has_the_reason(vcbench, tmp_path: Path) -> None:
     (tmp_path / "codecs").mkdir()
     card = Catalog().find("codecs", "x264").read_text()

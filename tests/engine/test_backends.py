@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import stat
 import sys
 import threading
@@ -317,6 +318,69 @@ def test_a_card_that_lies_elsewhere_on_the_worker_is_found_by_its_name(task: Tas
     (cell,) = parcel.task.cells
     moved = replace(cell, codec=replace(cell.codec, folder=tmp_path / "not" / "here"))
     (result,) = run_parcel(replace(parcel, task=replace(parcel.task, cells=(moved,))))
+    assert (result.status, result.message) == ("ok", None)
+
+
+COPIER = """
+name = "copier"
+title = "a program that a variable names"
+adapter = "command"
+licence = "none"
+gop = "all intra"
+extension = "bin"
+rates = { parameter = "index", values = [0], minimum = 0, maximum = 9 }
+[settings]
+get = "It is part of the test."
+encoder = { env = "COPIER", arguments = ["{input}", "{bitstream}"] }
+decoder = { env = "COPIER", arguments = ["{bitstream}", "{output}"] }
+"""
+
+
+@pytest.fixture
+def copier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder with a card that runs a program, as the cards of reference encoders do, and so needs trust."""
+    program = tmp_path / "copy"
+    program.write_text('#!/bin/sh\nexec cp "$1" "$2"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("COPIER", str(program))
+    return write_card(tmp_path / "driver" / "codecs")
+
+
+def write_card(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "copier.toml").write_text(COPIER)
+    return folder
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["the driver's folder is there too", "it is not"])
+def test_what_comes_with_vcbench_is_trusted_on_a_worker_wherever_it_lies_there(
+    tmp_path: Path, copier: Path, tiny_clip, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    def installed_in(folder: Path) -> None:
+        monkeypatch.setattr("bench.catalog.brought", lambda kind: (folder, folder))
+        monkeypatch.setattr("bench.engine.elsewhere.brought", lambda kind: (folder, folder))
+
+    installed_in(copier)
+    planned = plan(options(tiny_clip(), "copier", rates=None))
+    parcel = pack(Task(planned.cells, planned.metrics, Store.create(tmp_path / "out").root, {}))
+    installed_in(write_card(tmp_path / "worker" / "codecs"))
+    if not shared:
+        shutil.rmtree(copier)
+    (result,) = run_parcel(parcel)
+    assert (result.status, result.message) == ("ok", None)
+
+
+def test_a_card_of_the_users_is_trusted_on_a_worker_as_far_as_by_the_driver(
+    tmp_path: Path, copier: Path, tiny_clip
+) -> None:
+    planned = plan(options(tiny_clip(), "copier", rates=None, paths=(copier,), trust=True))
+    (cell,) = planned.cells
+    task = Task((cell,), planned.metrics, Store.create(tmp_path / "out").root, {})
+    untrusted = replace(cell, codec=replace(cell.codec, trust=False))
+    (result,) = run_parcel(pack(replace(task, cells=(untrusted,))))
+    assert result.reason == "worker_differs"
+    assert "give --trust" in str(result.message)
+    (result,) = run_parcel(pack(task))
     assert (result.status, result.message) == ("ok", None)
 
 

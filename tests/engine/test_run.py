@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 import bench
+from bench.engine.backends import InlinePool
 from bench.engine.run import RunOptions, plan, run, unfinished
 from bench.engine.store import Store
 from bench.engine.workers import end_workers
@@ -231,6 +232,14 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     assert unfinished(plan(options), store) == []
     run(plan(options), store)
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before
+
+
+def test_clips_are_copied_into_the_store_by_every_way_to_run(tmp_path: Path, clip: Path) -> None:
+    planned = plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",), rates=(51,)))
+    for name, pool in (("none", None), ("given", InlinePool(1))):
+        store = Store.create(tmp_path / name)
+        run(planned, store, pool=pool, copy_inputs=True)
+        assert store.source_path(planned.cells[0].sequence.source.digest(), clip.suffix).is_file()
 
 
 def test_a_metric_added_later_measures_the_stored_bitstream(tmp_path: Path) -> None:
