@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.adapters.base import BaseCodec, Codec, ExternalCodec, Settings
 from bench.catalog import Card, is_ours
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
+from bench.metrics.sets import SETS
 from bench.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -138,8 +139,14 @@ BUILTIN_METRICS = {
     "psnr_rgb": "bench.metrics.fidelity:PsnrRgb",
     "ssim": "bench.metrics.fidelity:Ssim",
     "ms_ssim": "bench.metrics.fidelity:MsSsim",
-    "vmaf": "bench.metrics.filters:Vmaf",
-    "vmaf_neg": "bench.metrics.filters:VmafNeg",
+    "vmaf": "bench.metrics.libvmaf:Vmaf",
+    "vmaf_neg": "bench.metrics.libvmaf:VmafNeg",
+    "vmaf_v1": "bench.metrics.libvmaf:VmafV1",
+    "cambi": "bench.metrics.libvmaf:Cambi",
+    "psnr_hvs": "bench.metrics.libvmaf:PsnrHvs",
+    "ciede2000": "bench.metrics.libvmaf:Ciede2000",
+    "ssim:aom": "bench.metrics.libvmaf:SsimAom",
+    "ms_ssim:aom": "bench.metrics.libvmaf:MsSsimAom",
     "xpsnr": "bench.metrics.filters:Xpsnr",
     "lpips_alex": "bench.metrics.perceptual:LpipsAlex",
     "lpips_vgg": "bench.metrics.perceptual:LpipsVgg",
@@ -163,7 +170,7 @@ BUILTIN_METRICS = {
     "fvd": "bench.metrics.fvd:Fvd",
 }
 
-DEFAULT_METRICS = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
+DEFAULT_METRICS = SETS["basic"].metrics
 
 
 # Names that only mean something with what stands behind the colon.
@@ -177,8 +184,8 @@ def metric_class(name: str) -> type[Metric]:
     Raises UnknownNameError or UnavailableError.
     """
     base, *options = name.split(":")
-    if not options:
-        return _metric_class(base)
+    if not options or name in BUILTIN_METRICS:
+        return _metric_class(name)
     family = _load_metric(METRIC_FAMILIES[base]) if base in METRIC_FAMILIES else _metric_class(base)
     return family.variant(tuple(options))
 
@@ -199,7 +206,7 @@ def _metric_class(name: str) -> type[Metric]:
         raise UsageError(f"{name} is a family of metrics; name one, such as {_load_metric(METRIC_FAMILIES[name]).name}")
     plugins = {point.name: point for point in entry_points(group=METRIC_ENTRY_POINTS)}
     if name not in plugins:
-        raise UnknownNameError("metric", name, [*BUILTIN_METRICS, *METRIC_FAMILIES, *plugins])
+        raise UnknownNameError("metric", name, [*BUILTIN_METRICS, *METRIC_FAMILIES, *SETS, *plugins])
     try:
         return _checked_metric(plugins[name].load(), name)
     except (Exception, SystemExit) as error:  # as for adapters

@@ -1,4 +1,4 @@
-"""vcbench ls: codecs, datasets, metrics, results, published curves."""
+"""vcbench ls: codecs, datasets, metrics and sets of them, results, published curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TABLE_WIDTH = 80
 
 
 @click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, results or published curves.")
-@click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "results", "published"]))
+@click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "sets", "results", "published"]))
 @click.argument("names", nargs=-1)
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files (ls codecs NAME).")
 @search_path
@@ -52,6 +52,8 @@ def command(kind: str, names: tuple[str, ...], trust: bool, paths: tuple[Path, .
         rows = [_dataset(path) for path in catalog.files("datasets").values()]
     elif kind == "metrics":
         rows = _metrics()
+    elif kind == "sets":
+        rows = _sets()
     elif kind == "published":
         rows = _published()
     else:
@@ -69,6 +71,7 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
         "codecs": ("name", "title", "rate_points", "configurations", "available"),
         "datasets": ("name", "title", "sequences", "available"),
         "metrics": ("name", "title", "direction", "unit", "variants", "available"),
+        "sets": ("name", "title", "metrics", "available"),
         "results": ("folder", "ok", "failed", "skipped", "codecs", "sequences", "metrics", "readable"),
         "published": ("name", "title", "curves", "datasets", "metrics", "folder", "available"),
     }[kind]
@@ -227,6 +230,27 @@ def _metrics() -> list[dict[str, Any]]:
             rows.append({**row, "reason": str(error)})
         else:
             rows.append({**row, "available": True})
+    return rows
+
+
+def _sets() -> list[dict[str, Any]]:
+    from bench.errors import VcbenchError
+    from bench.metrics.sets import SETS
+    from bench.registry import metric_class
+
+    rows = []
+    for name, found in SETS.items():
+        missing = {}
+        for metric in found.metrics:
+            try:
+                metric_class(metric).check()
+            except VcbenchError as error:
+                missing[metric] = str(error)
+        reason = "; ".join(f"{metric}: {why}" for metric, why in missing.items()) or None
+        rows.append(
+            {"name": name, "title": found.title, "metrics": list(found.metrics), "available": not missing,
+             "reason": reason}
+        )  # fmt: skip
     return rows
 
 

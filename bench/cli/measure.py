@@ -105,9 +105,18 @@ def _score(
         "status": "failed" if failed else "ok",
         "reason": f"not measured: {', '.join(failed)}" if failed else None,
         "frames": max(len(item.frames) for item in measured) or None,
-        "notes": list(found.notes),
+        "notes": [*found.notes, *_models(measured)],
         "measurements": {item.metric: _brief(item) for item in measured},
     }, measured
+
+
+def _models(measured: list[Measurement]) -> list[str]:
+    """The model of each metric that takes one by the clip."""
+    return [
+        f"{item.metric} is by the model {item.provenance['model']}, for {item.provenance['chosen_by']}"
+        for item in measured
+        if "chosen_by" in item.provenance
+    ]
 
 
 def _brief(item: Measurement) -> dict[str, Any]:

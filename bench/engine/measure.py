@@ -10,7 +10,7 @@ from typing import Literal
 
 from bench.engine.heap import keep_freed_memory
 from bench.errors import MetricError, MismatchError, UnavailableError, is_out_of_memory
-from bench.metrics.base import DeferredMetric, FilterMetric, FramePair, Measurement, Metric, Values, conclude
+from bench.metrics.base import DeferredMetric, EncodedAs, FilterMetric, FramePair, Measurement, Metric, Values, conclude
 from bench.metrics.filters import FilterPass
 from bench.metrics.one_thread import one_thread
 from bench.video.formats import VideoFormat
@@ -23,7 +23,15 @@ class MetricPass:
     A metric that cannot run, or fails at some frame, has a status and a reason; the others go on.
     """
 
-    def __init__(self, metrics: Iterable[type[Metric]], fmt: VideoFormat, folder: Path, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        metrics: Iterable[type[Metric]],
+        fmt: VideoFormat,
+        folder: Path,
+        *,
+        threads: int = 1,
+        encoded: EncodedAs | None = None,
+    ) -> None:
         self._running: dict[str, Metric] = {}
         self._values: dict[str, Values] = {}
         self._ended: dict[str, Measurement] = {}
@@ -38,6 +46,8 @@ class MetricPass:
             except (UnavailableError, MetricError) as error:
                 self._ended[kind.name] = Measurement(kind.name, _status(error), reason=str(error))
         filtered = [metric for metric in self._running.values() if isinstance(metric, FilterMetric)]
+        for metric in filtered:
+            metric.encoded = encoded
         self._unfiltered = [metric for metric in self._running.values() if not isinstance(metric, FilterMetric)]
         self._filter_pass = FilterPass(filtered, fmt, folder, threads=threads) if filtered else None
 
@@ -121,13 +131,15 @@ def check_format(got: VideoFormat, expected: VideoFormat) -> None:
 class DecodedVideo:
     """A decoded video to be measured, and how.
 
-    ``transform`` brings its frames back to the source's format; ``folder`` takes small working files.
+    ``transform`` brings its frames back to the source's format; ``folder`` takes small working files. ``encoded``: what
+    the encoder was given, where that was smaller, or of fewer bits, than the frames are now.
     """
 
     frames: Iterator[Frame]
     metrics: Iterable[type[Metric]]
     transform: CodingTransform
     folder: Path
+    encoded: EncodedAs | None = None
 
 
 class _Lane:
@@ -140,7 +152,9 @@ class _Lane:
         self._decoded = 0
         self._metrics: MetricPass | None = None
         with self._guarded():
-            self._metrics = MetricPass(video.metrics, video.transform.source, video.folder, threads=threads)
+            self._metrics = MetricPass(
+                video.metrics, video.transform.source, video.folder, threads=threads, encoded=video.encoded
+            )
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -213,9 +227,11 @@ def measure(
     folder: Path,
     *,
     threads: int = 1,
+    encoded: EncodedAs | None = None,
 ) -> list[Measurement]:
     """Measure one decoded video; raises what goes wrong, MismatchError if the two do not fit frame by frame."""
-    (outcome,) = measure_together(source, [DecodedVideo(decoded, metrics, transform, folder)], threads=threads)
+    video = DecodedVideo(decoded, metrics, transform, folder, encoded)
+    (outcome,) = measure_together(source, [video], threads=threads)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

@@ -19,6 +19,7 @@ from bench.engine.store import Store
 from bench.engine.watch import Progress, Watch, announced
 from bench.errors import UsageError
 from bench.manifests import load_manifest, open_entry
+from bench.metrics.sets import expanded
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.results import CellResult
 from bench.sandbox import Sandbox
@@ -53,8 +54,11 @@ class RunOptions:
 
 
 def resolve_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """Metric names asked for; "+name" adds to the default ones. Unknown names raise UnknownNameError."""
-    names = [name for name in names if name]
+    """Metric names asked for, those of sets among them; "+name" adds to the default ones.
+
+    Unknown names raise UnknownNameError.
+    """
+    names = expanded(name for name in names if name)
     added = [name[1:] for name in names if name.startswith("+")]
     plain = [name for name in names if not name.startswith("+")]
     chosen = tuple(dict.fromkeys([*(plain or DEFAULT_METRICS), *added]))

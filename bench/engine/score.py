@@ -15,8 +15,9 @@ import numpy as np
 
 from bench.engine.measure import check_format, measure
 from bench.errors import MismatchError, NoVideoError, UsageError
-from bench.metrics.base import Measurement
+from bench.metrics.base import EncodedAs, Measurement
 from bench.metrics.kernels import plane_sse
+from bench.metrics.sets import expanded
 from bench.paths import local_path
 from bench.process import cpu_count
 from bench.registry import DEFAULT_METRICS, metric_class
@@ -72,7 +73,7 @@ def score_file(
     MediaError for a file that cannot be read; UnknownNameError for a metric.
     """
     names = [metrics] if isinstance(metrics, str) else metrics
-    kinds = [metric_class(name) for name in names]
+    kinds = [metric_class(name) for name in dict.fromkeys(expanded(names))]
     settings = dict(input_format or {})
     source = open_sequence(local_path(reference), **settings)
     other = _open_distorted(local_path(distorted), source, settings, film_grain=film_grain)
@@ -89,12 +90,20 @@ def score_file(
                 CodingTransform(fmt, fmt),
                 Path(folder),
                 threads=cpu_count(),
+                encoded=_encoded(other.format, fmt),
             )
     except MismatchError as error:
         hint = "; give --scaler lanczos to compare at the source's size" if error.reason == "frame_size" else ""
         edits = "".join(f"; {remark}" for remark in other.remarks if error.reason == "frame_count")
         raise MismatchError(error.reason, f"{distorted} against {reference}: {error}{hint}{edits}") from None
     return Score(measured, (*other.remarks, *colour_notes, *notes, *watch.notes))
+
+
+def _encoded(coded: VideoFormat, fmt: VideoFormat) -> EncodedAs | None:
+    """What was encoded, where it was smaller, or of fewer bits, than what is measured."""
+    if coded.width * coded.height >= fmt.width * fmt.height and coded.bit_depth >= fmt.bit_depth:
+        return None
+    return EncodedAs(min(coded.width, fmt.width), min(coded.height, fmt.height), min(coded.bit_depth, fmt.bit_depth))
 
 
 def _open_distorted(path: Path, source: Sequence, settings: dict[str, Any], *, film_grain: bool) -> Sequence:

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-_USED_BY_CELLS = ("bench.engine.cell", "cv2", "pyarrow.parquet", "bench.metrics.filters", "bench.metrics.fidelity")
+_USED_BY_CELLS = ("bench.engine.cell", "cv2", "pyarrow.parquet", "bench.metrics.libvmaf", "bench.metrics.fidelity")
 
 _THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",

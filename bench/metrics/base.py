@@ -154,6 +154,15 @@ class DeferredMetric(Metric):
         raise TypeError(f"{self.name} has its values at the end, not frame by frame")
 
 
+@dataclass(frozen=True)
+class EncodedAs:
+    """Size in luma samples and bit depth of the frames that an encoder was given."""
+
+    width: int
+    height: int
+    bit_depth: int
+
+
 class FilterMetric(Metric):
     """A metric that FFmpeg computes; it is fed by the measuring pass and read when the pass has ended.
 
@@ -162,16 +171,17 @@ class FilterMetric(Metric):
 
     group: ClassVar[str]
     chromas: ClassVar[tuple[str, ...]] = ("420", "422", "444")
+    encoded: EncodedAs | None = None
+    """What was encoded where that is less than the frames that are measured; set by the pass."""
 
     @classmethod
     @abstractmethod
-    def filter_graph(cls, wanted: list[str], log: str, threads: int) -> str:
-        """Filter taking [distorted][reference] that writes its values to the file ``log``."""
+    def filter_graph(cls, wanted: list[Any], log: str, threads: int) -> str:
+        """Filter taking [distorted][reference] that writes the values of some metrics of its group to ``log``."""
 
-    @classmethod
     @abstractmethod
-    def parse(cls, log: str) -> dict[str, tuple[Values, dict[str, float]]]:
-        """Per-frame values and further pooled values by metric name, from the text of the log."""
+    def read(self, log: str) -> tuple[Values, dict[str, float]]:
+        """Per-frame values and further pooled values, from the log's text; MetricError for one that is not whole."""
 
     def update(self, pair: FramePair) -> float | None:
         raise TypeError(f"{self.name} is measured by FFmpeg, not frame by frame")

@@ -57,7 +57,8 @@ class Psnr(Fidelity):
 
     A frame's value is the mean over its parts (planes) with ``weights``, each counted as ``ceiling`` at most; or, where
     they are ``joint``, the dB of their mean MSE. The headline is the mean of the frames' dB; ``from_mean_mse`` is the
-    dB of the mean MSE, as FFmpeg's summary prints.
+    dB of the mean MSE, as FFmpeg's summary prints. With ``aom`` the peak is 255, 1020 or 4080, and a part counts as the
+    dB of half a squared error at most, rounded up; ``apsnr`` is the mean of the parts' dB of all frames' errors.
     """
 
     unit = "dB"
@@ -66,6 +67,12 @@ class Psnr(Fidelity):
     weights: ClassVar[tuple[int, ...]] = (1,)
     ceiling: ClassVar[float] = math.inf
     joint: ClassVar[bool] = False
+    aom: ClassVar[bool] = False
+
+    def __init__(self, fmt: VideoFormat) -> None:
+        super().__init__(fmt)
+        self._peak = 255 << (fmt.bit_depth - 8) if self.aom else fmt.peak
+        self._totals: list[tuple[int, int]] = []
 
     @abstractmethod
     def errors(self, pair: FramePair) -> list[tuple[int, int]]:
@@ -73,16 +80,28 @@ class Psnr(Fidelity):
 
     def update(self, pair: FramePair) -> float:
         errors, weights = self.errors(pair), self.weights
+        if self.aom:
+            self._totals = _added(self._totals, errors)
+            return self._weighted(errors)
         if self.joint:
             errors, weights = [(sum(error for error, _ in errors), sum(count for _, count in errors))], (1,)
-        return _mean((min(psnr(*error, self.format.peak), self.ceiling) for error in errors), weights)
+        return _mean((min(psnr(*error, self._peak), self.ceiling) for error in errors), weights)
+
+    def _weighted(self, errors: list[tuple[int, int]]) -> float:
+        """AOM's: each part's dB, never more than that of half a squared error, rounded up to whole dB."""
+        dbs = [min(psnr(*error, self._peak), math.ceil(psnr(0.5, error[1], self._peak))) for error in errors]
+        return _mean(dbs, self.weights)
 
     def provenance(self) -> dict[str, Any]:
-        return {"peak": self.format.peak, **({"ceiling": self.ceiling} if math.isfinite(self.ceiling) else {})}
+        if self.aom:
+            return {"peak": self._peak, "ceiling": "dB of half a squared error, rounded up"}
+        return {"peak": self._peak, **({"ceiling": self.ceiling} if math.isfinite(self.ceiling) else {})}
 
     def pool(self, values: Values) -> dict[str, float]:
         known = [value for value in values if value is not None]
         pooled = pool(values)
+        if self.aom:
+            return {**pooled, **({"apsnr": self._weighted(self._totals)} if self._totals else {})}
         if not self.joint:
             pooled["mean_capped"] = sum(min(value, PSNR_CAP) for value in known) / len(known)
         # neither a mean of dB nor a capped value is the dB of an error
@@ -94,6 +113,9 @@ class Psnr(Fidelity):
 
 _BY_DCVC = {"ceiling": PSNR_CAP}
 _BY_FFMPEG = {"headline": "from_mean_mse", "joint": True}
+_BY_AOM = {"aom": True}
+_AOM_AVERAGE = {"aom": True, "headline": "apsnr"}
+_AOM_WEIGHTS: Mapping[str, tuple[int, int, int]] = {"420": (14, 1, 1), "422": (8, 1, 1), "444": (4, 1, 1)}
 
 
 class PlanePsnr(Psnr):
@@ -113,6 +135,8 @@ def _plane_conventions(plane: str) -> dict[str, dict[str, Any]]:
     return {
         "dcvc": {"title": f"PSNR of {plane}, a lossless frame counted as 99.9 dB", **_BY_DCVC},
         "ffmpeg": {"title": f"PSNR of {plane}, dB of the mean MSE", **_BY_FFMPEG},
+        "aom": {"title": f"PSNR of {plane} (AOM)", **_BY_AOM},
+        "apsnr": {"title": f"APSNR of {plane} (AOM)", **_AOM_AVERAGE},
     }
 
 
@@ -142,18 +166,25 @@ class PsnrYuv(Psnr):
     conventions: ClassVar[Conventions] = {
         "dcvc": {"title": "PSNR of Y, Cb, Cr weighted 6:1:1, a lossless plane counted as 99.9 dB", **_BY_DCVC},
         "ffmpeg": {"title": 'PSNR of all planes, dB of the mean MSE (FFmpeg\'s "average")', **_BY_FFMPEG},
+        "aom": {"title": "PSNR of Y, Cb, Cr weighted 14:1:1 (AOM)", **_BY_AOM},
+        "apsnr": {"title": "APSNR of Y, Cb, Cr weighted 14:1:1 (AOM)", **_AOM_AVERAGE},
     }
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
         if not self.joint:
             _require_planes(self.name, fmt, "YUV")
+        if self.aom:
+            self.weights = _AOM_WEIGHTS[fmt.chroma]  # type: ignore[misc]
 
     def errors(self, pair: FramePair) -> list[tuple[int, int]]:
         return list(zip(pair.squared_errors, map(math.prod, self.format.plane_shapes), strict=True))
 
     def provenance(self) -> dict[str, Any]:
-        weights = "planes by their samples, of the MSE" if self.joint else "6:1:1 of the planes' dB, per frame"
+        if self.joint:
+            weights = "planes by their samples, of the MSE"
+        else:
+            weights = f"{':'.join(map(str, self.weights))} of the planes' dB, per frame"
         return {**super().provenance(), "weights": weights}
 
 
@@ -272,6 +303,13 @@ class MsSsim(Similarity):
     def provenance(self) -> dict[str, Any]:
         alike = len(set(self._levels)) == 1
         return {"scales": self._levels[0] if alike else self._levels, "odd_sides": self.odd, **super().provenance()}
+
+
+def _added(totals: list[tuple[int, int]], errors: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Squared errors and numbers of samples of each part, those of one more frame added."""
+    if not totals:
+        return errors
+    return [(a + more, n + count) for (a, n), (more, count) in zip(totals, errors, strict=True)]
 
 
 def _mean(values: Iterable[float], weights: tuple[int, ...]) -> float:

@@ -1,4 +1,4 @@
-"""Metrics that FFmpeg computes, VMAF and XPSNR, fed frame by frame in the measuring pass.
+"""How metrics that FFmpeg computes are fed frame by frame in the measuring pass; and one of them, XPSNR.
 
 Both frames of a pair go through one pipe, source first; the graph takes them apart by frame index, so that no
 timestamp can pair the wrong ones. Each filter has a process of its own: one that fails takes no other with it.
@@ -6,75 +6,17 @@ timestamp can pair the wrong ones. Each filter has a process of its own: one tha
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from bench import ffmpeg
 from bench.errors import MetricError, UnavailableError
 from bench.metrics.base import FilterMetric, FramePair, Values
 from bench.process import Process, ProcessError
 from bench.video.formats import VideoFormat
-
-VMAF_MIN_SIDE = 17
-"""Smaller frames end libvmaf by a segmentation fault."""
-
-
-class Vmaf(FilterMetric):
-    """VMAF (Li et al. 2016) by libvmaf, model vmaf_v0.6.1, 0 to 100."""
-
-    name, title = "vmaf", "VMAF v0.6.1"
-    unit = "score"
-    bounds = (0.0, 100.0)
-    saturation = 99.5
-    needs = "an FFmpeg with libvmaf (the embedded one has it)"
-    group = "vmaf"
-    model: ClassVar[str] = "vmaf_v0.6.1"
-
-    def __init__(self, fmt: VideoFormat) -> None:
-        super().__init__(fmt)
-        _require_chroma(self, fmt)
-        if min(fmt.width, fmt.height) < VMAF_MIN_SIDE:
-            raise MetricError(f"{self.name}: libvmaf takes no side under {VMAF_MIN_SIDE}, not {fmt.width}x{fmt.height}")
-
-    @classmethod
-    def check(cls) -> None:
-        _require_filter("libvmaf", cls.name)
-
-    @classmethod
-    def identity(cls) -> dict[str, Any]:
-        return {**super().identity(), "model": cls.model, "ffmpeg": ffmpeg.version()}
-
-    @classmethod
-    def filter_graph(cls, wanted: list[str], log: str, threads: int) -> str:
-        models = "|".join(f"version={VMAF_MODELS[name]}\\:name={name}" for name in wanted)
-        return f"libvmaf=model='{models}':n_threads={threads}:log_fmt=json:log_path={log}"
-
-    @classmethod
-    def parse(cls, log: str) -> dict[str, tuple[Values, dict[str, float]]]:
-        try:
-            frames = json.loads(log)["frames"]
-            _require_order([frame["frameNum"] for frame in frames], first=0)
-            names = [name for name in VMAF_MODELS if frames and name in frames[0]["metrics"]]
-            return {name: ([float(frame["metrics"][name]) for frame in frames], {}) for name in names}
-        except (ValueError, KeyError, TypeError) as error:
-            raise MetricError(f"libvmaf's log is not as expected ({type(error).__name__}: {error})") from None
-
-    def provenance(self) -> dict[str, Any]:
-        return {"model": self.model, "ffmpeg": ffmpeg.version()}
-
-
-class VmafNeg(Vmaf):
-    """VMAF without enhancement gain, model vmaf_v0.6.1neg, 0 to 100."""
-
-    name, title = "vmaf_neg", "VMAF NEG v0.6.1"
-    model = "vmaf_v0.6.1neg"
-
-
-VMAF_MODELS = {metric.name: metric.model for metric in (Vmaf, VmafNeg)}
 
 
 class Xpsnr(FilterMetric):
@@ -95,7 +37,7 @@ class Xpsnr(FilterMetric):
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
-        _require_chroma(self, fmt)
+        require_chroma(self, fmt)
         self.block = _xpsnr_block(fmt.width, fmt.height)
         thin = _unweighted_edge(fmt, self.block) if self.block else None
         if thin is not None:
@@ -107,18 +49,17 @@ class Xpsnr(FilterMetric):
 
     @classmethod
     def check(cls) -> None:
-        _require_filter("xpsnr", cls.name)
+        require_filter("xpsnr", cls.name)
 
     @classmethod
     def identity(cls) -> dict[str, Any]:
         return {**super().identity(), "ffmpeg": ffmpeg.version()}
 
     @classmethod
-    def filter_graph(cls, wanted: list[str], log: str, threads: int) -> str:
+    def filter_graph(cls, wanted: list[Any], log: str, threads: int) -> str:
         return f"xpsnr=stats_file={log}"
 
-    @classmethod
-    def parse(cls, log: str) -> dict[str, tuple[Values, dict[str, float]]]:
+    def read(self, log: str) -> tuple[Values, dict[str, float]]:
         numbers: list[int] = []
         frames: list[dict[str, float]] = []
         averages: dict[str, float] | None = None
@@ -130,7 +71,7 @@ class Xpsnr(FilterMetric):
                 averages = _xpsnr_planes(match["planes"])
             else:
                 raise MetricError(f"xpsnr: a line of FFmpeg's log is not as expected: {line[:200]!r}")
-        _require_order(numbers, first=1)
+        require_order(numbers, first=1)
         if averages is None or any(frame.keys() != averages.keys() for frame in frames):
             raise MetricError("xpsnr: FFmpeg's log is not whole: it has no average, or not one of every plane")
         for plane, value in averages.items():
@@ -140,7 +81,7 @@ class Xpsnr(FilterMetric):
                 averages[plane] = _root_average(values)
         extra = {f"ffmpeg_{plane}": value for plane, value in averages.items()}
         extra["ffmpeg_minimum"] = _least(averages)
-        return {"xpsnr": ([_least(frame) for frame in frames], extra)}
+        return [_least(frame) for frame in frames], extra
 
     def provenance(self) -> dict[str, Any]:
         small = {} if self.block else {"weights": "none: FFmpeg scores pictures this small by PSNR"}
@@ -189,12 +130,12 @@ def _unweighted_edge(fmt: VideoFormat, block: int) -> str | None:
     return "column" if is_thin(fmt.width) and (pixels > 640 * 480 or fmt.width <= block) else None
 
 
-def _require_order(numbers: list[int], *, first: int) -> None:
+def require_order(numbers: list[int], *, first: int) -> None:
     if numbers != list(range(first, first + len(numbers))):
         raise MetricError("the log of FFmpeg's filter does not number the frames one by one")
 
 
-def _require_filter(name: str, metric: str) -> None:
+def require_filter(name: str, metric: str) -> None:
     if name not in ffmpeg.filters():
         raise UnavailableError(
             f"{metric}: {ffmpeg.executable()} has no {name} filter; "
@@ -202,7 +143,7 @@ def _require_filter(name: str, metric: str) -> None:
         )
 
 
-def _require_chroma(metric: FilterMetric, fmt: VideoFormat) -> None:
+def require_chroma(metric: FilterMetric, fmt: VideoFormat) -> None:
     if fmt.chroma not in metric.chromas:
         raise MetricError(f"{metric.name}: is not defined for {fmt.pix_fmt} (it takes {', '.join(metric.chromas)})")
 
@@ -246,7 +187,7 @@ class _RunningFilter:
     def __init__(self, metrics: list[FilterMetric], fmt: VideoFormat, folder: Path, *, threads: int) -> None:
         self._metrics = metrics
         self._log = folder / f"{metrics[0].group}.log"
-        made = metrics[0].filter_graph([metric.name for metric in metrics], self._log.name, threads)
+        made = metrics[0].filter_graph(metrics, self._log.name, threads)
         sides = "[r][d]" if metrics[0].group == "xpsnr" else "[d][r]"
         graph = (
             "[0:v]select=n=2:e=mod(n\\,2)+1[first][second];[first]settb=1/25,setpts=N[r];"
@@ -272,26 +213,30 @@ class _RunningFilter:
 
     def finish(self, frames: int) -> Outcomes:
         try:
-            found = self._values()
+            log = self._logged()
         except MetricError as error:
             return {metric.name: error for metric in self._metrics}
-        outcomes: Outcomes = {}
-        for metric in self._metrics:
-            seen = len(found[metric.name][0]) if metric.name in found else 0
-            lost = MetricError(f"{metric.name}: FFmpeg scored {seen} of {frames} frames")
-            outcomes[metric.name] = found[metric.name] if seen == frames else lost
-        return outcomes
+        return {metric.name: _outcome(metric, log, frames) for metric in self._metrics}
 
-    def _values(self) -> dict[str, tuple[Values, dict[str, float]]]:
+    def _logged(self) -> str:
         try:
             self._process.finish()
-            log = self._log.read_text(encoding="utf-8")
+            return self._log.read_text(encoding="utf-8")
         except (ProcessError, OSError, UnicodeDecodeError) as error:
             raise MetricError(f"FFmpeg's filter failed: {error}") from None
-        return self._metrics[0].parse(log)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._process.__exit__(None, None, None)
+
+
+def _outcome(metric: FilterMetric, log: str, frames: int) -> tuple[Values, dict[str, float]] | MetricError:
+    try:
+        values, extra = metric.read(log)
+    except MetricError as error:
+        return error
+    if len(values) != frames:
+        return MetricError(f"{metric.name}: FFmpeg scored {len(values)} of {frames} frames")
+    return values, extra

@@ -108,3 +108,14 @@ def test_every_metric_is_documented_with_its_direction_and_provenance(name: str)
     assert [field for field in provenance if f"`{field}`" not in text] == []
     for pooled in kind(VideoFormat(352, 288)).pool([0.5, 0.25]):
         assert f"`{pooled}`" in text
+
+
+def test_every_set_of_metrics_is_documented_and_known() -> None:
+    from bench.metrics.sets import SETS
+
+    text = sections("metrics.md")["Sets"]
+    for name, found in SETS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert re.findall(r"`([^`]+)`", row.split("|")[2]) == list(found.metrics)
+        assert [metric_class(metric).name for metric in found.metrics] == list(found.metrics)
+        assert name not in BUILTIN_METRICS

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.metrics.sets import SETS
 from bench.registry import DEFAULT_METRICS
 
 CARD = """
@@ -104,6 +105,9 @@ def test_plus_adds_to_the_default_metrics(vcbench, clips: list[Path]) -> None:
     assert metrics("+xpsnr,+psnr_y") == [*DEFAULT_METRICS, "xpsnr"]
     assert metrics("ssim,psnr_y,ssim") == ["ssim", "psnr_y"]
     assert metrics("ssim,+xpsnr") == ["ssim", "xpsnr"]
+    assert metrics("basic") == list(DEFAULT_METRICS)
+    assert metrics("dcvc,psnr_y:dcvc,ssim") == [*SETS["dcvc"].metrics, "ssim"]
+    assert metrics("ssim,+jvet") == ["ssim", *SETS["jvet"].metrics]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from bench import ffmpeg
 from bench.engine.measure import measure
 from bench.errors import MetricError
 from bench.metrics.base import Measurement, Metric
-from bench.metrics.filters import Vmaf, Xpsnr
+from bench.metrics.filters import Xpsnr
+from bench.metrics.libvmaf import Vmaf
 from bench.registry import metric_class
 from bench.video import y4m
 from bench.video.formats import VideoFormat
@@ -117,20 +118,20 @@ class TestXpsnrLog:
     AVERAGE = "\nXPSNR average, 1 frames  y: 35.2000  u: 40.0000  v: inf  (minimum: 35.2000)\n"
 
     def test_is_read(self) -> None:
-        frames, extra = Xpsnr.parse(self.FRAME + self.AVERAGE)["xpsnr"]
+        frames, extra = Xpsnr(FLAT).read(self.FRAME + self.AVERAGE)
         assert frames == [35.2]
         assert extra == {"ffmpeg_y": 35.2, "ffmpeg_u": 40.0, "ffmpeg_v": math.inf, "ffmpeg_minimum": 35.2}
 
     def test_of_a_grey_clip(self) -> None:
-        assert Xpsnr.parse("n:    1  XPSNR y: -1.5000\n\nXPSNR average, 1 frames  y: -1.5000\n")["xpsnr"][0] == [-1.5]
+        assert Xpsnr(FLAT).read("n:    1  XPSNR y: -1.5000\n\nXPSNR average, 1 frames  y: -1.5000\n")[0] == [-1.5]
 
     def test_a_plane_that_is_no_number_makes_the_frame_none(self) -> None:
-        frames, _ = Xpsnr.parse(self.FRAME.replace("40.0000", "-nan") + self.AVERAGE)["xpsnr"]
+        frames, _ = Xpsnr(FLAT).read(self.FRAME.replace("40.0000", "-nan") + self.AVERAGE)
         assert math.isnan(frames[0])  # type: ignore[arg-type]
 
     def test_one_bad_frame_among_many_perfect_ones_is_not_perfect(self) -> None:
         lines = ["n:    1  XPSNR y: 30.0000"] + [f"n: {n:4}  XPSNR y: inf" for n in range(2, 1001)]
-        _, extra = Xpsnr.parse("\n".join(lines) + "\n\nXPSNR average, 1000 frames  y: inf\n")["xpsnr"]
+        _, extra = Xpsnr(FLAT).read("\n".join(lines) + "\n\nXPSNR average, 1000 frames  y: inf\n")
         assert extra["ffmpeg_minimum"] == pytest.approx(30 + 20 * math.log10(1000))
 
     @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ class TestXpsnrLog:
     )
     def test_what_is_not_known_whole_is_refused(self, log: str) -> None:
         with pytest.raises(MetricError):
-            Xpsnr.parse(log)
+            Xpsnr(FLAT).read(log)
 
 
 @pytest.mark.parametrize(
@@ -166,25 +167,24 @@ class TestXpsnrLog:
 )
 def test_vmaf_log_that_is_not_known_whole_is_refused(log: str) -> None:
     with pytest.raises(MetricError):
-        Vmaf.parse(log)
+        Vmaf(FLAT).read(log)
     whole = {"frames": [{"frameNum": 0, "metrics": {"vmaf": 90.0, "motion": 1.0}}]}
-    assert Vmaf.parse(json.dumps(whole)) == {"vmaf": ([90.0], {})}
+    assert Vmaf(FLAT).read(json.dumps(whole)) == ([90.0], {})
 
 
 class _NoSuchFilter(Xpsnr):
     name, title, group = "no_such_filter", "a filter that this FFmpeg lacks", "no_such_filter"
 
     @classmethod
-    def filter_graph(cls, wanted: list[str], log: str, threads: int) -> str:
+    def filter_graph(cls, wanted: list[Metric], log: str, threads: int) -> str:
         return "no_such_filter"
 
 
 class _StrangeLog(Xpsnr):
     name, title, group = "strange_log", "a filter whose log says something new", "strange_log"
 
-    @classmethod
-    def parse(cls, log: str) -> dict[str, tuple[list[float | None], dict[str, float]]]:
-        return super().parse(log + "something new\n")
+    def read(self, log: str) -> tuple[list[float | None], dict[str, float]]:
+        return super().read(log + "something new\n")
 
 
 def test_a_filter_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Sets of metrics by name, as ``--metrics`` takes them: what a field or a paper reports together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MetricSet:
+    """Metrics asked for by one name, and where they stand together."""
+
+    title: str
+    metrics: tuple[str, ...]
+
+
+SETS = {
+    "basic": MetricSet(
+        "what is measured by default", ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
+    ),
+    "aom-ctc": MetricSet(
+        "AOM's common test conditions, those of libvmaf's --aom_ctc v7.0, and the weighted PSNR and APSNR",
+        (
+            "psnr_y:aom", "psnr_u:aom", "psnr_v:aom", "psnr_yuv:aom",
+            "psnr_y:apsnr", "psnr_u:apsnr", "psnr_v:apsnr", "psnr_yuv:apsnr",
+            "psnr_hvs", "ssim:aom", "ms_ssim:aom", "ciede2000", "vmaf", "vmaf_neg", "cambi",
+        ),
+    ),
+    "jvet": MetricSet("JVET's common test conditions", ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim")),
+    "dcvc": MetricSet(
+        "evaluation code of the DCVC family",
+        ("psnr_y:dcvc", "psnr_u:dcvc", "psnr_v:dcvc", "psnr_yuv:dcvc", "psnr_rgb:dcvc", "ms_ssim:dcvc",
+         "ms_ssim:rgb:dcvc"),
+    ),
+    "s2vc": MetricSet(
+        "the S2VC paper (Xue et al. 2026)",
+        ("lpips_alex", "dists", "fid_256", "kid_256", "flolpips", "psnr_rgb", "ms_ssim:rgb"),
+    ),
+    "diff-sit": MetricSet("the Diff-SIT paper", ("lpips_alex", "dists", "clipiqa", "ewarp")),
+}  # fmt: skip
+
+
+def expanded(names: Iterable[str]) -> list[str]:
+    """Names with each set replaced by its metrics; "+name" of a set adds each of them."""
+    found: list[str] = []
+    for name in names:
+        sign, plain = ("+", name[1:]) if name.startswith("+") else ("", name)
+        found += [f"{sign}{metric}" for metric in SETS[plain].metrics] if plain in SETS else [name]
+    return found
