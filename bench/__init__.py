@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from bench.analysis.compare import compare
     from bench.api import gate, run
     from bench.engine.score import score
-    from bench.results import ResultSet, load
+    from bench.results.result_set import ResultSet, load
 
 # Imported at first use, so that the command line starts at once.
 _HOMES = {
-    "ResultSet": "bench.results",
+    "ResultSet": "bench.records.cell",
     "bd_metric": "bench.analysis.bd",
     "bd_rate": "bench.analysis.bd",
     "compare": "bench.analysis.compare",
     "gate": "bench.api",
-    "load": "bench.results",
+    "load": "bench.records.cell",
     "run": "bench.api",
     "score": "bench.engine.score",
 }

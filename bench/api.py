@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.core.paths import local_path
 from bench.engine import run as engine
-from bench.engine.backends import open_pool
-from bench.engine.store import Store, check_writable
+from bench.engine.pools.backends import open_pool
+from bench.engine.store.folder import Store, check_writable
 from bench.errors import UsageError
-from bench.paths import local_path
-from bench.results import ResultSet, load
+from bench.results.result_set import ResultSet, load
 
 if TYPE_CHECKING:
     from bench.analysis.gate.judge import GateResult
@@ -52,16 +52,16 @@ def run(
 
     The settings are those of ``vcbench run``: ``size``, ``pix_fmt`` and ``fps`` describe raw inputs, ``rates`` are
     values of the rate parameter, ``time_limit`` is in seconds. ``match_rate``, ``target_bpp`` and ``rates="auto"``
-    search rate points to within ``tolerance``, a share (`bench.engine.match`); ``ResultSet.at_rate`` shows the pairs.
-    ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.backends.open_pool`); but for ``jobs`` 1
+    search rate points to within ``tolerance``, a share (`bench.engine.rate_search.match`); ``ResultSet.at_rate`` shows the pairs.
+    ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.pools.backends.open_pool`); but for ``jobs`` 1
     in processes of this machine, the calling script must be importable (guard it by ``if __name__ == "__main__"``).
     ``copy_inputs`` copies the clips into ``out`` for workers that lack them. ``sandbox`` confines encoders and decoders
-    (`bench.sandbox`). Result files that were damaged are set
+    (`bench.core.sandbox`). Result files that were damaged are set
     aside and named in ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell
     that fails is a result with status "failed".
     """
-    from bench.engine.match import match, matching_of, plan_match
-    from bench.sandbox import required
+    from bench.core.sandbox import required
+    from bench.engine.rate_search.match import match, matching_of, plan_match
 
     given = {"size": size, "pix_fmt": pix_fmt, "fps": fps}
     if isinstance(rates, str) and rates != "auto":

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.adapters.base import BaseCodec, Codec, ExternalCodec, Settings
-from bench.catalog import Card, is_ours
+from bench.cards import Card, is_ours
+from bench.core.sandbox import Sandbox
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
 from bench.metrics.sets import SETS
-from bench.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from bench.metrics.base import Metric
@@ -32,9 +32,9 @@ BUILTIN = {
     "command": "bench.adapters.command:CommandCodec",
     "neural": "bench.adapters.neural:NeuralCodec",
     "worker": "bench.adapters.worker:WorkerFileCodec",
-    "dcvc-fm": "bench.adapters.dcvc_fm:DcvcFmCodec",
-    "s2vc-official": "bench.adapters.s2vc_official:S2vcOfficialCodec",
-    "actdiff-official": "bench.adapters.actdiff_official:ActDiffOfficialCodec",
+    "dcvc-fm": "bench.adapters.official.dcvc_fm:DcvcFmCodec",
+    "s2vc-official": "bench.adapters.official.s2vc:S2vcOfficialCodec",
+    "actdiff-official": "bench.adapters.official.actdiff_vc:ActDiffOfficialCodec",
     "compressai": "bench.adapters.compressai:CompressaiCodec",
 }
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from equal_rate import UNITS, is_better, loaded, print_row
 
-from bench.results import CellResult, ResultSet
+from bench.records.cell import CellResult
+from bench.results.result_set import ResultSet
 
 
 def main() -> None:

@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import RBFInterpolator
 
-from bench.metrics.flow import dis_flow
-from bench.neural.actdiff_vc.perceptual import measure_named
-from bench.neural.actdiff_vc.segments import segments
-from bench.neural.actdiff_vc.selection import METHODS, select
-from bench.neural.actdiff_vc.sketch import sketch
-from bench.neural.actdiff_vc.tracks import Mask, Points, dense_tracks
-from bench.neural.actdiff_vc.trajectories import Trajectories, quantised
-from bench.neural.actdiff_vc.trajectory_coding import decode_trajectories, encode_trajectories
+from bench.neural.codecs.actdiff_vc.perceptual import measure_named
+from bench.neural.codecs.actdiff_vc.segments import segments
+from bench.neural.codecs.actdiff_vc.selection import METHODS, select
+from bench.neural.codecs.actdiff_vc.sketch import sketch
+from bench.neural.codecs.actdiff_vc.tracks import Mask, Points, dense_tracks
+from bench.neural.codecs.actdiff_vc.trajectories import Trajectories, quantised
+from bench.neural.codecs.actdiff_vc.trajectory_coding import decode_trajectories, encode_trajectories
 from bench.video import colour
+from bench.video.flow import dis_flow
 from bench.video.sequence import open_sequence
 
 FRAMES, TRACKS, BITS = 49, 300, 12_000

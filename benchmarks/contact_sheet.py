@@ -17,11 +17,12 @@ from equal_rate import loaded
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.adapters.base import copy_alone
-from bench.catalog import Catalog
+from bench.cards import Catalog
 from bench.engine.cell import external
-from bench.engine.stored import source_clip, stored_codec, stored_format
-from bench.report.frame_values import frame_values
-from bench.results import CellResult, ResultSet
+from bench.engine.verify.origin import source_clip, stored_codec, stored_format
+from bench.records.cell import CellResult
+from bench.report.site.frame_values import frame_values
+from bench.results.result_set import ResultSet
 from bench.video import colour
 from bench.video.frame import Frame
 

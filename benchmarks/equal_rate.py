@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.analysis.at_rate import AtRate, at_rate
+from bench.analysis.equal_rate import AtRate, at_rate
 from bench.errors import VcbenchError
 from bench.registry import metric_class
-from bench.results import ResultSet, load
+from bench.results.result_set import ResultSet, load
 
 UNITS = {"kd_squeezenet": (1e6, "10⁶"), "fd_squeezenet": (1e3, "10³"), "ewarp": (1e-4, "10⁻⁴")}
 """What some metrics' values are shown in."""

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.base import FramePair
-from bench.metrics.flow import Preset, dis_flow, warp
 from bench.registry import metric_class
+from bench.video.flow import Preset, dis_flow, warp
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 from bench.video.sequence import open_sequence

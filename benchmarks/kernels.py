@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.flow import dis_flow, ewarp_frame, warp_reference
 from bench.metrics.kernels import plane_sse, ssim_ms_ssim, warm_up
+from bench.video.flow import dis_flow, ewarp_frame, warp_reference
 
 SIZES = {"352x288": (288, 352), "1920x1080": (1080, 1920)}
 Array = npt.NDArray[np.generic]

@@ -28,9 +28,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ffmpeg
-from bench.catalog import Catalog
-from bench.manifests import load_manifest, locate
+from bench.cards import Catalog
+from bench.datasets.manifest import load_manifest, locate
+from bench.video import ffmpeg
 
 QPS = (22, 27, 32, 37)
 FRAMES = {"416x240": 450, "1920x1080": 40}

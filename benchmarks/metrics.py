@@ -37,11 +37,11 @@ from pathlib import Path
 from main_job import make_clip
 from stand_in import offer_stand_ins
 
-from bench import ffmpeg
 from bench.engine.measure import MetricPass, measure
 from bench.errors import UnavailableError
 from bench.metrics.base import FramePair, Measurement
 from bench.registry import metric_class, metric_names
+from bench.video import ffmpeg
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, open_sequence
 

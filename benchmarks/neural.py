@@ -23,9 +23,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.adapters.neural import NeuralCodec
-from bench.catalog import Catalog
-from bench.neural.container import StreamHeader
-from bench.neural.weights import Loaded
+from bench.bitstream.container import StreamHeader
+from bench.cards import Catalog
+from bench.neural.coding.weight_file import Loaded
 from bench.video.frame import Frame
 from bench.video.sequence import open_sequence
 

@@ -31,12 +31,12 @@ import torch
 from piq.perceptual import ContentLoss
 from stand_in import offer_stand_ins
 
-from bench import weights
 from bench.metrics.base import FramePair
 from bench.registry import metric_class
 from bench.video import colour
 from bench.video.formats import VideoFormat, parse_size
 from bench.video.frame import Frame
+from bench.weights import files as weights
 
 RATE_POINTS = 4
 TARGET = 0.6

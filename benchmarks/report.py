@@ -59,7 +59,7 @@ def make(root: Path, rows: int) -> int:
 def build(results: Path, out: Path) -> Path:
     """Load and report, with the seconds of each."""
     from bench.report import build_report
-    from bench.results import load
+    from bench.results.result_set import load
 
     started = time.perf_counter()
     loaded = load(results)

@@ -25,16 +25,16 @@ from typing import Any
 import psutil
 
 from bench.adapters.base import RatePoint
-from bench.engine.backends import Outcome
 from bench.engine.cell import failed_result
-from bench.engine.cluster import DaskPool
-from bench.engine.elsewhere import Parcel, pack
 from bench.engine.plan import Plan
+from bench.engine.pools.backends import Outcome
+from bench.engine.pools.cluster import DaskPool
+from bench.engine.pools.parcel import Parcel, pack
+from bench.engine.progress import Progress
 from bench.engine.run import RunOptions, plan, run
 from bench.engine.schedule import Job
-from bench.engine.store import Store
-from bench.engine.watch import Progress
-from bench.results import CellResult, CostRecord, MeasurementRecord
+from bench.engine.store.folder import Store
+from bench.records.cell import CellResult, CostRecord, MeasurementRecord
 
 _PROCESSES = 4
 _SECONDS = (1.0, 3.0)
@@ -100,7 +100,7 @@ def many_cells(clip: Path, number: int) -> Plan:
 
 def simulate(number: int, workers: int) -> None:
     """Print the driver's and the scheduler's CPU time a cell and the driver's memory over the run."""
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

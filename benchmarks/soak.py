@@ -59,7 +59,7 @@ class Soak:
 
 def make_clips(folder: Path, number: int) -> list[Path]:
     """So many clips of 64x48 with 5 frames, no two alike."""
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     paths = []
     for index in range(number):

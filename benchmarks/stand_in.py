@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import weights
-from bench.digests import file_digest
+from bench.core.files import file_digest
 from bench.errors import UnavailableError
+from bench.weights import files as weights
 
 
 def offer_stand_ins(folder: Path) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from equal_rate import loaded
 
-from bench.neural.actdiff_vc.codec import bytes_by_type as parts_of_actdiff
-from bench.neural.container import StreamReader
-from bench.neural.diff_sit.codec import bytes_by_type as parts_of_diff_sit
-from bench.results import CellResult, ResultSet
+from bench.bitstream.container import StreamReader
+from bench.neural.codecs.actdiff_vc.codec import bytes_by_type as parts_of_actdiff
+from bench.neural.codecs.diff_sit.codec import bytes_by_type as parts_of_diff_sit
+from bench.records.cell import CellResult
+from bench.results.result_set import ResultSet
 
 COUNTERS = {"actdiff-vc": parts_of_actdiff, "diff-sit": parts_of_diff_sit}
 

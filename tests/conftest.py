@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.neural.s2vc.model import S2vc
+    from bench.neural.codecs.s2vc.model import S2vc
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -148,7 +148,7 @@ def shared_weights(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def ffmpeg_exe() -> str:
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     return ffmpeg.executable()
 
@@ -208,7 +208,7 @@ def tiny_s2vc() -> S2vc:
     pytest.importorskip("compressai")
     import torch
 
-    from bench.neural.s2vc.coding import build
+    from bench.neural.codecs.s2vc.coding import build
 
     sizes: dict[str, Any] = {
         "width": 16, "deep": 16, "latent_channels": 8, "y_channels": 8, "hyper_channels": 8, "guidance": 16,
@@ -227,7 +227,7 @@ def tiny_weights(tiny_s2vc: S2vc, tmp_path_factory: pytest.TempPathFactory) -> P
     """Weight file of the tiny S2VC."""
     from dataclasses import asdict
 
-    from bench.neural.weights import About, save
+    from bench.neural.coding.weight_file import About, save
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save(path, About("s2vc", asdict(tiny_s2vc.config)), tiny_s2vc)

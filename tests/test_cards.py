@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import ffmpeg
 from bench.adapters.base import RatePoint, copy_alone
 from bench.adapters.ffmpeg import FFmpegCodec
-from bench.catalog import Card, Catalog
+from bench.cards import Card, Catalog
+from bench.datasets import quickstart
 from bench.registry import build
-from bench.video import quickstart
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence, open_sequence

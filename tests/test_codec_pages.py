@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalog import load_card
+from bench.cards import load_card
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "codecs" / "README.md"

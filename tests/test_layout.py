@@ -101,11 +101,11 @@ HEAVY = {"numpy", "pandas", "torch", "scipy", "numba", "matplotlib", "cv2", "pya
 
 
 @pytest.mark.parametrize(
-    "code", ["import bench", "import bench.cli", "import bench.catalog; bench.catalog.Catalog().files('codecs')"]
+    "code", ["import bench", "import bench.cli", "import bench.cards; bench.cards.Catalog().files('codecs')"]
 )
 def test_importing_is_light(code: str) -> None:
     assert not loaded_by(code) & HEAVY
 
 
 def test_reading_a_card_needs_no_numpy() -> None:
-    assert not loaded_by("from bench.catalog import Catalog; Catalog().card('x264')") & HEAVY
+    assert not loaded_by("from bench.cards import Catalog; Catalog().card('x264')") & HEAVY

@@ -13,7 +13,7 @@ from bench.adapters.command import CommandCodec
 from bench.adapters.compressai import CompressaiCodec
 from bench.adapters.ffmpeg import FFmpegCodec
 from bench.adapters.neural import NeuralCodec
-from bench.catalog import Catalog
+from bench.cards import Catalog
 from bench.errors import CardError, UnavailableError, UnknownNameError, UsageError
 from bench.metrics.base import Metric
 

@@ -17,11 +17,14 @@ from typing import Any, BinaryIO, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.adapters.confined import environment, program_view
-from bench.adapters.made_of import parts as program_parts
-from bench.adapters.made_of import python_parts
-from bench.catalog import Card, explain
-from bench.digests import file_digest, files_digest
+from bench.adapters.dependencies import parts as program_parts
+from bench.adapters.dependencies import python_parts
+from bench.adapters.sandbox_view import environment, program_view
+from bench.cards import Card
+from bench.core.files import file_digest, files_digest
+from bench.core.process import Process, ProcessError, Usage
+from bench.core.sandbox import Sandbox
+from bench.core.schema import explain
 from bench.errors import (
     CardError,
     DecodeError,
@@ -34,13 +37,11 @@ from bench.errors import (
     says_disk_full,
     says_out_of_memory,
 )
-from bench.process import Process, ProcessError, Usage
-from bench.sandbox import Sandbox
 from bench.video import y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, read_raw_frames
-from bench.weights import Published
+from bench.weights.files import Published
 
 
 @dataclass(frozen=True)

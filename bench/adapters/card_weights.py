@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.catalog import Card, Weights
-from bench.digests import file_digest
+from bench.cards import Card, Weights
+from bench.core.files import file_digest
 from bench.errors import UnavailableError
 
 

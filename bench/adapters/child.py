@@ -17,8 +17,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from bench.adapters.base import Codec, Command, EncodeInfo, ExternalCodec, RatePoint, RunningDecoder, write_frames
-from bench.adapters.confined import environment, python_view
-from bench.catalog import Card
+from bench.adapters.sandbox_view import environment, python_view
+from bench.cards import Card
+from bench.core.process import Process, ProcessError
+from bench.core.sandbox import Sandbox
+from bench.core.strict_json import plain
+from bench.core.untrusted import parse_json, read_text
 from bench.errors import (
     CardError,
     CellError,
@@ -30,11 +34,7 @@ from bench.errors import (
     UsageError,
     VcbenchError,
 )
-from bench.plain import plain
-from bench.process import Process, ProcessError
-from bench.received import parse_json, read_text
 from bench.registry import build
-from bench.sandbox import Sandbox
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, format_from_json, format_to_json, sequence_from_json, sequence_to_json

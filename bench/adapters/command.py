@@ -13,12 +13,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from bench import ffmpeg, process
 from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders, program_files
 from bench.adapters.ffmpeg import check_version
-from bench.catalog import InnerPath
-from bench.digests import file_digest
+from bench.core import process
+from bench.core.files import file_digest
+from bench.core.schema import InnerPath
 from bench.errors import UnavailableError
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence
 

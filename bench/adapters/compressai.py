@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from bench import weights
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
-from bench.adapters.libraries import require, versions
-from bench.catalog import Card
-from bench.digests import file_digest
+from bench.cards import Card
+from bench.core.files import file_digest
+from bench.core.require import require, versions
+from bench.datasets.manifest import Url
 from bench.errors import BitstreamError, CardError, DecodeError, UnavailableError
-from bench.manifests import Url
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence
+from bench.weights import files as weights
 
 if TYPE_CHECKING:
-    from bench.neural.zoo import FrameCoder
+    from bench.networks.compressai_models import FrameCoder
 
 LIBRARIES = ("torch", "compressai")
 
@@ -97,7 +97,7 @@ class CompressaiCodec(Codec):
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.adapters.compressai_stream import encode
-        from bench.neural.container import StreamHeader
+        from bench.bitstream.container import StreamHeader
 
         transform = self.transform(source.format)
         quality = int(rate.value)
@@ -111,7 +111,7 @@ class CompressaiCodec(Codec):
 
     def decode(self, bitstream: Path) -> Iterator[Frame]:
         from bench.adapters.compressai_stream import decode
-        from bench.neural.container import StreamReader
+        from bench.bitstream.container import StreamReader
 
         self._set_threads()
         try:
@@ -134,8 +134,8 @@ class CompressaiCodec(Codec):
 
     def coder(self, quality: int) -> tuple[FrameCoder, bytes]:
         """The network of a rate point, and the digest by which its streams name it."""
-        from bench.neural.container import DIGEST_BYTES
-        from bench.neural.zoo import build
+        from bench.bitstream.container import DIGEST_BYTES
+        from bench.networks.compressai_models import build
 
         path = self.weight_file(quality)
         try:

@@ -1,6 +1,6 @@
-"""Streams of CompressAI's models: frames to units of `bench.neural.container`, and back.
+"""Streams of CompressAI's models: frames to units of `bench.bitstream.container`, and back.
 
-A unit holds the strings of one frame (see `bench.neural.zoo`). The last unit is a digest of every index by which a
+A unit holds the strings of one frame (see `bench.networks.compressai_models`). The last unit is a digest of every index by which a
 table of probabilities was chosen: these come from networks in floating point, and a decoder that chose another one
 would read noise without knowing.
 """
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.bitstream.container import DIGEST_BYTES, PayloadReader, StreamHeader, StreamReader, StreamWriter, Unit
+from bench.core.quiet_import import imported
 from bench.errors import BitstreamError
-from bench.neural.container import DIGEST_BYTES, PayloadReader, StreamHeader, StreamReader, StreamWriter, Unit
-from bench.neural.imports import imported
-from bench.neural.zoo import FrameCoder, pack_strings, unpack_strings
+from bench.networks.compressai_models import FrameCoder, pack_strings, unpack_strings
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype

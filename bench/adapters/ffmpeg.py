@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from bench import ffmpeg
 from bench.adapters.base import Command, ExternalCodec, RatePoint, Settings, fill, placeholders, program_files
-from bench.digests import file_digest
+from bench.core.files import file_digest
 from bench.errors import UnavailableError
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence
 

@@ -17,17 +17,17 @@ from pydantic import AfterValidator, Field, model_validator
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
 from bench.adapters.compressai import CompressaiCodec
-from bench.adapters.libraries import require, versions
-from bench.catalog import Card, brought, load_card, parted
+from bench.cards import Card, brought, load_card, parted
+from bench.core.require import require, versions
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
-from bench.metrics.network import DEVICE
-from bench.neural.coding import CODINGS, CodecOptions, options_of
+from bench.networks.device import DEVICE
+from bench.neural.own_codecs import CODINGS, CodecOptions, options_of
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence
-from bench.weights import Published
+from bench.weights.files import Published
 
 if TYPE_CHECKING:
-    from bench.neural.weights import Loaded
+    from bench.neural.coding.weight_file import Loaded
 
 LIBRARIES = ("torch", "compressai", "diffusers", "safetensors")
 
@@ -99,7 +99,7 @@ class NeuralCodec(Codec):
         return {rate: files[quality] for rate, quality in enumerate(named.qualities) if quality in files}
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
-        from bench.neural.container import StreamHeader
+        from bench.bitstream.container import StreamHeader
 
         loaded = self._loaded()
         transform = self.transform(source.format)
@@ -132,7 +132,7 @@ class NeuralCodec(Codec):
     def _loaded(self) -> Loaded:
         import torch
 
-        from bench.neural.weights import load
+        from bench.neural.coding.weight_file import load
 
         torch.set_num_threads(self.settings.threads)
         path = self._weights()
@@ -184,7 +184,7 @@ class NeuralCodec(Codec):
     def _device(self) -> str:
         if _named_device() is None:
             return "cpu"
-        from bench.metrics.network import device
+        from bench.networks.device import device
 
         return str(device())
 

@@ -22,12 +22,13 @@ import numpy as np
 from pydantic import Field
 
 from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings, program_files
-from bench.adapters.confined import interpreter_view
+from bench.adapters.sandbox_view import interpreter_view
 from bench.adapters.worker_process import WorkerError, WorkerProcess
-from bench.catalog import InnerPath, parted
-from bench.digests import digest_of, file_digest
+from bench.bitstream.container import DIGEST_BYTES, StreamHeader, StreamReader, StreamWriter
+from bench.cards import parted
+from bench.core.files import digest_of, file_digest
+from bench.core.schema import InnerPath
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError, SkippedError, UnavailableError
-from bench.neural.container import DIGEST_BYTES, StreamHeader, StreamReader, StreamWriter
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame

@@ -16,8 +16,8 @@ from threading import Timer
 from types import TracebackType
 from typing import Any, Self
 
-from bench.plain import plain_text
-from bench.process import Supervised
+from bench.core.process import Supervised
+from bench.core.strict_json import plain_text
 
 PROTOCOL = 1
 CHANNEL = "VCBENCH_WORKER_FD"

@@ -24,17 +24,17 @@ from bench.analysis.bd import (
     disagreement,
     method_label,
 )
-from bench.analysis.common import averaged_sequences
 from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, is_pooled
 from bench.analysis.quality import QualityAxis
+from bench.analysis.shared_sequences import averaged_sequences
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
 from bench.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.results import ResultSet
+    from bench.results.result_set import ResultSet
 
 Convention = Literal["per-sequence", "mean-curve", "dataset"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.results import CellResult, SequenceRecord
+    from bench.records.cell import CellResult, SequenceRecord
 
 _SOURCE = ("sha256", "start", "frames", "width", "height", "fps", "pix_fmt", "matrix", "full_range")
 

@@ -25,10 +25,10 @@ from bench.analysis.bd import (
     overlap_problem,
     prepare,
 )
-from bench.analysis.common import averaged_sequences, common_sequences
 from bench.analysis.compare import curve_doubts, pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
 from bench.analysis.pooled import OVER_DATASET
+from bench.analysis.shared_sequences import averaged_sequences, common_sequences
 from bench.analysis.significance import Interval, mean_intervals
 
 REASONS_TOLD = 3

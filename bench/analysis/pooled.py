@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from bench.analysis.curves import DatasetSource, ExcludedPoint, PublishedSource, RateAxis, RDCurve, RDPoint
 from bench.analysis.quality import QualityAxis
-from bench.digests import digest_of
+from bench.core.files import digest_of
+from bench.core.untrusted import is_there, read_features
 from bench.errors import MetricError, StoreError, UnavailableError, UnknownNameError
-from bench.received import is_there, read_features
 from bench.registry import metric_class
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.results import CellResult, ResultSet
+    from bench.records.cell import CellResult
+    from bench.results.result_set import ResultSet
 
 OVER_DATASET = "pooled over the dataset"
 OVER_SEQUENCES = "mean over sequences"

@@ -11,7 +11,8 @@ from bench.cli.options import CommaList, Command, NumbersOr, PerCent, as_json, e
 from bench.cli.output import tell
 
 if TYPE_CHECKING:
-    from bench.results import CellResult, ResultSet
+    from bench.records.cell import CellResult
+    from bench.results.result_set import ResultSet
 
 
 @click.command("compare", cls=Command, short_help="BD-rate of codecs against an anchor, and speed.")
@@ -138,9 +139,9 @@ def _default_metrics(results: ResultSet) -> list[str]:
 
 def _at_rate(options: dict[str, Any]) -> int:
     """Print each codec's nearest cell to each target rate."""
-    from bench.analysis.at_rate import at_rate
+    from bench.analysis.equal_rate import at_rate
     from bench.errors import UsageError
-    from bench.results import load
+    from bench.results.result_set import load
 
     anchor, test, targets = options["anchor"], options["test"], options["at_rate"]
     if targets == "anchor" and anchor is None:
@@ -189,8 +190,8 @@ def _only(results: ResultSet, dataset: str) -> ResultSet:
 def _pairs(folders: tuple[Path, ...], anchor: str | None, test: str | None) -> tuple[ResultSet, list[tuple[str, str]]]:
     """The results to compare in, and the (anchor, test) pairs of codec names in them."""
     from bench.errors import UnknownNameError, UsageError
-    from bench.published import is_published
-    from bench.results import ResultSet, load
+    from bench.records.published import is_published
+    from bench.results.result_set import ResultSet, load
 
     measured = [folder for folder in folders if not is_published(folder)]
     if len(measured) > 2:

@@ -12,7 +12,7 @@ from bench.cli.output import say
 if TYPE_CHECKING:
     from bench.analysis.bd import BDResult, Cause
     from bench.analysis.compare import Comparison, Overall, SpeedRatio
-    from bench.results import ResultSet
+    from bench.results.result_set import ResultSet
 
 _LOADED = "measured while other cells ran; --timing measures times alone"
 _WIDTH = 20

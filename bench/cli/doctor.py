@@ -21,7 +21,7 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
     Example:
       vcbench doctor
     """
-    from bench.catalog import Catalog
+    from bench.cards import Catalog
     from bench.cli.fetch import weights_rows
     from bench.cli.ls import _codec, _dataset, _metrics, brief_reason
 
@@ -46,7 +46,8 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
 
 
 def _machine() -> list[dict[str, Any]]:
-    from bench import __version__, sandbox
+    from bench import __version__
+    from bench.core import sandbox
     from bench.engine.provenance import cpu_model, gpu_model
 
     return [
@@ -65,8 +66,8 @@ def _row(name: str, available: bool, detail: str) -> dict[str, Any]:
 
 
 def _ffmpeg() -> dict[str, Any]:
-    from bench import ffmpeg
     from bench.errors import UnavailableError
+    from bench.video import ffmpeg
 
     try:
         return _row("ffmpeg", True, f"{ffmpeg.version()} at {ffmpeg.executable()}")
@@ -77,7 +78,7 @@ def _ffmpeg() -> dict[str, Any]:
 def _cache() -> dict[str, Any]:
     import tempfile
 
-    from bench.digests import cache_folder
+    from bench.core.files import cache_folder
 
     folder = cache_folder()
     try:

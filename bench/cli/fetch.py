@@ -55,9 +55,9 @@ def _datasets(
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> None:
-    from bench.catalog import Catalog
-    from bench.fetch import fetch_dataset
-    from bench.manifests import load_manifest
+    from bench.cards import Catalog
+    from bench.datasets.fetch import fetch_dataset
+    from bench.datasets.manifest import load_manifest
 
     catalog = Catalog(paths)
     rows: list[dict[str, Any]] = []
@@ -69,8 +69,8 @@ def _datasets(
 
 
 def _weights(names: tuple[str, ...], root: Path | None, paths: tuple[Path, ...], json_output: bool) -> None:
-    from bench.catalog import Catalog
-    from bench.fetch_weights import fetch_weights
+    from bench.cards import Catalog
+    from bench.weights.fetch import fetch_weights
 
     if names:
         files = fetch_weights(names, folder=root, progress=_progress(), catalog=Catalog(paths))
@@ -97,8 +97,8 @@ def _weights(names: tuple[str, ...], root: Path | None, paths: tuple[Path, ...],
 
 def weights_rows() -> list[dict[str, Any]]:
     """What is known of every file of weights and whether it is here; files are not read."""
-    from bench import weights
     from bench.errors import UnavailableError
+    from bench.weights import files as weights
 
     rows = []
     for entry in weights.manifest().values():

@@ -62,8 +62,8 @@ def command(**options: Any) -> int:
     from bench.analysis.gate.settings import load_settings
     from bench.api import gate
     from bench.errors import UsageError
-    from bench.report.gate_text import write_markdown
-    from bench.report.junit import write_junit
+    from bench.report.gate.junit import write_junit
+    from bench.report.gate.text import write_markdown
 
     defaults = load_settings(options["config"])
     baseline = options["baseline"] or defaults.baseline
@@ -96,7 +96,7 @@ def command(**options: Any) -> int:
 def _refuse_others(path: Path) -> None:
     """UsageError for a file that is no JUnit XML of a gate: a name that was mistaken must not cost anybody a file."""
     from bench.errors import UsageError
-    from bench.report.junit import is_junit
+    from bench.report.gate.junit import is_junit
 
     if not is_junit(path):
         raise UsageError(f"{path}: is there, and vcbench gate did not write it; remove it, or name another file")
@@ -112,7 +112,7 @@ def _written(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _print(result: GateResult) -> None:
-    from bench.report.gate_text import change_text, headline, interval_text
+    from bench.report.gate.text import change_text, headline, interval_text
 
     rows = [
         [check.verdict, check.codec, check.rule, change_text(check), interval_text(check), check.reason]

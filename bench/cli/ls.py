@@ -31,7 +31,7 @@ def command(kind: str, names: tuple[str, ...], trust: bool, paths: tuple[Path, .
       vcbench ls codecs x265 my-codec --trust
       vcbench ls results results/*
     """
-    from bench.catalog import Catalog
+    from bench.cards import Catalog
     from bench.errors import UsageError
 
     if names and kind not in ("codecs", "results"):
@@ -100,8 +100,8 @@ def brief_reason(row: dict[str, Any], width: int | None = None) -> str:
 
 
 def _folder(name: str) -> Path:
+    from bench.core.paths import local_path
     from bench.errors import UsageError
-    from bench.paths import local_path
 
     folder = local_path(name)
     if not folder.is_dir():
@@ -111,7 +111,7 @@ def _folder(name: str) -> Path:
 
 def _identified(catalog: Any, name: str, *, trust: bool) -> dict[str, Any]:
     """A codec's row with what its results' keys are made of: the card's digest, tools, and files with digests."""
-    from bench.digests import file_digest
+    from bench.core.files import file_digest
     from bench.engine.plan import CodecEntry
     from bench.errors import VcbenchError
 
@@ -181,8 +181,8 @@ def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:
 
 
 def _dataset(path: Path) -> dict[str, Any]:
+    from bench.datasets.manifest import find, how_to_get, load_manifest
     from bench.errors import VcbenchError
-    from bench.manifests import find, how_to_get, load_manifest
 
     row: dict[str, Any] = {
         "name": path.stem,
@@ -256,7 +256,7 @@ def _sets() -> list[dict[str, Any]]:
 
 def _published() -> list[dict[str, Any]]:
     from bench.errors import VcbenchError
-    from bench.published import committed, read_published
+    from bench.records.published import committed, read_published
 
     rows = []
     for name, folder in committed().items():
@@ -275,7 +275,7 @@ def _published() -> list[dict[str, Any]]:
 
 def _result_set(folder: Path) -> dict[str, Any]:
     from bench.errors import VcbenchError
-    from bench.results import load
+    from bench.results.result_set import load
 
     try:
         results = load(folder)

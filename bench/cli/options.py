@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import click
 
 from bench.cli.output import escaped_line, is_terminal, say, say_json
-from bench.paths import local_path, readable
+from bench.core.paths import local_path, readable
 
 
 # generic in newer releases of click only, so that the type argument cannot be given

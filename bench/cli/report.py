@@ -11,7 +11,7 @@ from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, e
 from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
-    from bench.report.leaderboard import BoardOptions
+    from bench.report.board.leaderboard import BoardOptions
 
 
 @click.command("report", cls=Command, short_help="Write a site, tables and figures.")
@@ -91,8 +91,8 @@ def command(
     """
     from bench.errors import UsageError
     from bench.report import build_report
-    from bench.report.leaderboard import BoardOptions
-    from bench.results import load
+    from bench.report.board.leaderboard import BoardOptions
+    from bench.results.result_set import load
 
     if leaderboard:
         if anchor is None or out is None:
@@ -105,7 +105,7 @@ def command(
         raise UsageError("--records is for --leaderboard")
     results = load(*folders)
     if paper:
-        from bench.report.paper import PaperOptions, build_paper
+        from bench.report.paper.document import PaperOptions, build_paper
 
         options = PaperOptions(anchor, metrics, style, log_rate, min_overlap, mix_published)
         page = build_paper(results, out or folders[0] / "paper", options)
@@ -133,8 +133,8 @@ def command(
 
 
 def _leaderboard(folders: tuple[Path, ...], out: Path, options: BoardOptions, json_output: bool) -> int:
-    from bench.report.board_page import write_leaderboard
-    from bench.report.leaderboard import build_leaderboard
+    from bench.report.board.leaderboard import build_leaderboard
+    from bench.report.board.page import write_leaderboard
 
     board = build_leaderboard(folders, options)
     page = write_leaderboard(board, out)

@@ -30,12 +30,12 @@ from bench.cli.options import (
 from bench.cli.output import escaped_line, is_terminal, say, tell
 
 if TYPE_CHECKING:
-    from bench.engine.backends import Pool
-    from bench.engine.match import Match, Matching
     from bench.engine.plan import Plan
+    from bench.engine.pools.backends import Pool
+    from bench.engine.rate_search.match import Match, Matching
     from bench.engine.run import Progress, RunOptions
-    from bench.engine.store import Store
-    from bench.results import CellResult
+    from bench.engine.store.folder import Store
+    from bench.records.cell import CellResult
 
 
 @click.command("run", cls=ManyFilesCommand, short_help="Run codecs over clips, measure, store.")
@@ -118,7 +118,7 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
       vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265
     """
-    from bench.engine.backends import open_pool
+    from bench.engine.pools.backends import open_pool
 
     _check_combination(options)
     if options["dry_run"]:
@@ -130,8 +130,8 @@ def command(**options: Any) -> int:
 
 
 def _settings(options: dict[str, Any]) -> RunOptions:
+    from bench.core.sandbox import required
     from bench.engine.run import RunOptions
-    from bench.sandbox import required
 
     input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
     return RunOptions(
@@ -151,7 +151,7 @@ def _settings(options: dict[str, Any]) -> RunOptions:
 
 
 def _matching(options: dict[str, Any]) -> Matching | None:
-    from bench.engine.match import matching_of
+    from bench.engine.rate_search.match import matching_of
 
     return matching_of(
         options["codecs"], options["rates"], options["match_rate"], options["target_bpp"] or (), options["tolerance"]
@@ -173,10 +173,10 @@ def _dry_run(options: dict[str, Any]) -> int:
 
 
 def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
-    from bench.engine.match import match, plan_match
+    from bench.core.folders import check_rewritable
+    from bench.engine.rate_search.match import match, plan_match
     from bench.engine.run import plan, run
-    from bench.engine.store import Store, check_writable
-    from bench.folders import check_rewritable
+    from bench.engine.store.folder import Store, check_writable
 
     out, settings, matching = _folder(options), _settings(options), _matching(options)
     check_writable(out)
@@ -234,7 +234,7 @@ def _notes(planned: Plan) -> list[str]:
 
 
 def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> int:
-    from bench.engine.store import Store
+    from bench.engine.store.folder import Store
 
     stored = Store(out.resolve())
     rows: list[dict[str, Any]] = [
@@ -290,7 +290,7 @@ def _report_folder(out: Path) -> Path:
 
 def _report(folder: Path, options: dict[str, Any]) -> Path:
     from bench.report import build_report
-    from bench.results import load
+    from bench.results.result_set import load
 
     clips = options["inputs"]
     out = _report_folder(folder)
@@ -361,7 +361,7 @@ def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -
     from bench.analysis.compare import compare_results
     from bench.cli.comparison_table import loaded_codecs, show_comparisons, summary_metrics
     from bench.report.comparisons import choose_anchor
-    from bench.results import ResultSet
+    from bench.results.result_set import ResultSet
 
     found = ResultSet((out,), [result for result in results if result.status == "ok"])
     measured = [name for name in wanted if name in found.metrics]

@@ -11,7 +11,7 @@ from bench.cli.options import Command, as_json, counted, duration, existing, pac
 from bench.cli.output import say
 
 if TYPE_CHECKING:
-    from bench.engine.watch import FolderState, RunState
+    from bench.engine.progress import FolderState, RunState
 
 
 @click.command("status", cls=Command, short_help="How far the runs of a result folder are.")
@@ -28,7 +28,7 @@ def command(folder: Path, json_output: bool) -> int:
       vcbench status results/mine
       watch vcbench status /mnt/shared/results/mine
     """
-    from bench.engine.watch import state
+    from bench.engine.progress import state
 
     found = state(folder)
     if json_output:

@@ -13,10 +13,10 @@ import click
 from bench.cli.options import CommaList, Command, LocalPath, as_json, counted, existing, print_json
 from bench.cli.output import say, tell
 from bench.errors import TrainingError, UnknownNameError, UsageError
-from bench.neural.recipes import RECIPES, SCALES, Options, Recipe, recipe
+from bench.neural.training.recipe import RECIPES, SCALES, Options, Recipe, recipe
 
 if TYPE_CHECKING:
-    from bench.neural.training import Stage, Training
+    from bench.neural.training.loop import Stage, Training
 
 
 @click.command("train", cls=Command, short_help="Train our own codecs.")
@@ -72,7 +72,7 @@ def command(
       vcbench train s2vc --clips videos/ --out runs/no-tcg --from runs/s2vc --set temporal_guidance=false
       vcbench train diff-sit --clips videos/ --out runs/ours --from OURS.safetensors --stages generator --export
     """
-    from bench.neural.training import check_own
+    from bench.neural.training.loop import check_own
 
     check_own(out)
     options = Options(scale, _settings(changes), backbone, seed)
@@ -109,7 +109,7 @@ def _settings(changes: Sequence[str]) -> dict[str, str]:
 
 
 def _stages(all_stages: list[Stage], names: Sequence[str] | None, factor: float, cascade: bool) -> list[Stage]:
-    from bench.neural.training import scaled, without_cascade
+    from bench.neural.training.loop import scaled, without_cascade
 
     known = [stage.name for stage in all_stages]
     for name in names or ():
@@ -124,10 +124,10 @@ def _prepared(
     codec: str, chosen: Recipe, options: Options, stages: list[Stage], clips: Path, out: Path, origin: Path | None
 ) -> Iterator[Training]:
     """A training that is ready to run, alone in its folder: clips decoded, model built, weights to begin with read."""
-    from bench.metrics.network import device
-    from bench.neural.clips import find_clips, is_held_out, training_clips
-    from bench.neural.training import Training, alone, weights_of
-    from bench.neural.weights import check_origin
+    from bench.networks.device import device
+    from bench.neural.coding.weight_file import check_origin
+    from bench.neural.training.clips import find_clips, is_held_out, training_clips
+    from bench.neural.training.loop import Training, alone, weights_of
 
     start = None
     if origin is not None and origin.suffix == ".safetensors":
@@ -184,9 +184,9 @@ def _export(
     codec: str, options: Options, chosen: Recipe, training: Training, licence: str, clips: Path
 ) -> dict[str, str]:
     """Write the averaged weights as coding reads them, their model card and the codec's card into the run's folder."""
-    from bench.neural.codec_card import write_codec_card
-    from bench.neural.model_card import CardFacts, write_model_card
-    from bench.neural.weights import About, save
+    from bench.neural.coding.weight_file import About, save
+    from bench.neural.training.codec_card import write_codec_card
+    from bench.neural.training.model_card import CardFacts, write_model_card
 
     facts = chosen.about(options)
     target = training.folder / f"{codec}-{options.scale}.safetensors"

@@ -12,7 +12,7 @@ from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, 
 from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
-    from bench.catalog import Catalog
+    from bench.cards import Catalog
 
 
 @click.command("validate", cls=Command, short_help="Check cards, manifests, result sets and metrics.")
@@ -58,10 +58,10 @@ def command(
       vcbench validate --run codecs/my-codec.toml --trust
       vcbench validate --schema codecs
     """
-    from bench.catalog import Catalog, json_schema
+    from bench.cards import Catalog, json_schema
 
     if schema == "results":
-        from bench.results import CellResult
+        from bench.records.cell import CellResult
 
         print_json(CellResult.model_json_schema())
         return 0
@@ -148,9 +148,9 @@ def _kind(path: Path) -> str:
 
 
 def _check(path: Path, kind: str) -> dict[str, Any]:
-    from bench.catalog import load_card
+    from bench.cards import load_card
+    from bench.datasets.manifest import load_manifest
     from bench.errors import UnavailableError, VcbenchError
-    from bench.manifests import load_manifest
     from bench.registry import build
 
     problems: list[str] = []
@@ -173,7 +173,7 @@ def _check(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _check_results(folder: Path) -> list[str]:
-    from bench.engine.check import result_problems
-    from bench.results import load
+    from bench.engine.verify.integrity import result_problems
+    from bench.results.result_set import load
 
     return result_problems(folder, load(folder, apart=False))

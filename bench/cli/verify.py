@@ -11,7 +11,7 @@ from bench.cli.options import LocalPath, ManyFilesCommand, as_json, counted, exi
 from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
-    from bench.engine.verify import Check
+    from bench.engine.verify.cells import Check
 
 
 @click.command("verify", cls=ManyFilesCommand, short_help="Decode stored bitstreams again and compare.")
@@ -84,11 +84,11 @@ def command(
       vcbench verify results/mine
       vcbench verify results/submitted --metrics --encode --record verified
     """
-    from bench import sandbox
-    from bench.engine.verified import check_outside, write_record
-    from bench.engine.verify import VerifyOptions, choose, outcomes, verify
+    from bench.core import sandbox
+    from bench.engine.verify.cells import VerifyOptions, choose, outcomes, verify
+    from bench.engine.verify.records import check_outside, write_record
     from bench.errors import UsageError
-    from bench.results import load
+    from bench.results.result_set import load
 
     if record is not None:
         check_outside(record, folder)

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
-from bench.bitstream import container_bytes
-from bench.catalog import Card
+from bench.bitstream.units import container_bytes
+from bench.cards import Card
+from bench.core.process import Usage
+from bench.core.sandbox import DEFAULT_TIME_S, unreadable
+from bench.core.strict_json import plain, plain_text
 from bench.engine.measure import DecodedVideo, check_format, measure_together
 from bench.engine.plan import Cell, CodecEntry, is_known, metric_keys, unavailable_metrics
-from bench.engine.store import Store, clear, disk_full, is_disk_full
-from bench.engine.unchanged import check_programs
+from bench.engine.program_check import check_programs
+from bench.engine.store.folder import Store, clear, disk_full, is_disk_full
 from bench.errors import (
     BitstreamError,
     CellError,
@@ -31,10 +34,7 @@ from bench.errors import (
     is_out_of_memory,
 )
 from bench.metrics.base import Measurement
-from bench.plain import plain, plain_text
-from bench.process import Usage
-from bench.registry import metric_class
-from bench.results import (
+from bench.records.cell import (
     CellResult,
     CodecRecord,
     CostRecord,
@@ -43,7 +43,7 @@ from bench.results import (
     RateRecord,
     SequenceRecord,
 )
-from bench.sandbox import DEFAULT_TIME_S, unreadable
+from bench.registry import metric_class
 from bench.video.frame import CodingTransform, DigestedFrames, Frame
 from bench.video.sequence import read_raw_frames
 

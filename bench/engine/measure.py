@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bench.engine.heap import keep_freed_memory
+from bench.core.one_thread import one_thread
+from bench.engine.malloc import keep_freed_memory
 from bench.errors import MetricError, MismatchError, UnavailableError, is_out_of_memory
 from bench.metrics.base import DeferredMetric, EncodedAs, FilterMetric, FramePair, Measurement, Metric, Values, conclude
 from bench.metrics.filters import FilterPass
-from bench.metrics.one_thread import one_thread
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.adapters.base import BaseCodec, RatePoint
-from bench.catalog import Card, Catalog, is_ours
-from bench.digests import digest_of
-from bench.engine.store import safe_name
+from bench.cards import Card, Catalog, is_ours
+from bench.core.files import digest_of
+from bench.core.sandbox import Sandbox
+from bench.engine.store.folder import safe_name
 from bench.errors import UnavailableError, UsageError, VcbenchError
 from bench.registry import build, metric_class
-from bench.sandbox import Sandbox
 from bench.video.sequence import DIRECT_INPUT, Sequence
 
 KEY_VERSION = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.process import cpu_count
+from bench.core.process import cpu_count
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "scipy", "pyarrow", "torch")
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import Catalog
-from bench.engine.backends import Pool, open_pool
+from bench.cards import Catalog
+from bench.core.sandbox import Sandbox
+from bench.datasets.manifest import load_manifest, open_entry
 from bench.engine.cell import Task, Timing, failed_result, is_done
 from bench.engine.executor import execute
 from bench.engine.plan import Plan, codec_entries, make_plan
+from bench.engine.pools.backends import Pool, open_pool
+from bench.engine.progress import Progress, Watch, announced
 from bench.engine.provenance import collect
 from bench.engine.schedule import History
-from bench.engine.store import Store
-from bench.engine.watch import Progress, Watch, announced
+from bench.engine.store.folder import Store
 from bench.errors import UsageError
-from bench.manifests import load_manifest, open_entry
 from bench.metrics.sets import expanded
+from bench.records.cell import CellResult
 from bench.registry import DEFAULT_METRICS, metric_class
-from bench.results import CellResult
-from bench.sandbox import Sandbox
 from bench.video.sequence import Sequence as Clip
 from bench.video.sequence import open_sequence
 

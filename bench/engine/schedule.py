@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+from bench.core.untrusted import parse_json, read_text
 from bench.engine.cell import Task
 from bench.engine.plan import Cell
-from bench.engine.store import Store
+from bench.engine.store.folder import Store
 from bench.errors import StoreError
-from bench.received import parse_json, read_text
 
 _GB = 10**9
 

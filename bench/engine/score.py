@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.paths import local_path
+from bench.core.process import cpu_count
 from bench.engine.measure import check_format, measure
 from bench.errors import MismatchError, NoVideoError, UsageError
 from bench.metrics.base import EncodedAs, Measurement
 from bench.metrics.kernels import plane_sse
 from bench.metrics.sets import expanded
-from bench.paths import local_path
-from bench.process import cpu_count
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame, Samples, sample_dtype

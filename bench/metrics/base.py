@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import UnknownNameError
-from bench.video import colour
+from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples
 
@@ -57,11 +57,6 @@ class FramePair:
             self._derived[key] = make()
         found: T = self._derived[key]
         return found
-
-
-def rgb_of(frame: Frame) -> Samples:
-    """A frame as RGB picture (height, width, 3) at its bit depth, converted once."""
-    return frame.derived("rgb", lambda: colour.to_rgb(frame))
 
 
 class Metric(ABC):

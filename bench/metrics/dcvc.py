@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import MetricError
-from bench.metrics.base import FramePair, rgb_of
+from bench.metrics.base import FramePair
 from bench.video import colour
+from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples, sample_dtype
 

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench import weights
+from bench.core.one_thread import one_thread
 from bench.errors import MetricError, UnknownNameError
 from bench.metrics import distances
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
-from bench.metrics.network import require
-from bench.metrics.one_thread import one_thread
+from bench.networks.device import require
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
+from bench.weights import files as weights
 
 Rows = npt.NDArray[np.float32]
 
@@ -156,7 +156,7 @@ class DistributionMetric(DeferredMetric):
         """Features of a frame, shared by the metrics on the same network and by the cells of the same source."""
 
         def make() -> Rows:
-            from bench.metrics.feature_networks import extract, pictures
+            from bench.networks.features import extract, pictures
 
             return extract(self.network.name, pictures(frame, self.patch))
 

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from bench import ffmpeg
+from bench.core.process import Process, ProcessError
 from bench.errors import MetricError, UnavailableError
 from bench.metrics.base import FilterMetric, FramePair, Values
-from bench.process import Process, ProcessError
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-from bench import weights
-from bench.metrics.base import rgb_of
-from bench.metrics.flow import (
+from bench.networks.device import require
+from bench.video.colour import rgb_of
+from bench.video.flow import (
     DEFAULT_PRESET,
     MIN_SIDE,
     Flow,
@@ -19,8 +19,8 @@ from bench.metrics.flow import (
     farneback_flow,
     visibility,
 )
-from bench.metrics.network import require
 from bench.video.frame import Frame
+from bench.weights import files as weights
 
 
 class FlowMethod(ABC):
@@ -77,13 +77,13 @@ class Farneback(FlowMethod):
 
 
 class Network(FlowMethod):
-    """A network of `bench.metrics.flow_networks` on RGB."""
+    """A network of `bench.networks.flow` on RGB."""
 
     def __init__(self, name: str, title: str, file: str, smallest: int) -> None:
         self.name, self.title, self.file, self.smallest = name, title, file, smallest
 
     def between(self, first: Frame, second: Frame) -> Flow:
-        from bench.metrics.flow_networks import network_flow
+        from bench.networks.flow import network_flow
 
         return network_flow(self.name, self.file, first, second)
 

@@ -50,7 +50,7 @@ class Fvd(FrechetMetric):
 
     def _features_of_clip(self, last: Frame, index: int, clip: list[torch.Tensor]) -> Rows:
         """Features of a clip, kept with its last frame, so that the cells of one source share those of its clips."""
-        from bench.metrics.feature_networks import clip_of, extract
+        from bench.networks.features import clip_of, extract
 
         return last.derived(("features of a clip", index), lambda: extract(self.network.name, clip_of(clip)))
 
@@ -59,6 +59,6 @@ class Fvd(FrechetMetric):
 
 
 def _shrunk(frame: Frame) -> torch.Tensor:
-    from bench.metrics.feature_networks import frame_of_clip
+    from bench.networks.features import frame_of_clip
 
     return frame.derived("frame of a clip", lambda: frame_of_clip(frame))

@@ -1,7 +1,7 @@
 """Metrics that the package pyiqa computes, by its names: ``pyiqa:<name>``, and CLIP-IQA and MUSIQ by theirs.
 
 pyiqa downloads weights by itself, and loads them in ways that may execute them. Here it does the one only for
-``download``, which writes down every file that was read, and the other never: see bench.metrics.sealed.
+``download``, which writes down every file that was read, and the other never: see bench.networks.guarded_load.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import weights
-from bench.digests import canonical_json, file_digest, write_atomically
+from bench.core.files import canonical_json, file_digest, write_atomically
 from bench.errors import FetchError, MetricError, UnavailableError, UnknownNameError, UsageError
 from bench.metrics.base import FramePair, Metric
-from bench.metrics.network import device, rgb_tensor
 from bench.metrics.no_reference import NoReferenceMetric
-from bench.metrics.sealed import sealed
+from bench.networks.device import device, rgb_tensor
+from bench.networks.guarded_load import sealed
 from bench.video import colour
 from bench.video.frame import Frame
+from bench.weights import files as weights
 
 if TYPE_CHECKING:
     import torch

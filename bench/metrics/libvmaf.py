@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-from bench import ffmpeg
 from bench.errors import MetricError, UnknownNameError
 from bench.metrics.base import FilterMetric, Metric, Values
 from bench.metrics.filters import require_chroma, require_filter, require_order
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 
 MIN_SIDE = 17

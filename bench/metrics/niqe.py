@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench import weights
 from bench.errors import MetricError
-from bench.metrics.base import rgb_of
 from bench.metrics.no_reference import NoReferenceMetric
 from bench.video import colour
+from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
+from bench.weights import files as weights
 
 WEIGHTS = "niqe"
 BLOCK = 96

@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from bench import weights
 from bench.errors import MetricError
-from bench.metrics import lpips_weights
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
-from bench.metrics.network import device, require
+from bench.networks import lpips_weights
+from bench.networks.device import device, require
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
+from bench.weights import files as weights
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class FeatureDistance(DeferredMetric):
         self._kept: list[Any] = []
 
     def push(self, pair: FramePair) -> None:
-        from bench.metrics.backbone import batch_size
+        from bench.networks.backbone import batch_size
 
         self._pending.append((pair.reference, pair.distorted))
         if len(self._pending) >= batch_size(self.format.width, self.format.height):
@@ -91,7 +91,7 @@ class LpipsAlex(FeatureDistance):
         return {**super().identity(), "weights": lpips_weights.identity(cls.net)}
 
     def distances(self, references: Sequence[Frame], distorted: Sequence[Frame]) -> list[float]:
-        from bench.metrics.lpips_network import LpipsNetwork
+        from bench.networks.lpips import LpipsNetwork
 
         network = LpipsNetwork.get(self.net)
         return network.distances(network.features_of(references), distorted)
@@ -109,7 +109,7 @@ class LpipsVgg(LpipsAlex):
     net = "vgg"
 
     def distances(self, references: Sequence[Frame], distorted: Sequence[Frame]) -> list[float]:
-        from bench.metrics.lpips_network import LpipsNetwork
+        from bench.networks.lpips import LpipsNetwork
 
         network = LpipsNetwork.get(self.net)
         return network.distances(self.newest(references, lambda: network.extract(references)), distorted)
@@ -141,7 +141,7 @@ class Dists(FeatureDistance):
         return {**super().identity(), "weights": digests}
 
     def distances(self, references: Sequence[Frame], distorted: Sequence[Frame]) -> list[float]:
-        from bench.metrics.dists_network import DistsNetwork
+        from bench.networks.dists import DistsNetwork
 
         network = DistsNetwork.get()
         kept = self.newest(references, lambda: network.extract(references, shrink=self.shrink))

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.compiled import cached, inlined
+from bench.core.compiled import cached, inlined
 
 Row = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.float32]

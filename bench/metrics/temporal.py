@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.errors import MetricError, UnknownNameError, UsageError
-from bench.metrics.base import DeferredMetric, FramePair, Metric, Values, rgb_of
-from bench.metrics.flow import MIN_VISIBLE, Flow, WarpReference, ewarp_frame
+from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
 from bench.metrics.flow_methods import METHODS, FlowMethod, forward_flow, warp_reference_of
 from bench.video import colour
+from bench.video.colour import rgb_of
+from bench.video.flow import MIN_VISIBLE, Flow, WarpReference, ewarp_frame
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 

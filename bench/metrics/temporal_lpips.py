@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import MetricError
-from bench.metrics import lpips_weights
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
-from bench.metrics.flow import Flow
 from bench.metrics.flow_methods import backward_flow, forward_flow
 from bench.metrics.temporal import NETWORKS, FlowMetric
+from bench.networks import lpips_weights
 from bench.video import colour
+from bench.video.flow import Flow
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.metrics.lpips_network import LpipsNetwork
+    from bench.networks.lpips import LpipsNetwork
 
 BACKBONE = "alex"
 
@@ -48,7 +48,7 @@ class LpipsMetric(Metric):
 
     @property
     def network(self) -> LpipsNetwork:
-        from bench.metrics.lpips_network import LpipsNetwork
+        from bench.networks.lpips import LpipsNetwork
 
         return LpipsNetwork.get(BACKBONE)
 
@@ -153,7 +153,7 @@ def weighted_distance(layers: list[torch.Tensor], difference: Flow) -> float:
     import torch
     from torch.nn import functional
 
-    from bench.metrics.backbone import inference
+    from bench.networks.backbone import inference
 
     with inference():
         flow = torch.from_numpy(difference).to(layers[0].device).permute(2, 0, 1).unsqueeze(0)

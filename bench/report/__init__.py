@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.results import ResultSet
+    from bench.results.result_set import ResultSet
 
 __all__ = ["build_report"]
 
@@ -43,9 +43,9 @@ def build_report(
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
     report or `min_overlap` is not a share, StoreError when `out` cannot be written or holds other files.
     """
-    from bench.paths import local_path
-    from bench.report.build import build
-    from bench.report.pictures import PictureOptions
+    from bench.core.paths import local_path
+    from bench.report.site.build import build
+    from bench.report.site.pictures import PictureOptions
 
     options = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     return build(

@@ -11,9 +11,10 @@ from bench.analysis.bd import check_min_overlap
 from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
 from bench.analysis.curves import CurveKey, RDCurve, curves
 from bench.errors import UnknownNameError
-from bench.published import PublishedSet
-from bench.report.facts import MetricFacts, dataset_text
-from bench.results import CellResult, ResultSet
+from bench.records.cell import CellResult
+from bench.records.published import PublishedSet
+from bench.report.measured import MetricFacts, dataset_text
+from bench.results.result_set import ResultSet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.bd import LITTLE_OVERLAP, MIN_POINTS, per_cent
-from bench.published import PublishedSet
+from bench.records.published import PublishedSet
 from bench.report.escape import printable, web_address
-from bench.report.facts import CodecFacts, MetricFacts, SequenceFacts
+from bench.report.measured import CodecFacts, MetricFacts, SequenceFacts
 
 if TYPE_CHECKING:
     from jinja2 import Environment

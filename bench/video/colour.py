@@ -174,3 +174,8 @@ def _downsample(plane: Float, fmt: VideoFormat) -> Float:
 def _quantise(values: Float, fmt: VideoFormat) -> Samples:
     quantised: Samples = np.clip(np.floor(values + 0.5), 0, fmt.peak).astype(sample_dtype(fmt))
     return quantised
+
+
+def rgb_of(frame: Frame) -> Samples:
+    """A frame as RGB picture (height, width, 3) at its bit depth, converted once."""
+    return frame.derived("rgb", lambda: to_rgb(frame))

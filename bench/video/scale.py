@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from bench import ffmpeg
+from bench.core.process import Process, ProcessError
 from bench.errors import MediaError
-from bench.process import Process, ProcessError
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 from bench.video.sequence import read_raw_frames

@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
-from bench import ffmpeg, process
+from bench.core import process
 from bench.errors import MediaError, NoVideoError, UsageError
+from bench.video import ffmpeg
 from bench.video.formats import Matrix, Siting, VideoFormat, parse_fps
 
 DEFAULT_FPS = Fraction(25)

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.digests import Stamp, file_digest, files_digest
+from bench.core.files import Stamp, file_digest, files_digest
+from bench.core.paths import readable
+from bench.core.process import Process, ProcessError
 from bench.errors import MediaError, NoVideoError, TruncatedError, UsageError
-from bench.paths import readable
-from bench.process import Process, ProcessError
 from bench.video import colour, png, y4m
 from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.frame import Frame, require_range, sample_dtype

@@ -15,16 +15,16 @@ import pytest
 pytest.importorskip("compressai")
 pytest.importorskip("diffusers")
 
-from bench import ffmpeg
 from bench.adapters.base import RatePoint
 from bench.adapters.child import ChildCodec
 from bench.adapters.neural import NeuralCodec
-from bench.catalog import Catalog, load_card
-from bench.digests import hash_file
+from bench.cards import Catalog, load_card
+from bench.core.files import hash_file
 from bench.errors import CardError, DecodeError, UnavailableError
-from bench.fetch_weights import fetch_weights
 from bench.registry import build
+from bench.video import ffmpeg
 from bench.video.sequence import open_sequence
+from bench.weights.fetch import fetch_weights
 
 pytestmark = pytest.mark.slow
 
@@ -85,10 +85,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a weight file of ActDiff-VC and two of an image model."""
     import torch
 
-    from bench.neural.actdiff_vc.config import ActDiffConfig
-    from bench.neural.actdiff_vc.model import small
-    from bench.neural.imports import imported
-    from bench.neural.weights import About, save
+    from bench.core.quiet_import import imported
+    from bench.neural.codecs.actdiff_vc.config import ActDiffConfig
+    from bench.neural.codecs.actdiff_vc.model import small
+    from bench.neural.coding.weight_file import About, save
 
     folder = tmp_path_factory.mktemp("trained")
     config = ActDiffConfig(
@@ -216,7 +216,7 @@ def test_a_missing_encoder_is_told_before_anything_is_run(make: Make, tmp_path: 
     fake.chmod(0o755)
     make("x265", "[40, 30, 20]")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom bench.catalog import load_card\nfrom bench.registry import build\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.cards import load_card\nfrom bench.registry import build\n"
         "from bench.errors import UnavailableError\n"
         f"folder = Path({str(tmp_path)!r})\ncodec = build(load_card(folder / 'tiny.toml'), folder=folder)\n"
         "try:\n    codec.check()\nexcept UnavailableError as error:\n    print(error)\nprint('torch' in sys.modules)"

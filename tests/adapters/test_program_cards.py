@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import ffmpeg
 from bench.adapters.base import RatePoint, copy_alone
 from bench.adapters.command import CommandCodec
-from bench.catalog import Catalog, brought, load_card
+from bench.cards import Catalog, brought, load_card
 from bench.errors import UnavailableError
 from bench.registry import build
+from bench.video import ffmpeg
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence, open_sequence
 

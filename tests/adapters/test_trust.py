@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.adapters.base import RatePoint
-from bench.catalog import Card, brought, is_ours, load_card
+from bench.cards import Card, brought, is_ours, load_card
 from bench.cli import _run
 from bench.errors import UnavailableError
 from bench.registry import build

@@ -22,9 +22,9 @@ import bench
 from bench.adapters.base import RatePoint
 from bench.adapters.worker import SERVER, WorkerFileCodec
 from bench.adapters.worker_process import CHANNEL, WorkerError, WorkerProcess
-from bench.catalog import load_card
+from bench.bitstream.container import StreamReader
+from bench.cards import load_card
 from bench.errors import CardError, DecodeError, EncodeError, SkippedError, UnavailableError
-from bench.neural.container import StreamReader
 from bench.registry import build
 from bench.video import colour
 from bench.video.formats import VideoFormat

@@ -19,10 +19,11 @@ import bench
 from bench.analysis.compare import compare
 from bench.analysis.pooled import dataset_curves, is_pooled
 from bench.cli import _run
-from bench.engine.store import Store
+from bench.engine.store.folder import Store
 from bench.errors import UnknownNameError, UsageError
+from bench.records.cell import CellResult
 from bench.report import build_report
-from bench.results import CellResult, ResultSet
+from bench.results.result_set import ResultSet
 
 RATES = (22, 27, 32, 37)
 SEQUENCES = ("akiyo", "bus")

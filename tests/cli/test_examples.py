@@ -11,7 +11,7 @@ import pytest
 
 from bench.analysis.gate.rules import parse_rules
 from bench.analysis.gate.settings import load_settings
-from bench.catalog import load_card
+from bench.cards import load_card
 from bench.cli import vcbench as group
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

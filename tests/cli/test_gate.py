@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.catalog import Catalog
+from bench.cards import Catalog
 
 pytestmark = pytest.mark.slow
 

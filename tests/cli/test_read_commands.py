@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.catalog import Catalog
+from bench.cards import Catalog
 from bench.registry import metric_names
 
 

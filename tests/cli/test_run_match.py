@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.engine.match import matching_of
+from bench.engine.rate_search.match import matching_of
 from bench.errors import UnknownNameError, UsageError
 
 CARDS = Path(__file__).parents[2] / "docs" / "examples"

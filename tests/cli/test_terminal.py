@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.output import escaped, escaped_json, escaped_line
-from bench.digests import home
+from bench.core.files import home
 from bench.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -53,7 +53,7 @@ def test_a_run_is_resumed_exported_and_protected(
     refused = vcbench(*given, *TINY, "--seed", 1)
     assert refused.code == 4
     assert "run.json: seed is now 1, the run was started with 0" in refused.err
-    from bench.neural.weights import load
+    from bench.neural.coding.weight_file import load
 
     loaded = load(Path(done.json["weights"]))
     assert (loaded.about.codec, loaded.about.config["width"]) == ("s2vc", 16)

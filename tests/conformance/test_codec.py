@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalog import load_card
+from bench.cards import load_card
 from bench.conformance import Check, check_codec
-from bench.conformance import _codec as kit
+from bench.conformance import codec as kit
 from bench.engine.plan import CodecEntry
 from bench.errors import UnavailableError
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import ffmpeg
 from bench.engine.measure import measure
 from bench.errors import MetricError, MismatchError
 from bench.metrics.base import FramePair, Metric
 from bench.registry import metric_class
+from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import Sequence, open_sequence

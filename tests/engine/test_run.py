@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.engine.backends import InlinePool
+from bench.engine.pools.backends import InlinePool
+from bench.engine.pools.workers import end_workers
 from bench.engine.run import RunOptions, plan, run, unfinished
-from bench.engine.store import Store
-from bench.engine.workers import end_workers
+from bench.engine.store.folder import Store
 from bench.errors import UsageError
-from bench.results import CellResult
+from bench.records.cell import CellResult
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ arguments = ["decode", "{mode}", "{{bitstream}}", "{{output}}"]
 
 
 def make_clip(path: Path, *, frames: int = 5, size: str = "64x48", rate: str = "25") -> Path:
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     path.parent.mkdir(exist_ok=True)
     subprocess.run(
@@ -307,7 +307,7 @@ def test_two_clips_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -
 
 
 def test_a_sequence_a_codec_cannot_take_is_skipped_with_the_reason(tmp_path: Path) -> None:
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     clip = tmp_path / "clip.y4m"
     subprocess.run(
@@ -551,7 +551,7 @@ def test_a_run_looks_at_its_end_whether_its_values_are_still_there(tmp_path: Pat
 @pytest.mark.parametrize("codec_name", ["x264", "x265", "svt-av1"])
 def test_plain_ffmpeg_filters_agree_on_the_stored_bitstream(tmp_path: Path, codec_name: str) -> None:
     """No setting of the filters is needed: the bitstream states no colour matrix that its source does not."""
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     clip = make_clip(tmp_path / "clip.y4m", frames=9, size="192x176")
     (cell,) = bench.run(codec_name, inputs=clip, metrics=["psnr_y", "vmaf"], rates=[30], out=tmp_path / "out").cells

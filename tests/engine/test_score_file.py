@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import ffmpeg
 from bench.cli.measure import command
 from bench.engine.score import Score, score_file
 from bench.errors import MismatchError
+from bench.video import ffmpeg
 from bench.video.sequence import open_sequence
 
 TinyClip = Callable[..., Path]

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import bench
-from bench.results import CellResult
+from bench.records.cell import CellResult
 
 pytestmark = pytest.mark.alone
 

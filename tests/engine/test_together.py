@@ -14,11 +14,11 @@ import pytest
 
 from bench.engine.measure import DecodedVideo, measure, measure_together
 from bench.engine.run import RunOptions, plan, run, unfinished
-from bench.engine.store import Store
+from bench.engine.store.folder import Store
 from bench.errors import MetricError, MismatchError, UnavailableError
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
+from bench.records.cell import CellResult
 from bench.registry import metric_class
-from bench.results import CellResult
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 

@@ -15,10 +15,10 @@ import pytest
 
 import bench
 from bench.engine.plan import cell_key
-from bench.engine.stored import stored_card, stored_clip_identity
+from bench.engine.verify.origin import stored_card, stored_clip_identity
 from bench.metrics.distribution import FdSqueezenet
-from bench.report.leaderboard import BoardOptions, Leaderboard, Row, build_leaderboard
-from bench.results import CellResult
+from bench.records.cell import CellResult
+from bench.report.board.leaderboard import BoardOptions, Leaderboard, Row, build_leaderboard
 
 METRICS = ("psnr_y", "fd_squeezenet")
 RATES = (24, 30, 36, 42)
@@ -234,8 +234,8 @@ def changed_after(folder: Path, keeper: Keeper) -> None:
 def brings_its_record(folder: Path, keeper: Keeper) -> None:
     """The streams of the stronger encoder, with a record that says that all was coded again and is equal."""
     stronger_encoder(folder, keeper)
-    from bench.engine.verified import write_record
-    from bench.engine.verify import Check, CheckedCell
+    from bench.engine.verify.cells import Check, CheckedCell
+    from bench.engine.verify.records import write_record
 
     whats = ("bitstream", "rate", "frames", "source", *METRICS, "encode")
     made = bench.load(folder).cells

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import bench
-from bench.catalog import Catalog, load_card
+from bench.cards import Catalog, load_card
+from bench.datasets.fetch import fetch_dataset
+from bench.datasets.manifest import load_manifest, locate
 from bench.errors import BitstreamError, CardError, FetchError, ManifestError, MediaError, UnavailableError
-from bench.fetch import fetch_dataset
-from bench.manifests import load_manifest, locate
 from bench.registry import build
 from bench.video.formats import VideoFormat
 from bench.video.sequence import open_sequence
@@ -137,8 +137,8 @@ class Malicious:
 def test_fault_24_malicious_pickle_as_checkpoint(tmp_path: Path) -> None:
     import torch
 
-    from bench import weights
-    from bench.neural import weights as neural
+    from bench.neural.coding import weight_file as neural
+    from bench.weights import files as weights
 
     trace = tmp_path / "executed"
     torch.save({"weight": Malicious(trace)}, tmp_path / "zip.pth")
@@ -188,7 +188,7 @@ def traced(action: Callable[[], Any]) -> int:
 
 
 def test_fault_26_huge_sizes_in_headers(tmp_path: Path) -> None:
-    from bench.neural.container import StreamHeader, StreamReader, varint
+    from bench.bitstream.container import StreamHeader, StreamReader, varint
 
     clip = tmp_path / "clip.y4m"
     clip.write_bytes(b"YUV4MPEG2 W16384 H16384 F25:1 C444p16\nFRAME\n" + bytes(1000))

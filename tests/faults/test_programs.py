@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bench
-from bench.engine.store import Store
+from bench.engine.store.folder import Store
 
 pytestmark = pytest.mark.alone
 

@@ -19,10 +19,10 @@ import pytest
 from numpy.lib import format as npy
 
 import bench
-from bench.engine.stored import source_clip
+from bench.core.untrusted import parse_json, read_features, read_frames
+from bench.engine.verify.origin import source_clip
 from bench.errors import MediaError, StoreError, UnavailableError
-from bench.received import parse_json, read_features, read_frames
-from bench.results import read_cell
+from bench.records.cell import read_cell
 from bench.video.sequence import open_sequence
 
 MEMORY = 600 << 20
@@ -93,7 +93,7 @@ def test_a_playlist_is_no_source(
     change(submission, lambda cell: cell["sequence"].update(sha256=digest, file=kind))
     (cell, *_) = bench.load(submission).cells
     with pytest.raises(UnavailableError, match="is not here"):
-        source_clip(cell.sequence, bench.catalog.Catalog(), [playlist])
+        source_clip(cell.sequence, bench.cards.Catalog(), [playlist])
 
 
 @pytest.mark.parametrize("dataset", ["../d.toml", "d.toml", "/etc/d.toml", "a/b"])
@@ -111,7 +111,7 @@ def test_a_dataset_is_a_name(
     loaded = bench.load(submission)
     if loaded.cells:
         with pytest.raises(UnavailableError, match="is not here"):
-            source_clip(loaded.cells[0].sequence, bench.catalog.Catalog(), [])
+            source_clip(loaded.cells[0].sequence, bench.cards.Catalog(), [])
     else:
         assert all("sequence.dataset" in problem for problem in loaded.problems)
 
@@ -285,7 +285,7 @@ def test_per_frame_values_are_of_the_kind_that_vcbench_writes(
 
 
 def test_per_frame_values_come_back_as_they_were_written(tmp_path: Path) -> None:
-    from bench.engine.store import Store
+    from bench.engine.store.folder import Store
 
     store = Store.create(tmp_path / "set")
     store.write_frames("c", {"a": (1.0, None, 3.0)})

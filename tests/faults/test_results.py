@@ -14,7 +14,7 @@ import pytest
 
 import bench
 from bench.engine.run import RunOptions, plan
-from bench.engine.store import Store
+from bench.engine.store.folder import Store
 
 
 def names(folder: Path) -> set[str]:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import bench
-from bench import sandbox
 from bench.adapters.base import RatePoint
-from bench.catalog import Catalog, load_card
+from bench.cards import Catalog, load_card
 from bench.conformance import check_codec
+from bench.core import sandbox
 from bench.engine.cell import external
 from bench.engine.plan import CodecEntry
 from bench.errors import DecodeError, EncodeError, TimeLimitError, UsageError

@@ -29,8 +29,11 @@ from hypothesis import strategies as st
 
 from bench.analysis.gate.rules import parse_rules
 from bench.analysis.gate.settings import load_settings
-from bench.catalog import load_card
-from bench.engine.watch import state
+from bench.bitstream.container import PayloadReader, StreamHeader, StreamReader, varint
+from bench.cards import load_card
+from bench.datasets.fetch import unpack
+from bench.datasets.manifest import load_manifest
+from bench.engine.progress import state
 from bench.errors import (
     BitstreamError,
     FetchError,
@@ -40,15 +43,13 @@ from bench.errors import (
     UsageError,
     VcbenchError,
 )
-from bench.fetch import unpack
-from bench.manifests import load_manifest
-from bench.neural.container import PayloadReader, StreamHeader, StreamReader, varint
-from bench.published import read_published
+from bench.records.cell import read_cell
+from bench.records.published import read_published
 from bench.registry import build
-from bench.results import ResultSet, load, read_cell
+from bench.results.result_set import ResultSet, load
 from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.sequence import open_sequence
-from bench.weights import read_tensors
+from bench.weights.files import read_tensors
 
 pytestmark = pytest.mark.slow
 
@@ -208,7 +209,7 @@ def check_weights(data: bytes, folder: Path) -> None:
 
 
 def _load_weights(path: Path) -> None:
-    from bench.neural.weights import load as load_weights
+    from bench.neural.coding.weight_file import load as load_weights
 
     load_weights(path)
 

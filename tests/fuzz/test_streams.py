@@ -26,9 +26,15 @@ pytest.importorskip("compressai")
 pytest.importorskip("diffusers")
 
 from bench.adapters import compressai_stream  # noqa: E402
+from bench.bitstream.container import (  # noqa: E402
+    DIGEST_BYTES,
+    PayloadReader,
+    StreamHeader,
+    StreamReader,
+    varint,
+)
 from bench.errors import BitstreamError  # noqa: E402
-from bench.neural import zoo  # noqa: E402
-from bench.neural.container import DIGEST_BYTES, PayloadReader, StreamHeader, StreamReader, varint  # noqa: E402
+from bench.networks import compressai_models as zoo  # noqa: E402
 from bench.video import colour  # noqa: E402
 from bench.video.formats import VideoFormat  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
@@ -72,8 +78,8 @@ def awake(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def diff_sit_model() -> torch.nn.Module:
-    from bench.neural.diff_sit.config import DiffSitConfig
-    from bench.neural.diff_sit.model import small
+    from bench.neural.codecs.diff_sit.config import DiffSitConfig
+    from bench.neural.codecs.diff_sit.model import small
 
     sizes = {"width": 8, "deep": 8, "y_channels": 8, "hyper_channels": 4, "flow_width": 4, "motion_width": 8}
     return small(
@@ -84,8 +90,8 @@ def diff_sit_model() -> torch.nn.Module:
 
 
 def s2vc_model() -> torch.nn.Module:
-    from bench.neural.backbones import small_unet, tiny_autoencoder
-    from bench.neural.s2vc.model import S2vc, S2vcConfig
+    from bench.neural.codecs.s2vc.model import S2vc, S2vcConfig
+    from bench.neural.networks.backbones import small_unet, tiny_autoencoder
 
     sizes = {"width": 16, "deep": 16, "y_channels": 8, "hyper_channels": 8, "guidance": 16, "vae_width": 8}
     config = S2vcConfig(**sizes, unet_widths=(16, 16), rates=3, reanchor_every=2, teacher_channels=4)
@@ -94,15 +100,15 @@ def s2vc_model() -> torch.nn.Module:
 
 
 def actdiff_model() -> torch.nn.Module:
-    from bench.neural.actdiff_vc.config import ActDiffConfig
-    from bench.neural.actdiff_vc.model import small
+    from bench.neural.codecs.actdiff_vc.config import ActDiffConfig
+    from bench.neural.codecs.actdiff_vc.model import small
 
     sizes = {"width": 8, "deep": 8, "y_channels": 8, "hyper_channels": 4, "latent_channels": 8, "heads": 2}
     return small(ActDiffConfig(**sizes, rates=3, head_width=8, layers=1, refiner_width=8, refiner_blocks=1))
 
 
 def own(codec: str, model: torch.nn.Module, **options: object) -> Target:
-    from bench.neural.coding import coding
+    from bench.neural.own_codecs import coding
 
     file = io.BytesIO()
     chosen = coding(codec)
@@ -114,7 +120,7 @@ def own(codec: str, model: torch.nn.Module, **options: object) -> Target:
 
 
 def compressai_target(model: str, *widths: int) -> Target:
-    from bench.neural.imports import imported
+    from bench.core.quiet_import import imported
 
     network = awake(imported("compressai.zoo.image").model_architectures[model](*widths))
     for parameter in network.parameters():
@@ -128,7 +134,7 @@ def compressai_target(model: str, *widths: int) -> Target:
 
 
 def actdiff_target() -> Target:
-    from bench.neural.actdiff_vc.options import ActDiffOptions
+    from bench.neural.codecs.actdiff_vc.options import ActDiffOptions
 
     quick = ActDiffOptions(segments="fixed", longest=3, tracks=12, steps=1)
     return own("actdiff-vc", awake(actdiff_model()), options=quick)

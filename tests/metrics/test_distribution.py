@@ -77,7 +77,7 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
 def test_inception_features_are_those_of_torch_fidelity(inception_weights, size):
     import torch
 
-    from bench.metrics.feature_networks import extract, pictures
+    from bench.networks.features import extract, pictures
 
     (frame,) = noise(VideoFormat(*size, chroma="rgb"), 1)
     shown = pictures(frame)
@@ -113,8 +113,8 @@ def test_squeezenet_features_are_those_of_its_definition(shared_weights):
     import torch
     from torch.nn import functional
 
-    from bench import weights
-    from bench.metrics.feature_networks import extract, pictures
+    from bench.networks.features import extract, pictures
+    from bench.weights import files as weights
 
     (frame,) = noise(VideoFormat(95, 70, chroma="rgb"), 1)
     green, blue, red = (torch.from_numpy(plane.astype(np.float32)) for plane in frame.planes)
@@ -145,7 +145,7 @@ def test_patches_are_those_of_fid_256(size, count):
     import torch
     from torch.nn import functional
 
-    from bench.metrics.feature_networks import pictures
+    from bench.networks.features import pictures
 
     (frame,) = noise(VideoFormat(*size, chroma="rgb"), 1)
     whole = torch.from_numpy(np.stack(frame.planes)[[2, 0, 1]].astype(np.float32))[None]
@@ -162,7 +162,7 @@ def test_patches_are_those_of_fid_256(size, count):
 
 
 def test_pictures_of_ten_bit_keep_what_eight_bit_cannot_hold():
-    from bench.metrics.feature_networks import pictures
+    from bench.networks.features import pictures
 
     (frame,) = noise(VideoFormat(8, 6, chroma="rgb", bit_depth=10), 1)
     expected = np.stack(frame.planes)[[2, 0, 1]] * (255 / 1023)

@@ -15,13 +15,12 @@ import pytest
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bench import ffmpeg
 from bench.errors import MetricError, UnknownNameError
 from bench.metrics import dcvc
 from bench.metrics.base import FramePair, Metric, conclude
 from bench.metrics.kernels import MS_SSIM_WEIGHTS
 from bench.registry import metric_class
-from bench.video import colour
+from bench.video import colour, ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype
 

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import ffmpeg
 from bench.engine.measure import measure
 from bench.errors import MetricError
 from bench.metrics.base import Measurement, Metric
 from bench.metrics.filters import Xpsnr
 from bench.metrics.libvmaf import Vmaf
 from bench.registry import metric_class
-from bench.video import y4m
+from bench.video import ffmpeg, y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 

@@ -27,7 +27,7 @@ def i3d(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """The network with seeded weights, which are found as if they were the real ones."""
     import torch
 
-    from bench.metrics.i3d import I3d
+    from bench.networks.i3d import I3d
 
     torch.manual_seed(0)
     network = I3d().eval()

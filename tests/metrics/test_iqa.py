@@ -14,9 +14,10 @@ import pytest
 
 from bench.errors import FetchError, MetricError, UnavailableError, UnknownNameError, UsageError
 from bench.metrics import iqa
-from bench.metrics.base import FramePair, Metric, rgb_of
+from bench.metrics.base import FramePair, Metric
 from bench.metrics.iqa import ClipIqa, Musiq, Pyiqa, download, needed_files
 from bench.registry import metric_class
+from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype
 
@@ -308,7 +309,7 @@ def test_identity_has_the_version_and_the_weights(cnniqa: Path) -> None:
 
 
 def test_the_fetch_command_makes_a_metric_ready(cnniqa: Path, tmp_path: Path) -> None:
-    from bench.fetch_weights import FetchedWeights, fetch_weights
+    from bench.weights.fetch import FetchedWeights, fetch_weights
 
     with pytest.raises(UnavailableError, match="vcbench fetch weights pyiqa:cnniqa"):
         metric_class("pyiqa:cnniqa").check()

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import ffmpeg
 from bench.engine.measure import measure
 from bench.errors import MetricError, UnknownNameError
 from bench.metrics.base import EncodedAs, Measurement
 from bench.metrics.libvmaf import VIEWINGS
 from bench.registry import metric_class
-from bench.video import y4m
+from bench.video import ffmpeg, y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 

@@ -11,7 +11,6 @@ import pytest
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.special import gamma
 
-from bench import weights
 from bench.errors import MetricError, UnavailableError
 from bench.metrics.base import FramePair, conclude
 from bench.metrics.niqe import BLOCK, Niqe, PristineModel, features, halved, luma, niqe, normalised
@@ -19,6 +18,7 @@ from bench.registry import metric_class
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype
 from bench.video.sequence import open_sequence
+from bench.weights import files as weights
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_whole_metric_scores_as_pyiqas_on_the_same_picture(
     from pyiqa.archs.niqe_arch import NIQE
     from scipy.io import savemat
 
-    from bench.metrics.base import rgb_of
+    from bench.video.colour import rgb_of
 
     savemat(tmp_path / "model.mat", {"mu_prisparam": model.mean[None], "cov_prisparam": model.covariance})
     theirs = NIQE(pretrained_model_path=str(tmp_path / "model.mat"))

@@ -12,19 +12,19 @@ import pytest
 import torch
 from piq.perceptual import ContentLoss
 
-from bench import weights
 from bench.conformance import check_metric
-from bench.digests import file_digest
+from bench.core.files import file_digest
 from bench.engine.measure import DecodedVideo, measure, measure_together
 from bench.errors import UnavailableError, UnknownNameError
-from bench.metrics import backbone
 from bench.metrics.base import Measurement
-from bench.metrics.dists_network import DistsNetwork
-from bench.metrics.lpips_network import LpipsNetwork
+from bench.networks import backbone
+from bench.networks.dists import DistsNetwork
+from bench.networks.lpips import LpipsNetwork
 from bench.registry import metric_class
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame, sample_dtype
+from bench.weights import files as weights
 
 import lpips  # isort: skip - calls torch before it may warn
 import piq  # isort: skip

@@ -16,10 +16,10 @@ from bench.engine.measure import measure
 from bench.errors import MetricError, UnknownNameError, UsageError
 from bench.metrics.base import FramePair, Measurement
 from bench.metrics.flicker import BLOCK, LEAST, flicker_frame, static_region
-from bench.metrics.flow import dis_flow, ewarp_frame, farneback_flow, warp_reference
 from bench.metrics.temporal import endpoint_distance, published_crop
 from bench.registry import metric_class
 from bench.video import colour
+from bench.video.flow import dis_flow, ewarp_frame, farneback_flow, warp_reference
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
 from bench.video.sequence import open_sequence

@@ -13,17 +13,17 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from bench import weights
-from bench.digests import file_digest
+from bench.core.files import file_digest
 from bench.engine.measure import measure
 from bench.errors import MetricError
 from bench.metrics.base import Measurement
-from bench.metrics.flow import dis_flow
 from bench.metrics.temporal_lpips import weighted_distance
 from bench.registry import metric_class
 from bench.video import colour
+from bench.video.flow import dis_flow
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
+from bench.weights import files as weights
 
 FORMATS = [
     VideoFormat(96, 80),
@@ -158,7 +158,7 @@ def test_flolpips_is_the_mean_of_the_distances_weighted_both_ways(
 
 
 def test_equal_weights_give_lpips(package: Any) -> None:
-    from bench.metrics.lpips_network import LpipsNetwork
+    from bench.networks.lpips import LpipsNetwork
 
     network = LpipsNetwork.get("alex")
     a, b = clip(FORMATS[0], 1, noise=0)[0], clip(FORMATS[0], 1, noise=20)[0]

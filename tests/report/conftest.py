@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from bench.records.cell import CellResult
 from bench.report import build_report
-from bench.results import CellResult, ResultSet
+from bench.results.result_set import ResultSet
 
 RATES = (22, 27, 32, 37)
 Cells = Callable[..., list[CellResult]]

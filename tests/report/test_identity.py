@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.analysis.identity import told_apart
-from bench.results import CellResult
+from bench.records.cell import CellResult
 
 Cell = Callable[..., CellResult]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.report.site import PAGES
+from bench.report.site.pages import PAGES
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 NAMES = [file for file, _ in PAGES]
@@ -185,7 +185,7 @@ def test_templates_are_where_the_wheel_or_the_checkout_has_them() -> None:
 
 
 def test_infinity_is_strict_json(tmp_path: Path) -> None:
-    from bench.report.script import write_script
+    from bench.report.site.data_script import write_script
 
     write_script(tmp_path, "x", {"a": float("inf"), "b": float("nan"), "c": "</script>\u2028"})
     text = (tmp_path / "x.js").read_text(encoding="utf-8")

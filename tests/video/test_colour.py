@@ -117,7 +117,7 @@ def test_white_and_black_are_exact() -> None:
 @pytest.fixture(scope="module")
 def zscale(run_ffmpeg: RunFFmpeg) -> Callable[[bytes, VideoFormat, VideoFormat, str], bytes]:
     """zimg's conversion of one frame between two formats, in floating point, rounded without dither."""
-    from bench import ffmpeg
+    from bench.video import ffmpeg
 
     if "zscale" not in ffmpeg.filters():
         pytest.skip("this FFmpeg has no zscale filter")

@@ -13,7 +13,7 @@ from bench.analysis.bd import BDResult, Cause, bd_metric, bd_rate
 from bench.analysis.gate.pairs import CellPair
 from bench.analysis.gate.rules import Rule
 from bench.analysis.quality import QualityAxis
-from bench.results import CellResult, CostRecord
+from bench.records.cell import CellResult, CostRecord
 
 Beyond = Literal["better", "worse"]
 

@@ -15,7 +15,8 @@ from bench.analysis.gate.pairs import Paired, pair_cells
 from bench.analysis.gate.rules import Rule, parse_rule
 from bench.analysis.significance import bootstrap_interval
 from bench.errors import UnknownNameError, UsageError
-from bench.results import CellResult, ResultSet
+from bench.records.cell import CellResult
+from bench.results.result_set import ResultSet
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
 Tolerance = Literal["pass", "fail"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.analysis.curves import SequenceKey
-from bench.results import CellResult
+from bench.records.cell import CellResult
 
 
 class PointKey(NamedTuple):

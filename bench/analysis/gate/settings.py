@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from bench.catalog import Model, explain, read_toml
+from bench.core.schema import Model, explain, read_toml
 from bench.errors import UsageError
 
 FILE = "pyproject.toml"

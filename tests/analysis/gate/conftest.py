@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.results import CellResult, ResultSet
+from bench.records.cell import CellResult
+from bench.results.result_set import ResultSet
 
 RATES = (22, 27, 32, 37)
 

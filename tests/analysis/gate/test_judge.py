@@ -12,7 +12,7 @@ import bench
 from bench.analysis.gate.judge import Check, GateResult, judge
 from bench.analysis.gate.rules import parse_rules
 from bench.errors import UnknownNameError, UsageError
-from bench.results import ResultSet
+from bench.results.result_set import ResultSet
 
 
 def gate(baseline: ResultSet | list[ResultSet], candidate: ResultSet | list[ResultSet], *rules: str, **settings):

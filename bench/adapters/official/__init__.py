@@ -1,0 +1,1 @@
+"""Codecs in a user's checkout of their authors' code."""

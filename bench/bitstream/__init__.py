@@ -1,0 +1,1 @@
+"""Bytes of bitstreams: what those of standards hold, our own container, and entropy coding."""

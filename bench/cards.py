@@ -1,0 +1,312 @@
+"""Codec cards and dataset manifests: found by name, validated, listed.
+
+A folder of the user's (``--path``, VCBENCH_PATH, the working directory) comes before what the package brings, so
+that a card of the same name replaces ours. Reading a card never runs code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+
+from bench.core.files import digest_of
+from bench.core.schema import ConfiguredName, Digest, InnerPath, Model, Name, Number, explain, read_toml
+from bench.errors import CardError, UnknownNameError, UsageError
+
+ENVIRONMENT = "VCBENCH_PATH"
+Kind = Literal["codecs", "datasets"]
+CodecKind = Literal["classical", "learned", "diffusion"]
+
+
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("each rate value may stand there once")
+    return values
+
+
+class DepthRates(Model):
+    """Default rate points at one bit depth, and the range there where it differs."""
+
+    values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(min_length=1)
+    minimum: Number | None = None
+    maximum: Number | None = None
+
+
+class Rates(Model):
+    """The rate control: one number, its default values in ascending order of the parameter, and its range.
+
+    ``bit_depths``: values for an encoder whose scale shifts with the depth of the video it is given, as x264's does.
+    """
+
+    parameter: Name = Field(description="what the number is: qp, crf, quality, index, kbps")
+    values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(
+        min_length=1, description="default rate points"
+    )
+    minimum: Number
+    maximum: Number
+    integer: bool = True
+    bit_depths: dict[Literal["8", "10", "12"], DepthRates] = Field(
+        default={}, description="values at a bit depth of what the encoder is given, where they are others"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Rates:
+        for rates in (self, *map(self.at, self.bit_depths)):
+            for value in rates.values:
+                rates.check(value)
+        return self
+
+    def at(self, bit_depth: int | str) -> Rates:
+        """The rates at a bit depth; these themselves where the card has none of its own for it."""
+        change = self.bit_depths.get(str(bit_depth))  # type: ignore[call-overload]
+        if change is None:
+            return self
+        changed = {key: value for key, value in change if value is not None}
+        return self.model_copy(update={**changed, "bit_depths": {}})
+
+    def check(self, value: float) -> int | float:
+        """The value, if the codec takes it; ValueError saying what it takes otherwise."""
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"{self.parameter} {value:g} is outside {self.minimum:g} to {self.maximum:g}")
+        if self.integer and value != int(value):
+            raise ValueError(f"{self.parameter} {value:g} is not a whole number")
+        return int(value) if self.integer else value
+
+
+class Input(Model):
+    """What the codec takes as it is, and the exact changes made where it takes less.
+
+    ``coding_bit_depth``: samples are shifted up to it before encoding and rounded back after decoding.
+    ``size_multiple``: edges are repeated up to a multiple of it and cropped after decoding.
+    """
+
+    chroma: tuple[Literal["gray", "420", "422", "444"], ...] = Field(default=("420",), min_length=1)
+    bit_depths: tuple[Literal[8, 10, 12], ...] = Field(default=(8,), min_length=1)
+    coding_bit_depth: Literal[10, 12] | None = None
+    size_multiple: int = Field(default=1, ge=1, le=256)
+    minimum_size: int = Field(default=1, ge=1, description="smallest side in luma samples")
+
+
+class Weights(Model):
+    """A weight file of a learned codec."""
+
+    file: InnerPath
+    sha256: Digest
+    url: str | None = None
+
+
+class Needs(Model):
+    """What a machine must have to run the codec; it decides where and beside what a cell runs, and no result."""
+
+    gpu: bool = False
+    memory_gb: float = Field(default=0, ge=0, description="peak of the codec's programs in 10^9 bytes, if it is large")
+
+
+class Configuration(Model):
+    """What one named configuration of a card changes; in ``settings``, tables are changed key by key."""
+
+    title: str | None = None
+    gop: str | None = None
+    rates: Rates | None = None
+    input: Input | None = None
+    settings: dict[str, Any] = Field(default={})
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Settings with some changed: a table key by key, anything else as a whole."""
+    merged = {**base}
+    for key, value in change.items():
+        known = merged.get(key)
+        merged[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
+class Card(Model):
+    """One codec: everything that changes what it writes, and what a reader wants to know of it."""
+
+    name: ConfiguredName
+    title: str
+    adapter: str = Field(
+        description="ffmpeg, neural, a plug-in's name; command or file.py:Class beside the card (a card of yours "
+        "with one of these two needs --trust)"
+    )
+    kind: CodecKind = "classical"
+    licence: str
+    homepage: str | None = None
+    paper: str | None = None
+    note: str | None = None
+    gop: str = Field(description="GOP structure in words: random access or low delay, intra period, references")
+    extension: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,8}$")] = Field(
+        description="suffix of a bitstream"
+    )
+    rate_kind: Literal["bitstream", "estimate"] = "bitstream"
+    container: Literal["ivf"] | None = Field(
+        default=None, description="container of the stream, where it has one; its bytes are no part of the rate"
+    )
+    deterministic: bool = True
+    tool_version: str | None = Field(default=None, description="version of the tool that is required, such as >=7.0")
+    rates: Rates
+    input: Input = Input()
+    weights: tuple[Weights, ...] = ()
+    needs: Needs = Needs()
+    settings: dict[str, Any] = Field(default={}, description="the adapter's own table")
+    configurations: dict[Name, Configuration] = Field(default={})
+
+    def configured(self, configuration: str | None) -> Card:
+        """The card with one of its configurations applied; its name becomes name@configuration."""
+        if configuration is None:
+            return self
+        if configuration not in self.configurations:
+            raise UnknownNameError(f"configuration of {self.name}", configuration, self.configurations)
+        change = self.configurations[configuration]
+        changed = {
+            key: value for key in ("title", "gop", "rates", "input") if (value := getattr(change, key)) is not None
+        }
+        return self.model_copy(
+            update={
+                **changed,
+                "name": f"{self.name}@{configuration}",
+                "settings": _merged(self.settings, change.settings),
+                "configurations": {},
+            }
+        )
+
+    def rates_at(self, bit_depth: int) -> Rates:
+        """The rates for a source of a bit depth: those of the depth that the encoder is given."""
+        return self.rates.at(self.input.coding_bit_depth or bit_depth)
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on, for the cell's key."""
+        return {
+            "name": self.name,
+            "adapter": self.adapter,
+            "settings": self.settings,
+            "input": self.input.model_dump(mode="json"),
+            "parameter": self.rates.parameter,
+            "weights": [weights.sha256 for weights in self.weights],
+            "rate_kind": self.rate_kind,
+            **({"container": self.container} if self.container else {}),
+        }
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of ``identity``."""
+        return digest_of(self.identity())
+
+
+def load_card(path: Path) -> Card:
+    """Read and validate one card; CardError names the file, the key and the remedy."""
+    try:
+        card = Card.model_validate(read_toml(path, CardError))
+    except ValidationError as error:
+        raise CardError(f"{path}:\n  {explain(error)}") from None
+    try:
+        for configuration in (None, *card.configurations):
+            card.configured(configuration).digest()
+    except (TypeError, ValueError) as problem:
+        raise CardError(f"{path}: settings: {problem}; write numbers, texts, lists and tables") from None
+    if "@" in card.name:
+        raise CardError(f"{path}: name: is {card.name!r}; what follows @ names a configuration, give the card another")
+    if card.name != path.stem:
+        raise CardError(f"{path}: name: is {card.name!r}; name the file {card.name}.toml, or the card {path.stem!r}")
+    return card
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder of cards is one that comes with vcbench; what any other card runs needs the user's trust."""
+    return folder.resolve() in {path.resolve() for path in brought("codecs")}
+
+
+def brought(kind: Kind) -> tuple[Path, Path]:
+    """Folders of what vcbench brings, of which one is there: that of a wheel, and that of a checkout."""
+    package = Path(__file__).parent
+    return package / "_data" / kind, package.parent / kind
+
+
+def parted(codec: str) -> tuple[str, str | None]:
+    """A codec as it is named: its card, by name or path, and the configuration; None where none is named.
+
+    >>> parted("x265@fast"), parted("dir@lab/mine.toml"), parted("dir@lab/mine.toml@fast")
+    (('x265', 'fast'), ('dir@lab/mine.toml', None), ('dir@lab/mine.toml', 'fast'))
+    """
+    base, at, configuration = codec.rpartition("@")
+    if not at or "/" in configuration or configuration.endswith(".toml"):
+        return codec, None
+    return base, configuration or None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Cards and manifests in the order of their folders; the first of a name is taken."""
+
+    paths: tuple[Path, ...] = ()
+
+    def folders(self, kind: Kind) -> Iterator[Path]:
+        """Folders that are searched: the user's, the working directory's, the package's."""
+        named = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
+        for root in (*self.paths, *named):
+            if not root.is_dir():
+                raise UsageError(f"{root}: no such folder; --path and {ENVIRONMENT} name folders that hold {kind}/")
+            yield root / kind if (root / kind).is_dir() else root
+        yield Path.cwd() / kind
+        yield from brought(kind)
+
+    def files(self, kind: Kind) -> dict[str, Path]:
+        """Path of each card or manifest by name."""
+        marker = {"codecs": b"adapter", "datasets": b"sequences"}[kind]
+        found: dict[str, Path] = {}
+        for folder in self.folders(kind):
+            for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
+                if path.is_file() and (folder.name == kind or marker in path.read_bytes()):
+                    found.setdefault(path.stem, path)
+        return dict(sorted(found.items()))
+
+    def find(self, kind: Kind, name: str) -> Path:
+        """Path of a card or manifest by name, or of the file itself; UnknownNameError if there is none."""
+        if name.endswith(".toml"):
+            path = Path(name)
+            if not path.is_file():
+                raise UsageError(f"{path}: no such file")
+            return path
+        return self.named(kind, name)
+
+    def named(self, kind: Kind, name: str) -> Path:
+        """Path of a card or manifest by a name that a file states, which is never taken for a path.
+
+        Raises UnknownNameError if there is none.
+        """
+        files = self.files(kind)
+        if name not in files:
+            raise UnknownNameError(kind.removesuffix("s"), name, files)
+        return files[name]
+
+    def codec(self, name: str) -> tuple[Card, Path]:
+        """Card of a codec, and the folder that it lies in.
+
+        The codec is given by name, by name@configuration, or by path (``dir/card.toml`` or
+        ``dir/card.toml@configuration``).
+        """
+        base, configuration = parted(name)
+        path = self.find("codecs", base)
+        return load_card(path).configured(configuration), path.parent
+
+    def card(self, name: str) -> Card:
+        """Card of a codec, as `codec` finds it."""
+        return self.codec(name)[0]
+
+
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """JSON Schema of a card or a manifest."""
+    if kind == "codecs":
+        schema = Card.model_json_schema()
+        from bench.registry import builtin_settings
+
+        schema["x-settings"] = {name: model.model_json_schema() for name, model in builtin_settings().items()}
+        return schema
+    from bench.datasets.manifest import Manifest
+
+    return Manifest.model_json_schema()

@@ -1,0 +1,1 @@
+"""Rate points found by search."""

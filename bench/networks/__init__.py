@@ -1,0 +1,1 @@
+"""Published networks that metrics and codecs rest on; all of it is imported late."""

@@ -1,0 +1,1 @@
+"""Our codecs, a package each."""

@@ -1,0 +1,74 @@
+"""A recursive filter along motion, which makes generated detail move with the picture. Nothing coded knows of it.
+
+A generator that draws each frame's texture anew flickers, the more the finer its detail. A decoder has the frame before
+as it was shown, and can find where each place of it went; what it draws may differ from that only as much as what was
+sent does. After Dubois and Sabri 1984, "Noise Reduction in Image Sequences Using Motion-Compensated Temporal
+Filtering".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.video.flow import MIN_SIDE, dis_flow
+
+TOLERANCE = 0.25
+"""Deviation of the guide from itself along motion, -1 to 1, at which the frame before counts for 0.61 of its share."""
+
+WINDOW = 5
+"""Pixels along a side over which that deviation is taken."""
+
+
+class TemporalFilter:
+    """Frames in order of time, each mixed with the one shown before it, moved along the guide's optical flow (DIS).
+
+    ``share``: of the frame before, 0 (nothing) to below 1, where the guide is the same; in noise that is independent
+    from frame to frame it leaves (1 - share) / (1 + share) of the variance. Pictures with a side below 32 pixels have
+    no flow and stay as they are. The state is one frame and its guide.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._shown: Tensor | None = None
+        self._guide: Tensor | None = None
+
+    def __call__(self, picture: Tensor, guide: Tensor) -> Tensor:
+        """The picture as it is to be shown.
+
+        Both 1 x 3 x H x W, -1 to 1, on the CPU; the guide is what was sent of it.
+        """
+        if not self.share or min(picture.shape[-2:]) < MIN_SIDE:
+            return picture
+        shown = picture
+        if self._shown is not None and self._guide is not None:
+            flow = dis_flow(_grey(guide), _grey(self._guide))
+            change = (_moved(self._guide, flow) - guide).square().mean(1, keepdim=True)
+            margin = (WINDOW // 2,) * 4
+            change = functional.avg_pool2d(functional.pad(change, margin, mode="replicate"), WINDOW, 1)
+            share = self.share * torch.exp(-change / (2 * TOLERANCE**2))
+            shown = (picture + share * (_moved(self._shown, flow, sharp=True) - picture)).clamp(-1, 1)
+        # copies: a view of a chunk of frames would keep the whole of it
+        self._shown, self._guide = shown.clone(), guide.clone()
+        return shown
+
+
+def _grey(picture: Tensor) -> npt.NDArray[np.uint8]:
+    grey: npt.NDArray[np.uint8] = ((picture[0].clamp(-1, 1).mean(0) + 1) * 127.5).round().to(torch.uint8).numpy()
+    return grey
+
+
+def _moved(picture: Tensor, flow: npt.NDArray[np.float32], *, sharp: bool = False) -> Tensor:
+    """A picture read at each place plus the flow: bilinear, or ``sharp``, by eight samples each way."""
+    import cv2
+
+    height, width = flow.shape[:2]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    # what was shown is moved again and again, and would be blurred each time
+    kind = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
+    planes = np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
+    moved = cv2.remap(planes, columns + flow[..., 0], rows + flow[..., 1], kind, borderMode=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(moved).permute(2, 0, 1)[None]

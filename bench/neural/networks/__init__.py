@@ -1,0 +1,1 @@
+"""Networks that our codecs are built of."""

@@ -1,0 +1,179 @@
+"""Image autoencoders and U-Nets of diffusers: small ones from a config, or a user's own from a local folder."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UnavailableError
+from bench.neural.networks.blocks import zero_conv
+
+INTRA, INTER = 0, 1
+FRAME_TYPES = ("intra", "inter")
+"""Names of the frame types, those of their LoRA adapters too."""
+
+LORA_TARGETS = (
+    "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2",
+)  # fmt: skip
+"""Layers of a U-Net beside which adapters learn: attention, feed-forward and residual blocks."""
+
+
+def tiny_autoencoder(latent_channels: int, width: int = 32) -> nn.Module:
+    """diffusers' AutoencoderTiny with stride 8, small enough for a CPU. Pictures and latents about -1 to 1."""
+    from diffusers.models import AutoencoderTiny
+
+    model: nn.Module = AutoencoderTiny(
+        latent_channels=latent_channels,
+        encoder_block_out_channels=(width,) * 4,
+        decoder_block_out_channels=(width,) * 4,
+        num_encoder_blocks=(1, 2, 2, 2),
+        num_decoder_blocks=(3, 3, 2, 1),
+    )
+    return model
+
+
+def small_unet(latent_channels: int, widths: tuple[int, ...], guidance: int) -> nn.Module:
+    """diffusers' UNet2DConditionModel with cross-attention to ``guidance`` channels in every block; two frame types."""
+    from diffusers.models import UNet2DConditionModel
+
+    levels = len(widths)
+    model: nn.Module = UNet2DConditionModel(
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=widths,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        cross_attention_dim=guidance,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        num_class_embeds=2,
+    )
+    return model
+
+
+def from_folder(kind: str, folder: Path, subfolder: str) -> nn.Module:
+    """A user's own network: class ``kind`` of diffusers from ``folder/subfolder``, safetensors only, no download.
+
+    Raises UnavailableError naming the folder where it is not there or holds no such network.
+    """
+    import diffusers
+
+    where = folder / subfolder
+    if not (where / "config.json").is_file():
+        raise UnavailableError(
+            f"{where}: no config.json; name a folder saved by diffusers' save_pretrained, with {subfolder}/ in it"
+        )
+    try:
+        model: nn.Module = getattr(diffusers, kind).from_pretrained(
+            folder, subfolder=subfolder, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise UnavailableError(f"{where}: cannot be loaded as {kind}: {str(error).splitlines()[0]}") from None
+    return model
+
+
+def to_latent(vae: nn.Module, picture: Tensor) -> Tensor:
+    """Latent of a picture (-1 to 1) in the units that U-Nets work in, whichever autoencoder it is."""
+    autoencoder: Any = vae
+    encoded = autoencoder.encode(picture)
+    latent: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    factor, shift = _units(vae)
+    return (latent - shift) * factor
+
+
+def to_picture(vae: nn.Module, latent: Tensor) -> Tensor:
+    """Picture of a latent, the way back of `to_latent`; not clamped."""
+    autoencoder: Any = vae
+    factor, shift = _units(vae)
+    picture: Tensor = autoencoder.decode(latent / factor + shift).sample
+    return picture
+
+
+def _units(vae: nn.Module) -> tuple[float, float]:
+    """Factor and shift between an autoencoder's own latents and those of its U-Net."""
+    config: Any = getattr(vae, "config", None)
+    return float(getattr(config, "scaling_factor", None) or 1.0), float(getattr(config, "shift_factor", None) or 0.0)
+
+
+def add_lora(unet: nn.Module, rank: int, alpha: int) -> None:
+    """Freeze a U-Net of diffusers and give it two LoRA adapters, one for each frame type, that learn and start at zero.
+
+    Raises UnavailableError where peft is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise UnavailableError("peft not installed, which LoRA takes: pip install 'vcbench[paper]'") from None
+    network: Any = unet.requires_grad_(False)
+    with warnings.catch_warnings():
+        # that there are several is what we want
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
+        for name in FRAME_TYPES:
+            adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS))
+            network.add_adapter(adapter, adapter_name=name)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(".lora_" in name)
+
+
+def _choose_adapter(unet: nn.Module, frame_type: int) -> None:
+    """Use the adapter of a frame type. What learns stays as it was: peft would freeze the other adapter."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    learning = [(parameter, parameter.requires_grad) for parameter in unet.parameters()]
+    for layer in unet.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.set_adapter(FRAME_TYPES[frame_type])
+    for parameter, learns in learning:
+        parameter.requires_grad_(learns)
+
+
+class GuidedUnet(nn.Module):
+    """A U-Net whose encoder takes the features that it had on the frame before (temporal consistency guidance).
+
+    After each down block, a zero convolution of the previous frame's features of that block is added; the features
+    after the addition are the next frame's guidance.
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+        config: Any = unet.config
+        self.guides = nn.ModuleList(zero_conv(width, width) for width in config.block_out_channels)
+        self._before: list[Tensor] | None = None
+        self._features: list[Tensor] = []
+        for block, guide in zip(unet.down_blocks, self.guides, strict=True):
+            block.register_forward_hook(self._guided(guide))
+
+    def _guided(self, guide: nn.Module) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: tuple[Tensor, tuple[Tensor, ...]]) -> Any:
+            sample, skips = output
+            # the last block has no downsampler: its output is its last skip too
+            last = skips[-1]
+            if self._before is not None:
+                sample = sample + guide(self._before[len(self._features)])
+            self._features.append(sample)
+            return sample, (*skips[:-1], sample if last is output[0] else last)
+
+        return hook
+
+    def forward(
+        self, latent: Tensor, guidance: Tensor, before: list[Tensor] | None, frame_type: int, timestep: int = 999
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The network's output at one time step, and its features for the frame after.
+
+        ``latent``: B x C x h x w; ``guidance``: B x tokens x channels, keys and values of all cross-attentions;
+        ``frame_type``: `INTRA` or `INTER`, of all items.
+        """
+        self._before, self._features = before, []
+        if getattr(self.unet, "peft_config", None):
+            _choose_adapter(self.unet, frame_type)
+        typed = self.unet.config.num_class_embeds
+        labels = torch.full((len(latent),), frame_type, device=latent.device) if typed else None
+        sample: Tensor = self.unet(latent, timestep, encoder_hidden_states=guidance, class_labels=labels).sample
+        features, self._features, self._before = self._features, [], None
+        return sample, features

@@ -1,0 +1,302 @@
+"""What a cell's result file holds, and result sets as tables.
+
+A result set is a folder: ``cells/`` has one strict-JSON file a cell, ``bitstreams/`` the files that were decoded,
+``frames/`` the per-frame values (Parquet). Everything else is derived from them. Curves of papers are a folder too,
+with nothing but ``published.json``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from bench.cards import CodecKind
+from bench.core.paths import readable
+from bench.core.schema import ConfiguredName, Digest, FileName, MetricName, Name, explain
+from bench.core.untrusted import parse_json, read_text
+from bench.errors import StoreError, UsageError
+from bench.video.formats import MAX_SIDE, Matrix, Siting, VideoFormat, parse_fps
+
+SCHEMA_VERSION = 1
+
+
+def _number(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("is not a number")
+    return value
+
+
+def _rate(value: str) -> str:
+    try:
+        parse_fps(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+Number = Annotated[float, AfterValidator(_number)]
+# Bounds that no video reaches: beyond them a damaged file's numbers leave what floats can hold.
+Count = Annotated[int, Field(ge=1, lt=1 << 62)]
+Whole = Annotated[int, Field(ge=0, lt=1 << 62)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+RateValue = Annotated[int | float, Field(gt=-1e300, lt=1e300)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+FeaturesFile = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\.npy$")]
+
+
+def _readable(value: Any) -> Any:
+    """A value in which every text is one that JSON can hold: a name of a file need not be."""
+    match value:
+        case str():
+            return value if value.isascii() else readable(value)
+        case dict():
+            return {_readable(key): _readable(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(_readable, value))
+        case _:
+            return value
+
+
+class Model(BaseModel):
+    """Base of a result file's parts. Infinite values are written as the strings "Infinity" and "-Infinity"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _readable(cls, data: Any) -> Any:
+        return _readable(data)
+
+
+class CodecRecord(Model):
+    """The codec of a cell: its resolved card and what wrote the bits."""
+
+    name: ConfiguredName
+    title: str
+    kind: CodecKind
+    rate_kind: Literal["bitstream", "estimate"]
+    card: dict[str, Any]
+    tool: dict[str, str]
+
+
+class RateRecord(Model):
+    parameter: Name
+    value: RateValue
+
+
+class SequenceRecord(Model):
+    """The frames that were coded."""
+
+    name: FileName
+    dataset: Name
+    file: FileName
+    sha256: Digest
+    start: Whole
+    frames: Count
+    width: Side
+    height: Side
+    fps: Annotated[str, AfterValidator(_rate)]
+    pix_fmt: str
+    matrix: Matrix
+    full_range: bool
+    siting: Siting
+    conversion: str | None
+    remarks: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_a_format(self) -> SequenceRecord:
+        try:
+            VideoFormat(self.width, self.height, fps=Fraction(self.fps)).with_pix_fmt(self.pix_fmt)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class BitstreamRecord(Model):
+    """``contents``: bytes by what they are (pictures, parameters, messages, delimiters, filler, container); empty for a
+    format that `bench.bitstream.units` does not know, and in files of vcbench before it stored this."""
+
+    file: FileName
+    bytes: Whole
+    sha256: Digest
+    contents: dict[str, Whole] = {}
+
+    @model_validator(mode="after")
+    def _is_no_smaller_than_its_container(self) -> BitstreamRecord:
+        if self.contents.get("container", 0) > self.bytes:
+            raise ValueError(f"contents: a container of {self.contents['container']} bytes in a file of {self.bytes}")
+        return self
+
+
+class DecodedRecord(Model):
+    """What the decoder gave: ``frames`` frames of ``pix_fmt`` whose raw planar bytes, one after the other, have the
+    SHA-256. It is the digest of what ``ffmpeg -i BITSTREAM -f rawvideo`` writes, before padding or a shift is undone.
+    """
+
+    frames: Whole
+    pix_fmt: str
+    sha256: Digest
+
+
+class CostRecord(Model):
+    """Cost of an encode or a decode. ``timing`` "alone": nothing else of the run was at work; else "shared".
+
+    A shared decode feeds the metrics, which may hold it up; its ``seconds`` are then a lower bound, the larger of its
+    CPU time and of the time its frames were waited for.
+    """
+
+    seconds: Seconds
+    cpu_s: Seconds
+    peak_rss_bytes: Whole
+    timing: Literal["alone", "shared"]
+    commands: list[list[str]] = []
+    notes: dict[str, Any] = {}
+
+
+class MeasurementRecord(Model):
+    key: Digest
+    status: Literal["ok", "undefined", "unavailable", "failed"]
+    value: Number | None = None
+    reason: str | None = None
+    pooled: dict[str, Number] = {}
+    provenance: dict[str, Any] = {}
+    features: dict[Name, FeaturesFile] = {}
+
+
+class CellResult(Model):
+    """One cell's result file.
+
+    ``estimated_bits`` is the rate of a codec that gives an estimate (rate_kind "estimate"): its file holds what its
+    decoder needs, and is no measure of a rate.
+    """
+
+    schema_version: Literal[1] = 1
+    name: FileName
+    key: Digest
+    status: Literal["ok", "failed", "skipped"]
+    reason: str | None = None
+    message: str | None = None
+    codec: CodecRecord
+    rate: RateRecord
+    sequence: SequenceRecord
+    bitstream: BitstreamRecord | None = None
+    estimated_bits: Whole | None = None
+    encode: CostRecord | None = None
+    decode: CostRecord | None = None
+    decoded: DecodedRecord | None = None
+    changes: list[str] = []
+    measurements: dict[MetricName, MeasurementRecord] = {}
+    provenance: dict[str, Any] = {}
+
+    @property
+    def bits(self) -> int | None:
+        """The rate of the cell: bits of the bitstream file, headers included, but those of a container that the card
+        names; of a codec whose card says that its rate is an estimate, that estimate."""
+        if self.bitstream is None:
+            return None
+        if self.codec.rate_kind == "estimate" and self.estimated_bits is not None:
+            return self.estimated_bits
+        container = self.bitstream.contents.get("container", 0) if self.codec.card.get("container") else 0
+        return 8 * (self.bitstream.bytes - container)
+
+    @property
+    def rate_bytes(self) -> int | None:
+        """``bits`` in whole bytes."""
+        return None if self.bits is None else -(-self.bits // 8)
+
+    @property
+    def bpp(self) -> float | None:
+        """``bits`` for each luma sample of the source's original size."""
+        sequence = self.sequence
+        return None if self.bits is None else self.bits / (sequence.frames * sequence.width * sequence.height)
+
+    @property
+    def kbps(self) -> float | None:
+        """Kilobits (1000) of ``bits`` a second."""
+        if self.bits is None:
+            return None
+        return float(self.bits * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
+
+    def rows(self, poolings: Iterable[str] = ()) -> Iterable[dict[str, Any]]:
+        """One row per metric for the table; a cell that failed, was skipped or has no metric gives one row without.
+
+        ``poolings`` are keys of a measurement's pooled values, each a further column.
+        """
+        shared = {
+            "codec": self.codec.name,
+            "rate": self.rate.value,
+            "dataset": self.sequence.dataset,
+            "sequence": self.sequence.name,
+            "frames": self.sequence.frames,
+            "width": self.sequence.width,
+            "height": self.sequence.height,
+            "fps": float(Fraction(self.sequence.fps)),
+            "bytes": self.rate_bytes,
+            "bpp": self.bpp,
+            "kbps": self.kbps,
+            "rate_kind": self.codec.rate_kind,
+            "encode_s": self.encode.seconds if self.encode else None,
+            "decode_s": self.decode.seconds if self.decode else None,
+            "timing": self.decode.timing if self.decode else None,
+            "parameter": self.rate.parameter,
+            "source": f"{self.sequence.sha256[:12]}+{self.sequence.start}",
+            "cell": self.name,
+        }
+        if self.status != "ok" or not self.measurements:
+            status, reason = (
+                (self.status, f"{self.reason}: {self.message}")
+                if self.status != "ok"
+                else ("undefined", "no metric was measured; vcbench run --metrics adds some")
+            )
+            outcome = {"metric": None, "value": None, "status": status, "reason": reason}
+            yield {**shared, **outcome, "pooling": None, "value_capped": None}
+            return
+        for name, measured in self.measurements.items():
+            yield {
+                **shared,
+                "metric": name,
+                "value": measured.value,
+                "status": measured.status,
+                "reason": measured.reason,
+                "pooling": measured.provenance.get("pooling"),
+                "value_capped": measured.pooled.get("mean_capped"),
+                **{name: measured.pooled.get(name) for name in poolings},
+            }
+
+
+class NewerSchemaError(StoreError):
+    """A result file written by a later vcbench."""
+
+
+def parse_cell(text: str, where: str) -> CellResult:
+    """Result of a file's text; StoreError naming the file when it is damaged, NewerSchemaError when too new."""
+    try:
+        data = parse_json(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{where}: is not strict JSON: {error}") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"{where}: has schema version {version}, this vcbench reads up to {SCHEMA_VERSION}; "
+            "update vcbench, or work in another folder"
+        )
+    try:
+        return CellResult.model_validate(data)
+    except ValidationError as error:
+        raise StoreError(f"{where}: is no result file:\n  {explain(error)}") from None
+
+
+def read_cell(path: Path) -> CellResult:
+    """Result in a file; StoreError naming it when it is damaged or under another cell's name.
+
+    Raises NewerSchemaError when a later vcbench wrote it, and OSError when it cannot be read at all.
+    """
+    cell = parse_cell(read_text(path, path.parent.parent), str(path))
+    if cell.name != path.stem:
+        raise StoreError(f"{path}: holds the cell {cell.name}; a result file is named as its cell")
+    return cell

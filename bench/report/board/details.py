@@ -1,0 +1,114 @@
+"""What a leaderboard shows of an entry beside its place: sequences, curve, settings, date and speed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.analysis.compare import Comparison
+from bench.records.cell import CellResult
+from bench.report.board.evidence import Finding
+from bench.report.measured import codec_facts
+from bench.results.result_set import ResultSet
+
+
+@dataclass(frozen=True)
+class SequenceValue:
+    """BD-rate of one sequence in per cent; None with the reason."""
+
+    sequence: str
+    bd_rate_percent: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One rate point over the dataset: mean bpp, and the metric's mean, or its value pooled over all frames."""
+
+    rate: str
+    bpp: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Details:
+    """Of one entry on one board.
+
+    encode_s_per_frame, decode_s_per_frame: seconds as claimed; encode_ratio, decode_ratio: over the anchor's.
+    encode_here_to_claimed: seconds of the keeper's encoder over the claimed ones, on the cells that it coded again.
+    timing: "alone", "shared" (other cells were at work), or both. measured_on: as claimed, a date or
+    "first to last". signed_off: who verified it, when, and by what.
+    """
+
+    per_sequence: tuple[SequenceValue, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    title: str = ""
+    rates: str = ""
+    gop: str = ""
+    tool: str = ""
+    settings: tuple[str, ...] = ()
+    measured_on: str | None = None
+    encode_s_per_frame: float | None = None
+    decode_s_per_frame: float | None = None
+    encode_ratio: float | None = None
+    decode_ratio: float | None = None
+    encode_here_to_claimed: float | None = None
+    timing: str | None = None
+    signed_off: str | None = None
+
+
+def details(comparison: Comparison | None, results: ResultSet, metric: str, codec: str, finding: Finding) -> Details:
+    """Details of the codec of `results`, its cells on the board; `comparison` is None for the anchor."""
+    done = [cell for cell in results.cells if cell.status == "ok"]
+    curve = tuple(_curve(results, metric))
+    if not done:
+        return Details(per_sequence=_sequences(comparison), curve=curve)
+    facts = codec_facts(results.cells, codec)
+    started = sorted({str(cell.provenance["started"])[:10] for cell in done if cell.provenance.get("started")})
+    timings = {cost.timing for cell in done for cost in (cell.encode, cell.decode) if cost}
+    here = finding.encode_s
+    claimed = _per_frame(done, "encode")
+    return Details(
+        per_sequence=_sequences(comparison),
+        curve=curve,
+        title=facts.title,
+        rates=facts.rates,
+        gop=facts.gop,
+        tool=facts.tool,
+        settings=facts.settings,
+        measured_on=" to ".join(dict.fromkeys([started[0], started[-1]])) if started else None,
+        encode_s_per_frame=claimed,
+        decode_s_per_frame=_per_frame(done, "decode"),
+        encode_ratio=comparison.encode.value if comparison else None,
+        decode_ratio=comparison.decode.value if comparison else None,
+        encode_here_to_claimed=here[0] / here[1] if here and here[1] > 0 else None,
+        timing=" and ".join(sorted(timings)) or None,
+        signed_off=finding.signed_off,
+    )
+
+
+def _sequences(comparison: Comparison | None) -> tuple[SequenceValue, ...]:
+    if comparison is None:
+        return ()
+    return tuple(
+        SequenceValue(str(r.sequence), r.bd_rate.value, None if r.bd_rate.status == "ok" else r.bd_rate.reason)
+        for r in comparison.per_sequence
+    )
+
+
+def _curve(results: ResultSet, metric: str) -> Iterator[CurvePoint]:
+    if metric not in results.metrics:
+        return
+    table = results.datasets(metric).sort_values("bpp")
+    for row in table[table.status == "ok"].to_dict("records"):
+        if math.isfinite(row["bpp"]) and math.isfinite(row["value"]):
+            yield CurvePoint(str(row["rate"]), float(row["bpp"]), float(row["value"]))
+
+
+def _per_frame(cells: Sequence[CellResult], step: Literal["encode", "decode"]) -> float | None:
+    """Seconds per frame over all cells."""
+    costs = [(cost.seconds, cell.sequence.frames) for cell in cells if (cost := getattr(cell, step)) is not None]
+    total = sum(seconds for seconds, _ in costs)
+    return total / sum(frames for _, frames in costs) if costs and math.isfinite(total) else None

@@ -1,0 +1,1 @@
+"""The gate's verdicts for people and for CI services."""

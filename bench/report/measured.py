@@ -1,0 +1,266 @@
+"""What was measured, and with what: codecs, sequences, metrics and machines of a result set, in words."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from bench.analysis.pooled import is_pooled
+from bench.analysis.quality import QualityAxis, Scale
+from bench.errors import UnavailableError, UnknownNameError
+from bench.records.cell import CellResult, SequenceRecord
+from bench.results.result_set import ResultSet
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class CodecFacts:
+    """One codec as it was run; texts, empty where the card says nothing. `commands` are those of one cell."""
+
+    name: str
+    title: str
+    kind: str
+    estimated: bool
+    gop: str
+    licence: str
+    homepage: str
+    paper: str
+    note: str
+    tool: str
+    rates: str
+    settings: tuple[str, ...]
+    weights: tuple[str, ...]
+    changes: tuple[str, ...]
+    commands: tuple[tuple[str, str], ...]
+    outcome: str
+
+
+@dataclass(frozen=True)
+class SequenceFacts:
+    """One sequence as it was coded; texts."""
+
+    dataset: str
+    name: str
+    file: str
+    frames: str
+    size: str
+    fps: str
+    format: str
+    colour: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """One metric: what its class says, and what its measurements recorded.
+
+    direction: "higher", "lower", or None where the metric is not installed here and `problem` says why. unit: of its
+    values. axis_unit, cap, saturation: on the axis of curves and BD-rate, which is in dB for SSIM. pooled: it has a
+    value of its own for a dataset, beside those of the videos.
+    """
+
+    name: str
+    title: str
+    unit: str
+    direction: str | None
+    definition: str
+    cap: float | None
+    saturation: float | None
+    provenance: tuple[str, ...]
+    problem: str | None = None
+    pooled: bool = False
+    axis_unit: str = ""
+    scale: Scale = "linear"
+
+
+def codec_facts(cells: Sequence[CellResult], name: str) -> CodecFacts:
+    """Facts of the codec `name` of the cells."""
+    own = [cell for cell in cells if cell.codec.name == name]
+    done = [cell for cell in own if cell.status == "ok"]
+    record = own[0].codec
+    card = record.card
+    settings = card.get("settings")
+    return CodecFacts(
+        name=name,
+        title=record.title,
+        kind=record.kind,
+        estimated=any(cell.codec.rate_kind == "estimate" for cell in own),
+        gop=_text(card.get("gop")),
+        licence=_text(card.get("licence")),
+        homepage=_text(card.get("homepage")),
+        paper=_text(card.get("paper")),
+        note=_text(card.get("note")),
+        tool="; ".join(_distinct(_pairs(cell.codec.tool) for cell in own)),
+        rates="; ".join(_rates(own)),
+        settings=tuple(f"{key}: {_text(value)}" for key, value in settings.items())
+        if isinstance(settings, dict)
+        else (),
+        weights=tuple(
+            f"{item.get('file')} (SHA-256 {item.get('sha256')})"
+            for item in card.get("weights") or ()
+            if isinstance(item, dict)
+        ),
+        changes=tuple(_distinct(change for cell in done for change in cell.changes)),
+        commands=_commands(done),
+        outcome=count_text(Counter(cell.status for cell in own)),
+    )
+
+
+def sequence_facts(record: SequenceRecord) -> SequenceFacts:
+    """Facts of one sequence."""
+    fps = f"{float(Fraction(record.fps)):.4g}" if len(record.fps) > len("30000/1001") else record.fps
+    colour = f"{record.matrix}, {'full' if record.full_range else 'limited'} range, chroma siting {record.siting}"
+    return SequenceFacts(
+        dataset=dataset_text(record.dataset),
+        name=record.name,
+        file=record.file,
+        frames=f"{record.frames} (from {record.start})",
+        size=f"{record.width}x{record.height}",
+        fps="; ".join((fps, *record.remarks)),
+        format=record.pix_fmt,
+        colour=f"{colour}; converted: {record.conversion}" if record.conversion else colour,
+        sha256=record.sha256,
+    )
+
+
+def metric_facts(cells: Iterable[CellResult], name: str) -> MetricFacts:
+    """Facts of a metric; those of its class are missing, with the reason, where it is not installed here."""
+    from bench.registry import metric_class
+
+    measured = [cell.measurements[name] for cell in cells if name in cell.measurements]
+    provenance = tuple(_distinct(_pairs(item.provenance) for item in measured if item.provenance))
+    try:
+        metric = metric_class(name)
+    except (UnknownNameError, UnavailableError) as error:
+        problem = f"{name} is not installed here, so which way is better is not known ({error})"
+        return MetricFacts(name, name, "", None, NOT_RECORDED, None, None, provenance, problem)
+    axis = QualityAxis.parse(name)
+    return MetricFacts(
+        name,
+        metric.title,
+        metric.unit,
+        metric.direction,
+        _definition(metric),
+        axis.cap,
+        axis.saturation,
+        provenance,
+        pooled=is_pooled(name),
+        axis_unit=axis.unit,
+        scale=axis.scale,
+    )
+
+
+def environment(results: ResultSet, cells: Sequence[CellResult]) -> list[tuple[str, list[str]]]:
+    """Versions, machines and command lines that the cells came from: what, and its distinct values."""
+    records = [cell.provenance for cell in cells if cell.provenance]
+
+    def values(*keys: str) -> list[str]:
+        return _distinct(_text(record[key]) for record in records for key in keys if record.get(key) is not None)
+
+    started = sorted(values("started"))
+    facts = [
+        ("result sets", [folder.name or str(folder) for folder in results.folders]),
+        ("command lines", _distinct(command_text(r["command"]) for r in records if isinstance(r.get("command"), list))),
+        ("started", [started[0]] if len(started) == 1 else [f"{started[0]} to {started[-1]}"] if started else []),
+        ("vcbench", _distinct(_versions(record) for record in records if record.get("vcbench"))),
+        ("Python", values("python")),
+        ("libraries", values("libraries")),
+        ("system", values("platform")),
+        ("processor", _distinct(_processor(record) for record in records if record.get("cpu"))),
+        ("memory", _distinct(_memory(record["memory_bytes"]) for record in records if record.get("memory_bytes"))),
+        ("GPU", _distinct(_text(record.get("gpu") or "none") for record in records)),
+        ("parallel cells", _distinct(_jobs(record) for record in records if record.get("jobs"))),
+    ]
+    return [(name, found) for name, found in facts if found]
+
+
+def machines(cells: Iterable[CellResult]) -> int:
+    """On how many different machines the cells were timed, as far as processor and system tell them apart."""
+    return len({(str(c.provenance.get("cpu")), str(c.provenance.get("platform"))) for c in cells if c.provenance})
+
+
+def dataset_text(name: str) -> str:
+    """A dataset's name for people; sequences given as files on the command line have none of their own."""
+    return "input files" if name in {"", "input"} else name
+
+
+def count_text(counts: Counter[str]) -> str:
+    """Counted outcomes, such as "19 ok, 1 failed"."""
+    return ", ".join(f"{counts[key]} {key}" for key in ("ok", "failed", "skipped") if counts[key]) or "none"
+
+
+def _definition(metric: type) -> str:
+    """What the docstrings of a metric's class and of those it builds on say, up to the common base."""
+    from bench.metrics.base import DeferredMetric, FilterMetric, Metric
+
+    texts = []
+    for base in metric.__mro__:
+        if base in {Metric, DeferredMetric, FilterMetric}:
+            break
+        if base.__doc__:
+            texts.append(" ".join(base.__doc__.split("\n\n")[0].split()).replace("``", ""))
+    return " ".join(_distinct(texts)) or "no definition given"
+
+
+def _rates(cells: Iterable[CellResult]) -> list[str]:
+    values: dict[str, set[float]] = {}
+    for cell in cells:
+        values.setdefault(cell.rate.parameter, set()).add(cell.rate.value)
+    return [f"{parameter} {', '.join(f'{v:g}' for v in sorted(found))}" for parameter, found in sorted(values.items())]
+
+
+def _commands(cells: Sequence[CellResult]) -> tuple[tuple[str, str], ...]:
+    example = next((cell for cell in cells if cell.encode and cell.encode.commands), None)
+    if example is None or example.encode is None:
+        return ()
+    where = f"{example.sequence.name} at {example.rate.parameter} {example.rate.value:g}"
+    decode = example.decode.commands if example.decode else []
+    steps = [("encode", example.encode.commands), ("decode", decode)]
+    return tuple((f"{step} {where}", command_text(argv)) for step, commands in steps for argv in commands)
+
+
+def command_text(argv: Iterable[object]) -> str:
+    """A command line as a shell takes it, with paths cut to file names."""
+    # Where a program and a temporary file lay says nothing to another reader; what they are called does.
+    return shlex.join(re.sub(r"(^|(?<=[:=]))/(?:[^/]*/)+(?=[^/]+$)", "", str(part)) for part in argv)
+
+
+def _versions(record: dict[str, Any]) -> str:
+    revision = record.get("vcbench_revision")
+    return f"{record['vcbench']} (revision {revision})" if revision else str(record["vcbench"])
+
+
+def _processor(record: dict[str, Any]) -> str:
+    return f"{record['cpu']}, {record.get('cpus')} usable" if record.get("cpus") else str(record["cpu"])
+
+
+def _memory(size: Any) -> str:
+    return f"{size / 2**30:.1f} GiB" if isinstance(size, int | float) else str(size)
+
+
+def _jobs(record: dict[str, Any]) -> str:
+    return f"{record['jobs']} by {record.get('backend', NOT_RECORDED)}"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return _pairs(value)
+    if isinstance(value, list | tuple):
+        return shlex.join(map(str, value))
+    return str(value)
+
+
+def _pairs(record: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_text(value)}" for key, value in record.items())
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))

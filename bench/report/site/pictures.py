@@ -1,0 +1,311 @@
+"""Decoded frames as pictures for the frame viewer, from the stored bitstreams: a bounded number, named plainly."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.adapters.base import copy_alone
+from bench.analysis.curves import SequenceKey
+from bench.cards import Catalog
+from bench.core.files import digest_of
+from bench.core.folders import Rewriting
+from bench.core.sandbox import Sandbox, chosen
+from bench.engine.cell import external
+from bench.engine.measure import check_format
+from bench.engine.plan import CodecEntry
+from bench.engine.verify.origin import source_clip, stored_codec, stored_format
+from bench.errors import MismatchError, StoreError, VcbenchError
+from bench.records.cell import CellResult
+from bench.report.measured import dataset_text
+from bench.report.site.frame_values import frame_values
+from bench.report.site.payload import Names, short
+from bench.results.result_set import ResultSet
+from bench.video import colour
+from bench.video.frame import Frame
+
+DEFAULT_PICTURES = 120
+DEFAULT_DECODE_S = 60.0
+"""By default no more decoding than took this long when it was measured; a given number of pictures lifts it."""
+
+POSITIONS = (0.5, 0.25, 0.75)
+"""Which frames of a sequence are shown, the first of these first, as shares of its length."""
+
+NOT_ASKED = "No pictures were asked for; vcbench report --pictures N makes N of them at most."
+
+_VERSION = 2
+_GIVE_CLIPS = "name it with --clips"
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """limit: most pictures, None for the default. clips: files among which sources are looked for, by digest.
+
+    paths: further folders with codecs/ and datasets/. trust: whether cards of theirs may run programs. sandbox: what
+    decoders run in; None: as they are.
+    """
+
+    limit: int | None = None
+    clips: tuple[Path, ...] = ()
+    paths: tuple[Path, ...] = ()
+    trust: bool = False
+    sandbox: Sandbox | None = field(default_factory=chosen)
+
+
+@dataclass
+class _Choice:
+    """What is shown of one sequence; frames rise."""
+
+    key: SequenceKey
+    cells: list[CellResult]
+    frames: list[int]
+
+
+def write_pictures(
+    results: ResultSet,
+    cells: Mapping[SequenceKey, Sequence[CellResult]],
+    names: Names,
+    folder: Rewriting,
+    options: PictureOptions,
+) -> dict[str, Any]:
+    """Write the pictures into a report's folder and give what the viewer needs to know of them.
+
+    Pictures of an earlier report are used again where they are of the same bitstream. What cannot be decoded or found
+    is told with its reason. Raises OSError when the folder cannot be written.
+    """
+    able = {key: found for key, of_key in cells.items() if (found := [c for c in of_key if _is_shown(results, c)])}
+    chosen = _Choosing(able, options.limit)
+    gallery = _Gallery(results, names, folder, options)
+    shown = [entry for choice in chosen.choices.values() if (entry := gallery.sequence(choice))]
+    for path in (folder.path / "pictures").iterdir():
+        if path.name not in gallery.files:  # of a video that went wrong later
+            path.unlink()
+    absent = [*gallery.absent, *(_left_out(cells, chosen) if options.limit != 0 else [NOT_ASKED])]
+    return {"about": _about(shown, list(chosen.choices.values())), "absent": absent, "sequences": shown}
+
+
+class _Choosing:
+    """Which pictures there are: one frame of each sequence, datasets in turn, then a second one, as far as the bound.
+
+    `able` are the cells that have a bitstream, by sequence; `choices` what is shown of them.
+    """
+
+    def __init__(self, able: Mapping[SequenceKey, Sequence[CellResult]], limit: int | None) -> None:
+        self.choices: dict[SequenceKey, _Choice] = {}
+        self.able = able
+        self._room = DEFAULT_PICTURES if limit is None else limit
+        self._seconds = DEFAULT_DECODE_S if limit is None else math.inf
+        for position in POSITIONS:
+            for key in _in_turn(able):
+                self._try(key, position)
+        self.bound = (
+            f"{DEFAULT_PICTURES} pictures and {DEFAULT_DECODE_S:g} s of decoding"
+            if limit is None
+            else f"{limit} pictures"
+        )
+
+    def _try(self, key: SequenceKey, position: float) -> None:
+        """Take one frame more of a sequence, if it fits: of all its cells, or of those that its first frame is of."""
+        known = self.choices.get(key)
+        cells = known.cells if known else _thinned(self.able[key], self._room - 1)
+        if not cells:
+            return
+        before = known.frames if known else []
+        frames = sorted({*before, int(cells[0].sequence.frames * position)})
+        count = (len(frames) - len(before)) * (1 + len(cells))
+        seconds = _decode_seconds(cells, frames) - _decode_seconds(cells, before)
+        if count <= self._room and seconds <= self._seconds:
+            self.choices[key] = _Choice(key, cells, frames)
+            self._room -= count
+            self._seconds -= seconds
+
+
+def _left_out(cells: Mapping[SequenceKey, Sequence[CellResult]], chosen: _Choosing) -> Iterator[str]:
+    """What of the cells is not among the pictures, and why; `able` of them are stored."""
+    able = chosen.able
+    if unstored := [key for key in cells if key not in able]:
+        yield f"{_named(unstored)}: no bitstream is stored with these results."
+    if beyond := [key for key in able if key not in chosen.choices]:
+        yield f"{_named(beyond)}: beyond the bound of {chosen.bound}; vcbench report --pictures N sets another."
+    for key, choice in chosen.choices.items():
+        if absent := len(able[key]) - len(choice.cells):
+            yield f"{key.sequence}: {absent} of its {len(able[key])} cells, beyond the bound of {chosen.bound}."
+
+
+def _in_turn(able: Mapping[SequenceKey, Any]) -> Iterator[SequenceKey]:
+    """Sequences with datasets in turn, so that a bound leaves something of each."""
+    places: dict[str, int] = {}
+    ranked = []
+    for key in able:
+        places[key.dataset] = places.get(key.dataset, 0) + 1
+        ranked.append((places[key.dataset], key))
+    yield from (key for _, key in sorted(ranked))
+
+
+def _thinned(cells: Sequence[CellResult], room: int) -> list[CellResult]:
+    """All cells where there is room; else the middle rate point of each codec, as many as there is room for."""
+    if len(cells) <= room:
+        return list(cells)
+    by_codec: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        by_codec.setdefault(cell.codec.name, []).append(cell)
+    middle = [sorted(own, key=lambda c: c.bpp or 0)[(len(own) - 1) // 2] for own in by_codec.values()]
+    return middle[: max(room, 0)]
+
+
+def _decode_seconds(cells: Sequence[CellResult], frames: Sequence[int]) -> float:
+    """How long decoding up to the last of the frames took, of all cells together."""
+    if not frames:
+        return 0.0
+    return sum(c.decode.seconds * (frames[-1] + 1) / c.sequence.frames for c in cells if c.decode)
+
+
+def _is_shown(results: ResultSet, cell: CellResult) -> bool:
+    """Whether there is a bitstream to decode, or something in its place that must be reported."""
+    try:
+        return cell.status == "ok" and results.bitstream(cell) is not None
+    except StoreError:
+        return True
+
+
+class _Gallery:
+    """Pictures being written. `files` are those that are shown, `absent` what could not be."""
+
+    def __init__(self, results: ResultSet, names: Names, folder: Rewriting, options: PictureOptions) -> None:
+        self.files: set[str] = set()
+        self.absent: list[str] = []
+        self._results = results
+        self._names = names
+        self._folder = folder
+        self._out = folder.path / "pictures"
+        self._options = options
+        self._catalog = Catalog(options.paths)
+        self._entries: dict[str, CodecEntry] = {}
+
+    def sequence(self, choice: _Choice) -> dict[str, Any] | None:
+        """The viewer's entry of one sequence; None where no bitstream could be decoded."""
+        videos = [video for cell in choice.cells if (video := self._coded(cell, choice.frames))]
+        source = self._source(choice)
+        if not videos:
+            return None
+        return {
+            "sequence": self._names.sequences.index(choice.key),
+            "frames": choice.frames,
+            "videos": [*([source] if source else []), *videos],
+        }
+
+    def _coded(self, cell: CellResult, frames: Sequence[int]) -> dict[str, Any] | None:
+        assert cell.bitstream is not None
+        stem = f"{cell.bitstream.sha256[:20]}-{_VERSION}"
+        try:
+            files = self._written(stem, frames, lambda: self._decoded(cell))
+            values = frame_values(self._results, cell)
+        except VcbenchError as error:
+            self.absent.append(f"{cell.codec.name} at {cell.rate.value:g} on {cell.sequence.name}: {error}.")
+            return None
+        return {
+            "codec": self._names.codecs.index(cell.codec.name),
+            "parameter": cell.rate.parameter,
+            "rate": cell.rate.value,
+            "bpp": short(cell.bpp),
+            "sha256": cell.bitstream.sha256,
+            "files": files,
+            "values": [
+                {name: short(of[frame]) for name, of in values.items() if frame < len(of) and of[frame] is not None}
+                for frame in frames
+            ],
+        }
+
+    def _source(self, choice: _Choice) -> dict[str, Any] | None:
+        cell = choice.cells[0]
+        stem = f"{cell.sequence.sha256[:16]}-{cell.sequence.start}-{_VERSION}"
+        try:
+            # Not opened where its pictures are there already.
+            pictures = self._written(
+                stem, choice.frames, lambda: source_clip(cell.sequence, self._catalog, self._options.clips).read()
+            )
+        except VcbenchError as error:
+            told = str(error).replace("name it with --input", _GIVE_CLIPS)
+            self.absent.append(f"The source of {choice.key.sequence}: {told}.")
+            return None
+        return {"codec": None, "files": pictures}
+
+    def _decoded(self, cell: CellResult) -> Iterator[Frame]:
+        """Frames of a stored bitstream, decoded by a fresh process that sees a copy of it alone."""
+        path = self._results.bitstream(cell)
+        if path is None:
+            raise StoreError("its bitstream is gone")
+        codec = external(self._entry(cell), None)
+        transform = codec.transform(stored_format(cell.sequence))
+        with tempfile.TemporaryDirectory() as folder:
+            alone = copy_alone(path, Path(folder) / "decode")
+            with codec.open_decoder(alone, transform.coded) as decoder:
+                for frame in decoder.frames():
+                    check_format(frame.format, transform.coded)
+                    yield transform.inverse(frame)
+
+    def _entry(self, cell: CellResult) -> CodecEntry:
+        key = digest_of([cell.codec.name, cell.codec.card])
+        if key not in self._entries:
+            self._entries[key] = stored_codec(
+                cell.codec, self._catalog, trust=self._options.trust, sandbox=self._options.sandbox
+            )
+        return self._entries[key]
+
+    def _written(self, stem: str, frames: Sequence[int], read: Any) -> list[str]:
+        files = [f"{stem}-{frame}.webp" for frame in frames]
+        missing = {
+            frame: name
+            for frame, name in zip(frames, files, strict=True)
+            if not (self._out / name).is_file() and not self._folder.reuse(f"pictures/{name}")
+        }
+        if missing:
+            stream = read()
+            for index, frame in enumerate(stream):
+                if index in missing:
+                    _save(frame, self._out / missing.pop(index))
+                if not missing:
+                    break
+            stream.close()
+            if missing:
+                raise MismatchError("frame_count", f"frame {min(missing)} is beyond the end of the video")
+        self.files.update(files)
+        return files
+
+
+def _save(frame: Frame, path: Path) -> None:
+    """An 8-bit RGB picture without loss."""
+    from PIL import Image
+
+    rgb = colour.to_rgb(frame)
+    depth = frame.format.bit_depth
+    if depth > 8:
+        half = 1 << (depth - 9)
+        rgb = ((rgb.astype("u4") + half) >> (depth - 8)).clip(0, 255)
+    temporary = path.with_suffix(".part")
+    Image.fromarray(rgb.astype("u1"), "RGB").save(temporary, "WEBP", lossless=True, quality=40, method=3)
+    temporary.replace(path)
+
+
+def _about(shown: Sequence[Mapping[str, Any]], chosen: Sequence[_Choice]) -> str:
+    if not shown:
+        return "There are no pictures in this report."
+    records = [choice.cells[0].sequence for choice in chosen]
+    conversions = sorted({colour.describe(stored_format(record)) for record in records})
+    frames = sum(len(entry["frames"]) for entry in shown)
+    return (
+        f"{frames} frames of {len(shown)} sequences, decoded from the stored bitstreams and kept without loss as"
+        f" 8-bit RGB pictures. RGB is a conversion for looking at ({'; '.join(conversions)}): no metric of YUV was"
+        " measured on it. The rates are of whole sequences, these are single frames: codecs spend their bits on"
+        " different ones."
+    )
+
+
+def _named(keys: Sequence[SequenceKey], most: int = 6) -> str:
+    texts = [f"{dataset_text(key.dataset)}/{key.sequence}" for key in keys]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

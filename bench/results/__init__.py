@@ -1,0 +1,1 @@
+"""Result sets as tables."""

@@ -1,0 +1,172 @@
+"""How far a run is, from its folder alone; which processes on which machine are alive."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.engine.cell import Task
+from bench.engine.progress import Pace, announced, state
+from bench.engine.schedule import Job
+from bench.engine.store import liveness as presence
+from bench.engine.store.folder import Store
+from bench.errors import StoreError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "set")
+
+
+def result(store: Store, name: str, status: str = "ok", *, at: float | None = None) -> None:
+    """A result file as far as its status, written at a time."""
+    path = store.cell_path(name)
+    path.write_text(json.dumps({"status": status}))
+    if at is not None:
+        os.utime(path, (at, at))
+
+
+def leave_run(store: Store, cells: dict[str, float], **changes: Any) -> Path:
+    """The file of a driver that started a minute ago."""
+    path = store.root / "work" / "run-0123456789abcdef.json"
+    content = {
+        **presence.signature(), "backend": "dask", "jobs": 4, "started": time.time() - 60, "total": 8, "cells": cells,
+        **changes,
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_pace_is_that_of_the_cells_after_the_first() -> None:
+    """Costs 1, 2, 3, 4, 10 finished at 30, 40, 50, 60 s: 3 cells and 9 of cost in 30 s, and 10 of cost are left."""
+    pace = Pace({"a": 1, "b": 2, "c": 3, "d": 4, "e": 10})
+    assert (pace.rate(20), pace.left_s(20)) == (None, None)
+    pace.finish("a", 30)
+    assert pace.rate(30) == pytest.approx(60 * 1 / 30)
+    assert pace.left_s(30) == pytest.approx(30 * 19 / 1)
+    for name, at in (("b", 40), ("c", 50), ("d", 60)):
+        pace.finish(name, at)
+    assert pace.rate(60) == pytest.approx(60 * 3 / 30)
+    assert pace.left_s(60) == pytest.approx(30 * 10 / 9)
+    pace.finish("e", 90)
+    assert pace.left_s(90) == 0
+
+
+def test_a_run_is_told_from_its_folder(store: Store) -> None:
+    """Of eight cells five were to be run: one is new, one failed now; an older failure and an old result count not."""
+    now = time.time()
+    leave_run(store, {"new": 1.0, "bad": 1.0, "old": 1.0, "left": 1.0, "also": 1.0})
+    for name, status, at in (
+        ("new", "ok", now - 20), ("bad", "failed", now - 10),
+        ("old", "failed", now - 3600), ("before", "ok", now - 3600),
+    ):  # fmt: skip
+        result(store, name, status, at=at)
+    store.cell_path("damaged").write_text("{")
+    with store.working_folder("left"):
+        found = state(store.root)
+    assert found.cells == {"ok": 2, "failed": 2, "unreadable": 1}
+    assert [(item.cell, item.pid) for item in found.working] == [("left", os.getpid())]
+    (run,) = found.runs
+    assert (run.alive, run.total, run.done, run.failed, run.backend, run.jobs) == (True, 8, 5, 1, "dask", 4)
+    assert run.rate == pytest.approx(2, rel=0.05)
+    assert run.left_s == pytest.approx(60 * 3 / 2, rel=0.05)
+    assert state(store.root).working == []
+
+
+def test_a_run_that_was_killed_tells_what_it_left(store: Store) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    path = leave_run(store, {"new": 1.0, "left": 1.0}, pid=dead.pid)
+    result(store, "new")
+    (run,) = state(store.root).runs
+    assert (run.alive, run.done, run.total, run.left_s) == (False, 7, 8, None)
+    assert "the same command goes on from there" in str(run.reason)
+    with announced(store, [], 0, {"backend": "loky", "jobs": 2}):
+        assert not path.exists()
+
+
+def test_a_driver_leaves_word_until_it_is_finished_and_longer_if_it_is_ended(store: Store) -> None:
+    cells: Any = (SimpleNamespace(name="a"), SimpleNamespace(name="b"))
+    job = Job(Task(cells, {}, store.root, {}), 6.0, 0, gpu=False)
+    facts = {"backend": "loky", "jobs": 2}
+    with announced(store, [job], 5, facts) as costs:
+        assert costs == {"a": 3.0, "b": 3.0}
+        (run,) = state(store.root).runs
+        assert (run.alive, run.done, run.total, run.rate, run.reason) == (True, 3, 5, None, "no cell is finished yet")
+    assert state(store.root).runs == []
+    with pytest.raises(KeyboardInterrupt), announced(store, [job], 5, facts):
+        raise KeyboardInterrupt
+    assert len(state(store.root).runs) == 1
+
+
+def test_a_folder_that_is_no_result_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no result set"):
+        state(tmp_path)
+
+
+def marker(store: Store, name: str, *, silent: float, **changes: Any) -> Path:
+    """A marker whose process gave its last sign of life so many seconds ago."""
+    content = {"cell": name, "since": 0, **presence.signature(), **changes}
+    path = store.root / "work" / f"{name}.01234567-{content['pid']}.abcd_123" / "marker.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    os.utime(path, (time.time() - silent,) * 2)
+    return path
+
+
+def test_a_worker_of_another_machine_lives_as_long_as_it_gives_signs_of_life(store: Store) -> None:
+    """Its process number says nothing here: that of the first is ours, that of the second is nobody's."""
+    marker(store, "silent", silent=2 * presence.LOST_AFTER_S, host="elsewhere/1")
+    marker(store, "alive", silent=presence.BEAT_S, host="elsewhere/1", pid=2**22 + 1)
+    assert [item["cell"] for item in store.working()] == ["alive"]
+    assert store.abandoned() == ["silent"]
+    assert [path.name[:5] for path in (store.root / "work").iterdir()] == ["alive"]
+
+
+def test_a_process_that_took_over_a_number_is_another(store: Store) -> None:
+    marker(store, "gone", silent=0, process_started=time.time() - 10**6)
+    assert store.abandoned() == ["gone"]
+
+
+def test_a_folder_without_a_marker_is_removed_once_it_is_old(store: Store) -> None:
+    for name, age in (("old", 2 * presence.LOST_AFTER_S), ("new", 0)):
+        folder = store.root / "work" / f"{name}.01234567-1.abcd_123"
+        folder.mkdir()
+        os.utime(folder, (time.time() - age,) * 2)
+    assert store.abandoned() == []
+    assert [path.name[:3] for path in (store.root / "work").iterdir()] == ["new"]
+
+
+def test_signs_of_life_are_given_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "BEAT_S", 0.01)
+    path = tmp_path / "file"
+    path.touch()
+    os.utime(path, (1, 1))
+    with presence.beating(path):
+        deadline = time.monotonic() + 20
+        while path.stat().st_mtime == 1 and time.monotonic() < deadline:
+            os.sched_yield()
+    assert presence.silence(path) < 60
+    assert presence.silence(tmp_path / "gone") == float("inf")
+
+
+def test_the_command_tells_people_and_programs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.cli import _run
+
+    leave_run(store, {"new": 1.0, "left": 1.0}, started=time.time() - 20)
+    result(store, "new")
+    assert _run(["status", str(store.root)]) == 0
+    told = capsys.readouterr().out
+    assert f"{store.root}: 1 cell: 1 ok" in told
+    assert "dask, 4 jobs): 7 of 8 done; " in told and " cells a minute, about 2" in told
+    assert _run(["status", str(store.root), "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (run["done"], run["total"], run["alive"]) == (7, 8, True)

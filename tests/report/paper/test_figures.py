@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from bench.analysis.curves import RDCurve, RDPoint
+from bench.report.paper import figures
+
+
+def curve(codec: str, *, estimated: bool = False, quality: float = 30.0) -> RDCurve:
+    points = tuple(RDPoint(0.05 * 2**step, quality + 2 * step, str(step)) for step in range(4))
+    return RDCurve(codec, "set", "clip", "psnr_y", "bpp", points, estimated=estimated)
+
+
+AXIS = figures.Axis("PSNR of luma", "dB", "higher")
+
+
+def saved(folder: Path, lines: list[figures.Line]) -> Path:
+    folder.mkdir()
+    with figures.style():
+        figures.save(figures.rd_figure(lines, AXIS), folder, "f")
+    return folder
+
+
+def test_files_are_what_they_are_called(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "a", [figures.Line(0, "x265", curve("x265"))])
+    assert (folder / "f.pdf").read_bytes().startswith(b"%PDF-")
+    assert ElementTree.parse(folder / "f.svg").getroot().tag.endswith("svg")
+    png = (folder / "f.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    width, _ = struct.unpack(">II", png[16:24])
+    assert width == round(figures.COLUMN_IN * figures.PNG_DPI)
+
+
+def test_fonts_are_embedded_as_type_42(tmp_path: Path) -> None:
+    pdf = (saved(tmp_path / "a", [figures.Line(0, "x265", curve("x265"))]) / "f.pdf").read_bytes()
+    assert b"/Subtype /Type0" in pdf or b"/Subtype /TrueType" in pdf
+    assert b"/Type3" not in pdf
+
+
+def test_equal_curves_give_equal_files(tmp_path: Path) -> None:
+    lines = [figures.Line(0, "x265", curve("x265")), figures.Line(1, "y", curve("y", quality=31))]
+    first = saved(tmp_path / "a", lines)
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20}):
+        second = saved(tmp_path / "b", lines)
+    for suffix in figures.FORMATS:
+        assert (first / f"f.{suffix}").read_bytes() == (second / f"f.{suffix}").read_bytes(), suffix
+
+
+def test_the_users_settings_are_put_back() -> None:
+    with matplotlib.rc_context({"lines.linewidth": 9}):
+        with figures.style():
+            assert matplotlib.rcParams["lines.linewidth"] != 9
+        assert matplotlib.rcParams["lines.linewidth"] == 9
+
+
+def test_an_estimated_rate_is_open_and_dashed() -> None:
+    with figures.style():
+        figure = figures.rd_figure(
+            [figures.Line(0, "a", curve("a")), figures.Line(1, "b (rate estimated)", curve("b", estimated=True))], AXIS
+        )
+    measured, estimated = figure.axes[0].get_lines()
+    assert measured.get_markerfacecolor() != "white" and measured.get_linestyle() == "-"
+    assert estimated.get_markerfacecolor() == "white" and estimated.get_linestyle() == "--"
+
+
+def test_styles_of_many_codecs_differ() -> None:
+    lines = [figures.Line(number, f"codec{number}", curve(f"codec{number}")) for number in range(28)]
+    with figures.style():
+        drawn = figures.rd_figure(lines, AXIS).axes[0].get_lines()
+    looks = [(line.get_color(), line.get_marker()) for line in drawn]
+    assert len(set(looks)) == len(looks)
+
+
+def test_axes_say_unit_direction_and_scale() -> None:
+    with figures.style():
+        (axes,) = figures.rd_figure([figures.Line(0, "a", curve("a"))], AXIS).axes
+    assert axes.get_ylabel() == "PSNR of luma (dB)\nhigher is better"
+    assert axes.get_xlabel() == "rate (bit/pixel, log scale)" and axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("count", [1, 4, 12, 24])
+def test_the_legend_lies_outside_and_inside_the_figure(count: int) -> None:
+    lines = [figures.Line(n, f"codec-number-{n}@low-delay", curve(f"c{n}", quality=30 + n)) for n in range(count)]
+    with figures.style():
+        figure = figures.rd_figure(lines, AXIS)
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        axes = figure.axes[0].get_tightbbox()
+    assert legend.y1 <= axes.y0
+    assert legend.x0 >= 0 and legend.y0 >= 0 and legend.x1 <= figure.bbox.x1
+    assert figure.axes[0].get_window_extent().height > 1.2 * figure.dpi
+
+
+@pytest.mark.parametrize("label", ["_hidden", "$x$", "\u65e5\u672c\u8a9e", "two\nlines", "a\x07b", "$unclosed", "^_{"])
+def test_any_name_can_be_drawn(tmp_path: Path, label: str) -> None:
+    saved(tmp_path / "a", [figures.Line(0, label, curve("a"))])
+    with figures.style():
+        figure = figures.rd_figure([figures.Line(0, label, curve("a"))], AXIS)
+    assert len(figure.legends[0].get_texts()) == 1
+
+
+def test_points_without_a_place_are_left_out() -> None:
+    points = (RDPoint(0.1, 30.0, "1"), RDPoint(0.2, math.inf, "2"), RDPoint(0.0, 20.0, "3"))
+    with_lossless = RDCurve("a", "", "s", "psnr_y", "bpp", points)
+    assert figures.drawn_points(with_lossless) == 1
+    with figures.style():
+        figure = figures.rd_figure([figures.Line(0, "a", with_lossless)], AXIS)
+    assert list(figure.axes[0].get_lines()[0].get_xdata()) == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [*itertools.pairwise([0.001, 0.0013, 0.01, 0.02, 0.031, 0.3, 4, 900]), (1e-5, 1e3), (0.1, 0.10204), (3.01, 3.02)],
+)
+@pytest.mark.parametrize("most", [4, 7])
+def test_ticks_of_any_range(low: float, high: float, most: int) -> None:
+    ticks = figures.log_ticks(low, high, most)
+    assert 2 <= len(ticks) <= most + 1
+    assert all(low <= tick <= high for tick in ticks)
+    assert ticks == sorted(set(ticks))
+
+
+def test_ticks_are_round() -> None:
+    assert figures.log_ticks(0.018, 0.34) == [0.02, 0.05, 0.1, 0.2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 28])
+def test_every_panel_is_there(count: int) -> None:
+    panels = [(f"sequence {n}", [figures.Line(0, "a", curve("a"))]) for n in range(count)]
+    with figures.style():
+        figure = figures.panel_figure(panels, AXIS)
+    assert [axes.get_title() for axes in figure.axes] == [title for title, _ in panels]
