@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 # Imported at first use, so that the command line starts at once.
 _HOMES = {
-    "ResultSet": "bench.records.cell",
+    "ResultSet": "bench.results.result_set",
     "bd_metric": "bench.analysis.bd",
     "bd_rate": "bench.analysis.bd",
     "compare": "bench.analysis.compare",
     "gate": "bench.api",
-    "load": "bench.records.cell",
+    "load": "bench.results.result_set",
     "run": "bench.api",
     "score": "bench.engine.score",
 }

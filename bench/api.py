@@ -52,9 +52,10 @@ def run(
 
     The settings are those of ``vcbench run``: ``size``, ``pix_fmt`` and ``fps`` describe raw inputs, ``rates`` are
     values of the rate parameter, ``time_limit`` is in seconds. ``match_rate``, ``target_bpp`` and ``rates="auto"``
-    search rate points to within ``tolerance``, a share (`bench.engine.rate_search.match`); ``ResultSet.at_rate`` shows the pairs.
-    ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.pools.backends.open_pool`); but for ``jobs`` 1
-    in processes of this machine, the calling script must be importable (guard it by ``if __name__ == "__main__"``).
+    search rate points to within ``tolerance``, a share (`bench.engine.rate_search.match`); ``ResultSet.at_rate`` shows
+    the pairs. ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.pools.backends.open_pool`);
+    but for ``jobs`` 1 in processes of this machine, the calling script must be importable (guard it by
+    ``if __name__ == "__main__"``).
     ``copy_inputs`` copies the clips into ``out`` for workers that lack them. ``sandbox`` confines encoders and decoders
     (`bench.core.sandbox`). Result files that were damaged are set
     aside and named in ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell

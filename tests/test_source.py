@@ -29,7 +29,7 @@ SAFELY = {
 }
 
 # The seal of other libraries' networks names pickle in order to refuse it, as does the catcher of Numba's cache.
-NAMES_OF_ERRORS = {"metrics/sealed.py", "metrics/compiled.py"}
+NAMES_OF_ERRORS = {"networks/guarded_load.py", "core/compiled.py"}
 
 
 def dotted(node: ast.expr) -> str:

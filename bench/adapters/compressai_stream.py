@@ -1,8 +1,8 @@
 """Streams of CompressAI's models: frames to units of `bench.bitstream.container`, and back.
 
-A unit holds the strings of one frame (see `bench.networks.compressai_models`). The last unit is a digest of every index by which a
-table of probabilities was chosen: these come from networks in floating point, and a decoder that chose another one
-would read noise without knowing.
+A unit holds the strings of one frame (see `bench.networks.compressai_models`). The last unit is a digest of every
+index by which a table of probabilities was chosen: these come from networks in floating point, and a decoder that
+chose another one would read noise without knowing.
 """
 
 from __future__ import annotations

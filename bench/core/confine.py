@@ -1,8 +1,9 @@
 """Start a program in a sandbox: ``python -I -S confine.py SPEC PROGRAM ARGUMENT...``, SPEC being JSON.
 
-`bench.core.sandbox` writes the command line. This file imports nothing of vcbench's, so that it starts in milliseconds. It
-sets the limits, takes the environment down to what is listed, and then either executes bubblewrap or does the same by
-Linux namespaces, or by Landlock and seccomp where namespaces are forbidden. A step that fails ends it with status 125.
+`bench.core.sandbox` writes the command line. This file imports nothing of vcbench's, so that it starts in
+milliseconds. It sets the limits, takes the environment down to what is listed, and then either executes bubblewrap or
+does the same by Linux namespaces, or by Landlock and seccomp where namespaces are forbidden. A step that fails ends it
+with status 125.
 """
 
 from __future__ import annotations

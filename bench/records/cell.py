@@ -1,4 +1,4 @@
-"""What a cell's result file holds, and result sets as tables.
+"""What a cell's result file holds.
 
 A result set is a folder: ``cells/`` has one strict-JSON file a cell, ``bitstreams/`` the files that were decoded,
 ``frames/`` the per-frame values (Parquet). Everything else is derived from them. Curves of papers are a folder too,

@@ -104,7 +104,7 @@ def _curve(paper: str, dataset: str, printed: str, codec: str, points: Any, figu
 
 
 def main(arguments: list[str]) -> None:
-    """``python -m bench.records.published_import POINTS.json FOLDER`` writes a folder of published curves for each paper."""
+    """``python -m bench.records.published_import POINTS.json FOLDER`` writes a folder of curves for each paper."""
     if len(arguments) != 2:
         sys.exit(f"usage: python -m {__spec__.name} POINTS.json FOLDER")
     points, folder = map(Path, arguments)

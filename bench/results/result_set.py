@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from bench.core.paths import local_path
 from bench.core.untrusted import is_there, read_frames
 from bench.errors import StoreError, UsageError
+from bench.records.cell import CellResult, read_cell
 from bench.records.published import PublishedSet, is_published, read_published
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
-from bench.records.cell import CellResult, read_cell
 
 _TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",

@@ -185,7 +185,8 @@ class Store:
     ) -> CellResult:
         """Store a cell's result and per-frame values, merged with what is stored by now; what is stored is returned.
 
-        Other runs may write the same cell at the same time: nothing that they measured is lost (`bench.engine.store.merge`).
+        Other runs may write the same cell at the same time: nothing that they measured is lost, see
+        `bench.engine.store.merge`.
         Of another bitstream than the one stored, a result replaces it only where ``seen``, the result that its worker
         found when it began, is the one that is still there, or its file is damaged; otherwise it is dropped.
         ``wanted`` are the metrics that were to be measured, by name with their keys.

@@ -1,7 +1,7 @@
 """A picture to a latent and back: as it is (intra), or as its difference from a prediction (inter).
 
-The first state is a block transform fitted to pictures, for the reason that `bench.neural.networks.linear` serves: a short
-training should not spend itself on what a Karhunen-Loeve transform does from the first step.
+The first state is a block transform fitted to pictures, for the reason that `bench.neural.networks.linear` serves: a
+short training should not spend itself on what a Karhunen-Loeve transform does from the first step.
 """
 
 from __future__ import annotations

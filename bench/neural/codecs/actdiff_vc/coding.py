@@ -14,7 +14,7 @@ _OF_TRAINING = "critic."
 
 
 def build(config: Mapping[str, Any], scale: str) -> ActDiffVc:
-    """The networks, untrained; at the paper's scale around the user's own (see `bench.neural.codecs.actdiff_vc.paper`)."""
+    """The networks, untrained; at the paper's scale around the user's own, see `paper`."""
     sizes = ActDiffConfig(**config)
     return paper.build(sizes, None) if scale == "paper" else small(sizes)
 

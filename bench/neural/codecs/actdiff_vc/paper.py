@@ -70,7 +70,7 @@ def build(config: ActDiffConfig, given: Path | None) -> ActDiffVc:
 
 
 class VaceLatents(nn.Module):
-    """Latents of Wan's own autoencoder, and the control that Wan-VACE takes; see `bench.neural.codecs.actdiff_vc.model`."""
+    """Latents of Wan's own autoencoder, and the control that Wan-VACE takes; see `model`."""
 
     def __init__(self, vae: Any) -> None:
         super().__init__()

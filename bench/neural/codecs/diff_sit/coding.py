@@ -15,7 +15,7 @@ _OF_THE_USER = ("odfte.vae.wan.decoder.", "odfte.vae.wan.post_quant_conv.")
 
 
 def build(config: Mapping[str, Any], scale: str) -> DiffSit:
-    """The networks, untrained; at the paper's scale around the user's own (see `bench.neural.codecs.diff_sit.paper`)."""
+    """The networks, untrained; at the paper's scale around the user's own, see `paper`."""
     sizes = DiffSitConfig(**config)
     return paper.build(sizes, None) if scale == "paper" else small(sizes)
 

@@ -16,7 +16,7 @@ _OF_THE_USER = ("vae.", "diffusion.unet.")
 
 
 def build(config: Mapping[str, Any], scale: str) -> S2vc:
-    """The networks, untrained; at the paper's scale around the user's own (see `bench.neural.codecs.s2vc.paper`)."""
+    """The networks, untrained; at the paper's scale around the user's own, see `paper`."""
     sizes = S2vcConfig(**config)
     if scale == "paper":
         return paper.build(sizes, None)
