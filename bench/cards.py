@@ -98,6 +98,9 @@ class Weights(Model):
     file: InnerPath
     sha256: Digest
     url: str | None = None
+    fetched: Name | None = Field(
+        default=None, description="name of the weights that vcbench fetch weights brings, where it is not our file"
+    )
 
 
 class Needs(Model):
@@ -114,6 +117,9 @@ class Configuration(Model):
     gop: str | None = None
     rates: Rates | None = None
     input: Input | None = None
+    licence: str | None = None
+    note: str | None = None
+    weights: tuple[Weights, ...] | None = None
     settings: dict[str, Any] = Field(default={})
 
 
@@ -165,7 +171,9 @@ class Card(Model):
             raise UnknownNameError(f"configuration of {self.name}", configuration, self.configurations)
         change = self.configurations[configuration]
         changed = {
-            key: value for key in ("title", "gop", "rates", "input") if (value := getattr(change, key)) is not None
+            key: value
+            for key in ("title", "gop", "rates", "input", "licence", "note", "weights")
+            if (value := getattr(change, key)) is not None
         }
         return self.model_copy(
             update={

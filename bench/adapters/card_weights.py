@@ -7,13 +7,17 @@ from pathlib import Path
 from bench.cards import Card, Weights
 from bench.core.files import file_digest
 from bench.errors import UnavailableError
+from bench.weights import files as weights
 
 
 def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) -> Path:
     """The verified file of a card's weights; UnavailableError saying what to do.
 
-    ``otherwise``: how to come by a file for which the card names no address, such as "put it there".
+    Weights that vcbench fetches are looked for where it puts them. ``otherwise``: how to come by a file for which the
+    card names no address, such as "put it there".
     """
+    if wanted.fetched is not None:
+        return _fetched(card, wanted.fetched, wanted.sha256)
     if folder is None:
         raise UnavailableError(f"card {card.name}: is in no folder, below which {wanted.file} could lie")
     path = folder / wanted.file
@@ -31,3 +35,11 @@ def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) 
             "put the right file there, or name the new one's digest in a card of your own"
         )
     return path
+
+
+def _fetched(card: Card, name: str, sha256: str) -> Path:
+    if (known := weights.get(name).sha256) != sha256:
+        raise UnavailableError(
+            f"card {card.name}: wants {name} with SHA-256 {sha256}, weights.toml has {known}; correct the card"
+        )
+    return weights.path(name)

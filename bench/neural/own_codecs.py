@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 CODINGS = {
     "actdiff-vc": "bench.neural.codecs.actdiff_vc.coding",
     "diff-sit": "bench.neural.codecs.diff_sit.coding",
+    "restoration": "bench.neural.codecs.restoration.coding",
     "s2vc": "bench.neural.codecs.s2vc.coding",
 }
 OPTIONS = {
     "actdiff-vc": "bench.neural.codecs.actdiff_vc.options:ActDiffOptions",
     "diff-sit": "bench.neural.codecs.diff_sit.options:DiffSitOptions",
+    "restoration": "bench.neural.codecs.restoration.options:RestorationOptions",
 }
 """What a card may choose of a codec beside its rate, as a `CodecOptions` of its ``settings.options``; others have
 nothing."""

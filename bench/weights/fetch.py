@@ -46,7 +46,9 @@ def fetch_weights(
     their own, into that package's caches. ``catalog`` finds the codecs; by default they are those of the usual folders.
     """
     known = catalog or Catalog()
-    by_codec = {name: files for name in names if (files := _of_codec(name, known)) is not None}
+    by_codec = {
+        name: files for name in names if not weights.needed_by(name) and (files := _of_codec(name, known)) is not None
+    }
     names = [name for name in names if name not in by_codec]
     by_pyiqa = {name: model for name in names if (model := _pyiqa_model(name)) is not None}
     if by_pyiqa and folder is not None:
@@ -236,12 +238,13 @@ def _parts(entry: weights.Entry, staging: Path, transfer: Transfer) -> tuple[dic
 
 def _unpacked(entry: weights.Entry, staging: Path, transfer: Transfer) -> tuple[dict[str, bytes], list[Path]]:
     """Arrays (npy) by name, all from the file at the url, and that file."""
+    from bench.weights import ncnn
     from bench.weights.squeezenet_file import npy, unpack
 
     assert entry.packed is not None and entry.url is not None
     file = retrieve(entry.url, staging, transfer, expected=entry.packed.sha256, limit=entry.packed.bytes)
     try:
-        arrays = unpack(file)
+        arrays = unpack(file) if entry.packed.member is None else ncnn.unpack(file, entry.packed.member)
     except ValueError as error:
         file.unlink()
         raise FetchError(

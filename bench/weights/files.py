@@ -44,9 +44,17 @@ class Packed(Model):
 
     sha256: Digest
     bytes: int = Field(ge=1)
-    layout: Literal["deep-compression"] = Field(
-        description="deep-compression: `bench.weights.squeezenet_file` unpacks it"
+    layout: Literal["deep-compression", "ncnn"] = Field(
+        description="deep-compression: `bench.weights.squeezenet_file` unpacks it; ncnn: a zip archive with a model of "
+        "ncnn's, read by `bench.weights.ncnn`"
     )
+    member: RelativePath | None = Field(default=None, description="ncnn: the model in the archive, without its suffix")
+
+    @model_validator(mode="after")
+    def _has_a_member(self) -> Packed:
+        if (self.layout == "ncnn") != (self.member is not None):
+            raise ValueError("member is of the layout ncnn, and needed there")
+        return self
 
 
 class Entry(Model):
@@ -66,7 +74,7 @@ class Entry(Model):
     also: tuple[Copy, ...] = Field(default=(), description="other files with the same tensors, taken as well")
     licence: str
     source: str = Field(description="who published it and where")
-    used_by: tuple[str, ...] = Field(default=(), description="metrics that need it")
+    used_by: tuple[str, ...] = Field(default=(), description="metrics, and codecs, that need it")
 
     @model_validator(mode="after")
     def _check(self) -> Entry:

@@ -45,15 +45,27 @@ class TemporalFilter:
             return picture
         shown = picture
         if self._shown is not None and self._guide is not None:
-            flow = dis_flow(_grey(guide), _grey(self._guide))
-            change = (_moved(self._guide, flow) - guide).square().mean(1, keepdim=True)
-            margin = (WINDOW // 2,) * 4
-            change = functional.avg_pool2d(functional.pad(change, margin, mode="replicate"), WINDOW, 1)
-            share = self.share * torch.exp(-change / (2 * TOLERANCE**2))
-            shown = (picture + share * (_moved(self._shown, flow, sharp=True) - picture)).clamp(-1, 1)
+            moved, certain = along_motion(self._shown, self._guide, guide)
+            shown = (picture + self.share * certain * (moved - picture)).clamp(-1, 1)
         # copies: a view of a chunk of frames would keep the whole of it
         self._shown, self._guide = shown.clone(), guide.clone()
         return shown
+
+
+def along_motion(shown: Tensor, guide_before: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    """The picture shown before, moved to where its parts are now, and how far it can be relied on there (0 to 1).
+
+    Motion is that of the guides, which also say where the two differ. Pictures 1 x 3 x H x W, -1 to 1; sides of 32
+    pixels or more have a flow, smaller ones are taken to be at rest.
+    """
+    if min(guide.shape[-2:]) < MIN_SIDE:
+        flow = np.zeros((*guide.shape[-2:], 2), np.float32)
+    else:
+        flow = dis_flow(_grey(guide), _grey(guide_before))
+    change = (_moved(guide_before, flow) - guide).square().mean(1, keepdim=True)
+    margin = (WINDOW // 2,) * 4
+    change = functional.avg_pool2d(functional.pad(change, margin, mode="replicate"), WINDOW, 1)
+    return _moved(shown, flow, sharp=True), torch.exp(-change / (2 * TOLERANCE**2))
 
 
 def _grey(picture: Tensor) -> npt.NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from bench.errors import UnavailableError, UnknownNameError, UsageError
 from bench.neural.coding.latent_coder import LatentCoder
 from bench.neural.networks.blocks import channels_together
 from bench.neural.own_codecs import Coding, coding
+from bench.weights import files as weights
 
 VERSION = 1
 
@@ -158,8 +159,20 @@ def read_about(path: Path) -> About:
 def _read(path: Path) -> tuple[dict[str, Tensor], About]:
     from safetensors.torch import load_file
 
+    if path.suffix == ".npz":
+        return _published(path)
     about = read_about(path)
     return load_file(path), about
+
+
+def _published(path: Path) -> tuple[dict[str, Tensor], About]:
+    """The weights of others with which the restoration network can begin, as a codec."""
+    from bench.neural.codecs.restoration.network import NetworkConfig, from_published
+
+    try:
+        return from_published(weights.read_tensors(path)), About("restoration", asdict(NetworkConfig()))
+    except (KeyError, IndexError, ValueError) as error:
+        raise UnavailableError(f"{path}: holds no network of vcbench ({error}); put the published file there") from None
 
 
 def _half(name: str, value: Tensor) -> Tensor:

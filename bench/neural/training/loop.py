@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -105,6 +105,14 @@ class Task(Protocol):
 
     def validate(self) -> dict[str, float]:
         """Figures on clips that are not trained on."""
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A task that draws its own batches, of more than clips."""
+
+    def draw(self, stage: Stage, seed: int, step: int) -> Any:
+        """What ``loss`` is given at a step; depends on the arguments alone, so that a training can be resumed."""
 
 
 def bf16_pays(device: torch.device) -> bool:
@@ -279,7 +287,7 @@ class Training:
                     f"{self.folder / 'checkpoint.pt'}: is of another vcbench ({error}); go on with that one, or start "
                     "anew from the last stage's after-STAGE.pt by --from"
                 ) from None
-        crops = RandomCrops(self.clips, stage.size, stage.length, self.seed + self.stage_index)
+        draw = self._drawing(stage)
         sums: dict[str, Tensor | float] = {}
         counted: Counter[str] = Counter()
         started = saved = time.monotonic()
@@ -288,7 +296,7 @@ class Training:
                 self.seconds += time.monotonic() - started
                 self._optimizer_state = optimizer.state_dict()
                 return False
-            figures = self._step(stage, crops, optimizer, learning)
+            figures = self._step(stage, draw, optimizer, learning)
             self.step += 1
             if figures is not None:
                 counted.update(figures.keys())
@@ -306,12 +314,25 @@ class Training:
                     saved = now
         return True
 
+    def _drawing(self, stage: Stage) -> Callable[[int], Any]:
+        """What gives the batch of a step: the task where it draws its own, cuts of the clips otherwise."""
+        seed = self.seed + self.stage_index
+        if isinstance(self.task, Drawing):
+            task = self.task
+            return lambda step: task.draw(stage, seed, step)
+        crops = RandomCrops(self.clips, stage.size, stage.length, seed)
+        return lambda step: to_batch(crops.at(step, stage.batch), self.device)
+
     def _step(
-        self, stage: Stage, crops: RandomCrops, optimizer: torch.optim.Optimizer, learning: Sequence[nn.Parameter]
+        self,
+        stage: Stage,
+        draw: Callable[[int], Any],
+        optimizer: torch.optim.Optimizer,
+        learning: Sequence[nn.Parameter],
     ) -> Figures | None:
         """One step; what is to be logged of it, or None where its gradients were not finite and nothing was learned."""
         torch.manual_seed(hash((self.seed, self.stage_index, self.step)))
-        batch = to_batch(crops.at(self.step, stage.batch), self.device)
+        batch = draw(self.step)
         for group in optimizer.param_groups:
             group["lr"] = group["faster"] * self._rate(stage)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device)):

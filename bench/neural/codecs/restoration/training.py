@@ -1,0 +1,204 @@
+"""How the restoration network is trained: on pairs of a clip and its decoded base stream.
+
+Parts, of which a recipe takes some: ``restoration`` (pictures from small ones: L1, distances of deep features and of
+their contrast), ``diffusion`` (pictures from small ones and from these pictures mixed with noise, at any share of it:
+the squared error of the velocity), and ``distillation`` (the diffusion's several steps become one, which starts from
+noise alone: nearness to what the steps give, the terms of ``restoration``, and a critic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.neural.codecs.restoration.network import Facts, Restoration
+from bench.neural.codecs.restoration.pairs import Batch, Pair, PairCuts
+from bench.neural.coding.pictures import psnr
+from bench.neural.networks.critic import Critic, adversarial_loss, critic_loss
+from bench.neural.networks.perceptual_loss import CHANNELS, DeepFeatures, feature_distance, texture_distance
+from bench.neural.training.loop import Figures, Stage
+
+FEATURES, TEXTURE, CHANGES, ADVERSARIAL, NEARNESS = 0.25, 1.0, 0.5, 0.15, 0.3
+"""Weights of distances of deep features and of their contrast, frames' changes, the critic's eye, and of nearness to
+what the diffusion's steps give, against the mean absolute error."""
+
+STEPS = 4
+"""Steps of the diffusion that are distilled into one."""
+
+LEAST = 0.15
+"""Time below which the weight of the diffusion's error no longer grows."""
+
+LOOKED_AT = 6
+"""Frames of a batch whose deep features are compared."""
+
+
+class Trained(nn.Module):
+    """The network that is stored, and what training alone has: a critic, and the diffusion that is distilled."""
+
+    def __init__(self, network: Restoration) -> None:
+        super().__init__()
+        self.network = network
+        self.critic = Critic(CHANNELS)
+        self.teacher = Restoration(network.config) if network.config.noise else None
+        self.register_buffer("taught", torch.zeros(()))
+
+
+class RestorationTask:
+    """The network and its losses, one for each part of the training."""
+
+    def __init__(
+        self, network: Restoration, features: DeepFeatures, pairs: Sequence[Pair], held_out: Sequence[Pair]
+    ) -> None:
+        self.trained = Trained(network)
+        self.model: nn.Module = self.trained
+        self._features = features
+        self._pairs = pairs
+        self._held_out = held_out
+        self._part = "restoration"
+
+    def begin(self, stage: Stage) -> None:
+        """What the stage is not for rests; the teacher is what the diffusion has become."""
+        self._part = str(stage.options["part"])
+        trained = self.trained
+        if self._part == "distillation" and trained.teacher is not None and not bool(trained.taught):
+            trained.teacher.load_state_dict(trained.network.state_dict())
+            trained.taught.fill_(1)
+        for name, parameter in trained.named_parameters():
+            parameter.requires_grad_(
+                name.startswith("network.") or (name.startswith("critic.") and self._part == "distillation")
+            )
+
+    def draw(self, stage: Stage, seed: int, step: int) -> Batch:
+        """The batch of a step, in place of cuts of clips."""
+        cuts = PairCuts(self._pairs, stage.size, stage.frames, seed, stage.options.get("structure"))
+        return cuts.at(step, stage.batch)
+
+    def loss(self, batch: Any, stage: Stage, step: int) -> tuple[Tensor, Figures]:
+        """Loss of a batch of pairs in the part of the training that the stage belongs to."""
+        terms = {
+            "restoration": self._restoration_terms,
+            "diffusion": self._diffusion_terms,
+            "distillation": self._distillation_terms,
+        }[self._part](batch)
+        return torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
+
+    def _restoration_terms(self, batch: Batch) -> dict[str, Tensor]:
+        found, _ = self.trained.network(batch.small, batch.scale, facts_of(batch))
+        return self._likeness(found, batch.pictures)
+
+    def _diffusion_terms(self, batch: Batch) -> dict[str, Tensor]:
+        count, frames = batch.small.shape[:2]
+        time = torch.rand(count)[:, None].expand(-1, frames)
+        noisy = mixed(batch.pictures, still_noise(batch.pictures), time)
+        found, _ = self.trained.network(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
+        errors = (found - batch.pictures).square().mean((2, 3, 4))
+        return {
+            "velocity": (errors / time.clamp_min(LEAST).square()).mean(),
+            "error": 0.5 * (found - batch.pictures).abs().mean(),
+        }
+
+    def _distillation_terms(self, batch: Batch) -> dict[str, Tensor]:
+        trained = self.trained
+        assert trained.teacher is not None
+        noise = still_noise(batch.pictures)
+        with torch.no_grad():
+            target = sample(trained.teacher, batch, noise, STEPS)
+        found, _ = trained.network(
+            batch.small, batch.scale, facts_of(batch, torch.ones(batch.types.shape)), noisy=noise
+        )
+        nearness = (found - target).abs().mean()
+        return {"nearness": NEARNESS * nearness, **self._likeness(found, batch.pictures, judged=True)}
+
+    def _likeness(self, found: Tensor, wanted: Tensor, *, judged: bool = False) -> dict[str, Tensor]:
+        terms = {"error": (found - wanted).abs().mean()}
+        if found.shape[1] > 1:
+            terms["changes"] = CHANGES * (found.diff(dim=1) - wanted.diff(dim=1)).abs().mean()
+        ours, theirs = found.flatten(0, 1), wanted.flatten(0, 1)
+        if len(ours) > LOOKED_AT:
+            some = torch.randperm(len(ours))[:LOOKED_AT]
+            ours, theirs = ours[some], theirs[some]
+        deep = self._features(ours)
+        with torch.no_grad():
+            real = self._features(theirs)
+        terms["features"] = FEATURES * feature_distance(deep, real).mean()
+        terms["texture"] = TEXTURE * texture_distance(deep, real).mean()
+        if judged:
+            critic = self.trained.critic
+            terms["adversarial"] = ADVERSARIAL * adversarial_loss(critic, ours, deep)
+            made = critic(ours.detach(), [each.detach() for each in deep])
+            terms["critic"] = critic_loss(critic(theirs, real), made)
+        return terms
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """PSNR and distances of deep features and texture on pairs of the clips held out."""
+        generator = torch.Generator().manual_seed(0)
+        found, wanted, distances, textures = [], [], [], []
+        for pair in self._held_out[::2]:
+            batch = whole(pair, 5)
+            noisy = None
+            time = torch.zeros(batch.types.shape)
+            if self.trained.network.config.noise and self._part != "restoration":
+                noisy, time = (
+                    torch.randn(batch.pictures[:, :1].shape, generator=generator).expand_as(batch.pictures),
+                    torch.ones(batch.types.shape),
+                )
+            picture, _ = self.trained.network(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
+            picture = picture[:, 2].clamp(-1, 1)
+            found.append(picture)
+            wanted.append(batch.pictures[:, 2])
+            ours, real = self._features(picture), self._features(batch.pictures[:, 2])
+            distances.append(float(feature_distance(ours, real)))
+            textures.append(float(texture_distance(ours, real)))
+        count = len(distances)
+        return {
+            "held_psnr": psnr(found, wanted),
+            "held_features": sum(distances) / count,
+            "held_texture": sum(textures) / count,
+        }
+
+
+def still_noise(pictures: Tensor) -> Tensor:
+    """Noise for pictures B x T x ..., the same for all frames of a video, as decoders draw it."""
+    return torch.randn_like(pictures[:, :1]).expand_as(pictures)
+
+
+def mixed(pictures: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    """Pictures B x T x ... mixed with noise: none of it at time 0, nothing but it at 1."""
+    share = time[..., None, None, None]
+    return (1 - share) * pictures + share * noise
+
+
+def sample(network: Restoration, batch: Batch, noise: Tensor, steps: int) -> Tensor:
+    """Pictures from noise by so many steps along the velocity that the network tells."""
+    noisy = noise
+    for step in range(steps, 0, -1):
+        now, then = step / steps, (step - 1) / steps
+        time = torch.full(batch.types.shape, now)
+        found, _ = network(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
+        noisy = found + (then / now) * (noisy - found)
+    return noisy
+
+
+def facts_of(batch: Batch, time: Tensor | None = None) -> Facts:
+    """What the network is told of a batch."""
+    crf = batch.crf[:, None].expand(batch.types.shape)
+    return Facts(batch.types, crf, torch.zeros(batch.types.shape) if time is None else time)
+
+
+def whole(pair: Pair, frames: int, first: int = 4) -> Batch:
+    """Some frames of a pair from the middle of the picture, uncut, as a batch of one."""
+    from bench.neural.codecs.restoration.pairs import as_tensor
+
+    height, width = (side // 8 * 8 for side in pair.clip.shape[1:3])
+    time = slice(first, first + frames)
+    return Batch(
+        as_tensor(pair.clip[time, :height, :width])[None],
+        as_tensor(pair.small[time, : height // pair.scale, : width // pair.scale])[None],
+        torch.from_numpy(pair.types[time])[None],
+        torch.tensor([pair.crf]),
+        pair.scale,
+    )
