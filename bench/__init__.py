@@ -15,23 +15,41 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bench.analysis.bd import bd_metric, bd_rate
     from bench.analysis.compare import compare
-    from bench.api import gate, run
+    from bench.analysis.options import CompareOptions
+    from bench.api import compare_folders, gate, run
+    from bench.engine.options import RunOptions
     from bench.engine.score import score
     from bench.results.result_set import ResultSet, load
 
 # Imported at first use, so that the command line starts at once.
 _HOMES = {
+    "CompareOptions": "bench.analysis.options",
     "ResultSet": "bench.results.result_set",
+    "RunOptions": "bench.engine.options",
     "bd_metric": "bench.analysis.bd",
     "bd_rate": "bench.analysis.bd",
     "compare": "bench.analysis.compare",
+    "compare_folders": "bench.api",
     "gate": "bench.api",
     "load": "bench.results.result_set",
     "run": "bench.api",
     "score": "bench.engine.score",
 }
 
-__all__ = ["ResultSet", "__version__", "bd_metric", "bd_rate", "compare", "gate", "load", "run", "score"]
+__all__ = [
+    "CompareOptions",
+    "ResultSet",
+    "RunOptions",
+    "__version__",
+    "bd_metric",
+    "bd_rate",
+    "compare",
+    "compare_folders",
+    "gate",
+    "load",
+    "run",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

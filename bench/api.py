@@ -1,108 +1,262 @@
-"""The main jobs as calls: run codecs, gate a candidate."""
+"""The main jobs as calls, for notebooks and for the command line: run codecs, compare them, gate a candidate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.core.paths import local_path
-from bench.engine import run as engine
-from bench.engine.pools.backends import open_pool
-from bench.engine.store.folder import Store, check_writable
-from bench.errors import UsageError
-from bench.results.result_set import ResultSet, load
+from bench.core.signatures import takes
+from bench.engine.options import Names, Paths, RunOptions, names, paths
+from bench.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from bench.analysis.compare import Comparison
+    from bench.analysis.equal_rate import AtRate
     from bench.analysis.gate.judge import GateResult
+    from bench.analysis.options import CompareOptions
+    from bench.engine.plan import Plan
+    from bench.engine.progress import Progress
+    from bench.engine.rate_search.match import Match
+    from bench.records.cell import CellResult
+    from bench.results.result_set import ResultSet
 
-Names = str | Iterable[str]
-Paths = str | Path | Iterable[str | Path]
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears how a run goes: of its plan, of each round of a search in words, of each finished cell."""
+
+    planned: Callable[[Plan], object] = lambda _: None
+    announce: Callable[[str], object] = lambda _: None
+    progress: Callable[[Progress], object] | None = None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: ``results`` of the cells of ``planned`` in order, what a search found, and ``problems``:
+    what was wrong with files of the result folder. One that has not begun had nothing to do, and left no folder."""
+
+    planned: Plan
+    results: list[CellResult]
+    matches: list[Match] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    begun: bool = True
+
+
+@takes(RunOptions)
 def run(
-    codecs: Names,
+    codecs: Names | RunOptions,
     *,
     out: str | Path,
-    inputs: Paths = (),
-    size: str | None = None,
-    pix_fmt: str | None = None,
-    fps: str | float | None = None,
-    datasets: Names = (),
-    sequences: Names = (),
-    metrics: Names = (),
-    rates: Iterable[float] | Literal["auto"] | None = None,
-    match_rate: str | None = None,
-    target_bpp: Iterable[float] = (),
-    tolerance: float | None = None,
-    start: int = 0,
-    frames: int | None = None,
-    jobs: int | None = 1,
-    backend: str = "loky",
-    scheduler: str | None = None,
-    copy_inputs: bool = False,
-    timing: bool = False,
-    time_limit: float | None = None,
-    paths: Paths = (),
-    trust: bool = False,
-    sandbox: bool = False,
-    progress: Callable[[engine.Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    **settings: Any,
 ) -> ResultSet:
     """Run codecs over clips and datasets into the folder ``out`` and load it; what is measured already is kept.
 
-    The settings are those of ``vcbench run``: ``size``, ``pix_fmt`` and ``fps`` describe raw inputs, ``rates`` are
-    values of the rate parameter, ``time_limit`` is in seconds. ``match_rate``, ``target_bpp`` and ``rates="auto"``
-    search rate points to within ``tolerance``, a share (`bench.engine.rate_search.match`); ``ResultSet.at_rate`` shows
-    the pairs. ``backend``, ``scheduler`` and ``jobs`` say where cells run (`bench.engine.pools.backends.open_pool`);
-    but for ``jobs`` 1 in processes of this machine, the calling script must be importable (guard it by
-    ``if __name__ == "__main__"``).
-    ``copy_inputs`` copies the clips into ``out`` for workers that lack them. ``sandbox`` confines encoders and decoders
-    (`bench.core.sandbox`). Result files that were damaged are set
-    aside and named in ``problems``. Raises UsageError and its kin before any work where something cannot be run; a cell
-    that fails is a result with status "failed".
+    The settings are those of `RunOptions`, as of ``vcbench run``; the options themselves may be given in place of
+    codecs and settings. A search's pairs are shown by ``ResultSet.at_rate``. But for ``jobs`` 1 in processes of this
+    machine, the calling script must be importable (guard it by ``if __name__ == "__main__"``). Result files that were
+    damaged are set aside and named in ``problems``. Raises UsageError and its kin before any work where something
+    cannot be run; a cell that fails is a result with status "failed".
     """
-    from bench.core.sandbox import required
-    from bench.engine.rate_search.match import match, matching_of, plan_match
+    from bench.results.result_set import ResultSet, load
 
-    given = {"size": size, "pix_fmt": pix_fmt, "fps": fps}
-    if isinstance(rates, str) and rates != "auto":
-        raise UsageError(f'rates are {rates!r}; give a list of numbers, or "auto"')
-    wanted = rates if rates is None or isinstance(rates, str) else tuple(rates)
-    matching = matching_of(_names(codecs), wanted, match_rate, target_bpp, tolerance)
-    options = engine.RunOptions(
-        codecs=_names(codecs),
-        datasets=_names(datasets),
-        inputs=_paths(inputs),
-        input_format={key: value for key, value in given.items() if value is not None},
-        sequences=_names(sequences),
-        metrics=_names(metrics),
-        rates=None if isinstance(wanted, str) else wanted,
-        frames=frames,
-        start=start,
-        paths=_paths(paths),
-        trust=trust,
-        sandbox=required() if sandbox else None,
-    )
+    options = codecs if isinstance(codecs, RunOptions) else RunOptions(codecs, **settings)  # type: ignore[arg-type]
     folder = local_path(out)
-    check_writable(folder)
-    with open_pool(backend, jobs, scheduler=scheduler, timing=timing) as pool:
-        prepared = None if matching is None else plan_match(options, matching)
-        planned = engine.plan(options) if prepared is None else prepared.planned
-        store = Store.create(folder)
-        how: dict[str, Any] = {
-            "pool": pool,
-            "copy_inputs": copy_inputs,
-            "timing": timing,
-            "time_limit": time_limit,
-            "command": ["bench.run"],
-            "progress": progress,
-        }
-        if prepared is not None:
-            planned, _ = match(prepared, store, **how)
-        engine.run(planned, store, **how)
-    results = load(folder)
-    results.problems += store.problems
+    outcome = carry_out(options, folder, command=["bench.run"], listener=Listener(progress=progress))
+    results = load(folder) if outcome.begun else ResultSet((folder,), [])
+    results.problems += outcome.problems
     return results
+
+
+def carry_out(options: RunOptions, folder: Path, *, command: list[str], listener: Listener | None = None) -> Outcome:
+    """Plan a run, search rate points where they are to be found, run the cells, store.
+
+    ``command`` is recorded in each result. Raises as `run`.
+    """
+    from bench.engine.pools.backends import open_pool
+
+    hears = listener or Listener()
+    with open_pool(options.backend, options.jobs, scheduler=options.scheduler, timing=options.timing) as pool:
+        # the workers are under way while this process imports the rest
+        from bench.engine.rate_search.match import match, plan_match
+        from bench.engine.run import plan
+        from bench.engine.run import run as run_cells
+        from bench.engine.store.folder import Store, check_writable
+
+        check_writable(folder)
+        search = None if options.matching is None else plan_match(options, options.matching)
+        planned = plan(options) if search is None else search.planned
+        if not planned.cells and search is None:
+            return Outcome(planned, [], begun=False)
+        hears.planned(planned)
+        store = Store.create(folder)
+        work = partial(run_cells, store=store, options=options, pool=pool, command=command, progress=hears.progress)
+        matches: list[Match] = []
+        if search is not None:
+            planned, matches = match(search, store, work, hears.announce)
+        return Outcome(planned, work(planned), matches, store.problems)
+
+
+@dataclass(frozen=True)
+class FolderComparison:
+    """Codecs of result folders against anchors: ``pairs`` of (anchor, test), and each pair by each of ``metrics``.
+
+    by_anchor: comparisons by anchor, metric and test. results: all that was compared, under the names of the pairs.
+    left_out: metrics that were measured and cannot be compared here, with the reason.
+    """
+
+    results: ResultSet
+    pairs: list[tuple[str, str]]
+    metrics: list[str]
+    by_anchor: dict[str, dict[str, dict[str, Comparison]]]
+    left_out: list[str]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """All of them, pair by pair."""
+        return [self.by_anchor[anchor][metric][test] for anchor, test in self.pairs for metric in self.metrics]
+
+
+def compare_folders(
+    folders: Paths,
+    *,
+    anchor: str | None = None,
+    test: str | None = None,
+    metrics: Names = (),
+    dataset: str | None = None,
+    options: CompareOptions | None = None,
+) -> FolderComparison:
+    """Compare codecs of one result folder, or the same codecs of two, as ``vcbench compare`` does.
+
+    In one folder, ``test`` or every other codec is compared with ``anchor``; published curves may be given beside it.
+    Of two, the first has the anchors: the codecs that both have, or ``anchor`` and ``test``; names then have their
+    folder's before them. ``metrics``: default all that were measured and are installed here. ``dataset``: only this
+    one. Raises UsageError or UnknownNameError for what cannot be compared.
+    """
+    from bench.analysis.compare import USUAL, compare_results
+
+    results, pairs = _codec_pairs(paths(folders, distinct=False), anchor, test)
+    results = _only(results, dataset)
+    wanted, left_out = (list(names(metrics)), []) if metrics else _comparable_metrics(results)
+    tests: dict[str, list[str]] = {}
+    for name, other in pairs:
+        tests.setdefault(name, []).append(other)
+    found = {name: compare_results(results, name, others, wanted, options or USUAL) for name, others in tests.items()}
+    return FolderComparison(results, pairs, wanted, found, left_out)
+
+
+def equal_rate(
+    folders: Paths,
+    targets: Iterable[float] | None = None,
+    *,
+    anchor: str | None = None,
+    test: str | None = None,
+    metrics: Names = (),
+    dataset: str | None = None,
+) -> tuple[ResultSet, list[AtRate]]:
+    """The codecs' cells nearest to each target in bpp, or to each of the anchor's rates; the results they are of.
+
+    Folders and codecs are chosen as by `compare_folders`; for the rest see `bench.analysis.equal_rate.at_rate`.
+    """
+    from bench.analysis.equal_rate import at_rate
+    from bench.results.result_set import load
+
+    given = paths(folders, distinct=False)
+    if targets is None and anchor is None:
+        raise UsageError("--at-rate anchor needs --anchor CODEC; or give the rates in bpp, --at-rate 0.05,0.1")
+    if len(given) == 1:
+        results, codecs = load(given[0]), [name for name in (anchor, test) if name and test]
+    else:
+        results, pairs = _codec_pairs(given, anchor, test)
+        codecs = list(dict.fromkeys(name for pair in pairs for name in pair))
+        anchor = pairs[0][0]
+    results = _only(results, dataset)
+    return results, at_rate(results, targets, anchor=anchor, metrics=names(metrics), codecs=codecs)
+
+
+def _codec_pairs(
+    folders: tuple[Path, ...], anchor: str | None, test: str | None
+) -> tuple[ResultSet, list[tuple[str, str]]]:
+    """The results to compare in, and the (anchor, test) pairs of codec names in them."""
+    from bench.records.published import is_published
+    from bench.results.result_set import ResultSet, load
+
+    measured = [folder for folder in folders if not is_published(folder)]
+    if len(measured) > 2:
+        raise UsageError("compare takes one result folder or two, and folders of published curves")
+    if len(measured) == 2 and len(folders) > 2:
+        raise UsageError("published curves are compared with one result folder at a time")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError(f"{folders[0]} is given twice; give it once and name --anchor and --test")
+    loaded = [load(folder) for folder in measured] if len(measured) == 2 else [load(*folders)]
+    if len(loaded) == 1:
+        codecs = loaded[0].codecs
+        if anchor is None:
+            raise UsageError("compare needs --anchor CODEC (or two folders of measured results)")
+        for name in filter(None, (anchor, test)):
+            if several := [codec for codec in codecs if codec.startswith(f"{name} #")]:
+                notes = " ".join(note for note in loaded[0].notes if note.startswith(f"{name} "))
+                raise UsageError(f"{notes} Name one of {', '.join(map(repr, several))}")
+            if name not in codecs:
+                raise UnknownNameError(f"codec in {folders[0]}", name, codecs)
+        tests = [test] if test else [codec for codec in codecs if codec != anchor]
+        if not tests:
+            raise UsageError(f"{folders[0]}: {anchor} is the only codec there; nothing to compare with it")
+        return loaded[0], [(anchor, name) for name in tests]
+    before, after = loaded
+    shared = [anchor] if anchor else sorted({*before.codecs} & {*after.codecs})
+    if not shared:
+        raise UsageError(f"{folders[0]} and {folders[1]} have no codec in common; name --anchor and --test")
+    labels = _labels(folders)
+    cells = [_labelled(cell, label) for label, found in zip(labels, loaded, strict=True) for cell in found.cells]
+    both = ResultSet(folders, cells, [*before.problems, *after.problems], notes=[*before.notes, *after.notes])
+    pairs = [(labels[0] + name, labels[1] + (test or name)) for name in shared]
+    for name in (codec for pair in pairs for codec in pair):
+        if name not in both.codecs:
+            raise UnknownNameError("codec", name, both.codecs)
+    return both, pairs
+
+
+def _labelled(cell: CellResult, label: str) -> CellResult:
+    codec = cell.codec.model_copy(update={"name": label + cell.codec.name})
+    return cell.model_copy(update={"codec": codec})
+
+
+def _labels(folders: tuple[Path, ...]) -> list[str]:
+    """What is put before the codecs of each folder: its own name, or its whole path where the names are equal."""
+    own = [folder.resolve().name for folder in folders]
+    return [f"{name}:" for name in (own if len(set(own)) == len(own) else map(str, folders))]
+
+
+def _only(results: ResultSet, dataset: str | None) -> ResultSet:
+    if not dataset:
+        return results
+    known = {cell.sequence.dataset for cell in results.cells}
+    known |= {curve.dataset for part in results.published for curve in part.curves}
+    if dataset not in known:
+        raise UnknownNameError("dataset of these results", dataset, known)
+    return results.only(dataset=dataset)
+
+
+def _comparable_metrics(results: ResultSet) -> tuple[list[str], list[str]]:
+    """The metrics that were measured and can be compared, and why the others cannot."""
+    from bench.registry import metric_class
+
+    able, left_out = [], []
+    for metric in results.metrics:
+        try:
+            metric_class(metric)
+        except (UnknownNameError, UnavailableError, UsageError):
+            left_out.append(f"{metric} is not installed here, so which way is better is not known")
+        else:
+            able.append(metric)
+    if not able:
+        raise UsageError("no metric was measured; vcbench run --metrics adds some to these results")
+    return able, left_out
 
 
 def gate(
@@ -124,8 +278,9 @@ def gate(
     """
     from bench.analysis.gate.judge import judge
     from bench.analysis.gate.rules import parse_rules
+    from bench.results.result_set import load
 
-    sides = [_paths(baseline), _paths(candidate)]
+    sides = [paths(side, distinct=False) for side in (baseline, candidate)]
     seen: set[Path] = set()
     for folder in (folder for side in sides for folder in side):
         if folder.resolve() in seen:
@@ -133,22 +288,14 @@ def gate(
         seen.add(folder.resolve())
     if not all(sides):
         raise UsageError("a gate needs a baseline and a candidate; name a result folder for each")
-    rules = parse_rules(_names(fail))
+    rules = parse_rules(names(fail))
     old, new = ([load(folder, apart=False) for folder in side] for side in sides)
     return judge(
         old,
         new,
         rules,
-        codecs=_names(codecs),
-        sequences=_names(sequences),
+        codecs=names(codecs),
+        sequences=names(sequences),
         inconclusive=inconclusive,
         min_overlap=min_overlap,
     )
-
-
-def _names(given: Names) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _paths(given: Paths) -> tuple[Path, ...]:
-    return (local_path(given),) if isinstance(given, str | Path) else tuple(map(local_path, given))

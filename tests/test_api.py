@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,32 @@ def test_run_has_every_setting_of_the_command_line() -> None:
     parameters = set(inspect.signature(bench.run).parameters)
     assert options <= parameters
     assert parameters - options == {"progress"}
+
+
+def test_options_are_settings_read_once(tmp_path: Path, tiny_clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = bench.RunOptions(
+        "x264", inputs=str(tiny_clip()), metrics="psnr_y", rates=[40], frames=2, copy_inputs=True
+    )
+    assert (options.codecs, options.inputs, options.rates) == (("x264",), (tiny_clip(),), (40,))
+    asked = []
+    monkeypatch.setattr("bench.engine.run.run", lambda planned, **how: asked.append(how["options"]) or [])
+    settings = {field.name: getattr(options, field.name) for field in fields(options)}
+    for given, more in ((options, {}), (settings.pop("codecs"), settings)):
+        bench.run(given, out=tmp_path / "out", **more)
+    assert asked == [options, options]
+
+
+def test_options_without_effect_are_refused() -> None:
+    with pytest.raises(UsageError, match="--size, --fps: only for clips given by --input"):
+        bench.RunOptions("x264", datasets="quickstart", size="64x64", fps=25)
+    with pytest.raises(UsageError, match="--sequences chooses among"):
+        bench.RunOptions("x264", inputs="clip.y4m", sequences="akiyo")
+    with pytest.raises(UsageError, match="unknown BD method"):
+        bench.CompareOptions(method="spline")
+    with pytest.raises(UsageError, match="min_overlap is 75"):
+        bench.CompareOptions(min_overlap=75)
+    with pytest.raises(TypeError, match="codec_"):
+        bench.run("x264", inputs="clip.y4m", codec_=1, out="out")
 
 
 def test_run_measures_and_loads(tmp_path: Path, tiny_clip) -> None:

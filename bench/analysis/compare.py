@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +22,22 @@ from bench.analysis.bd import (
     bd_rate,
     cap_quality,
     disagreement,
-    method_label,
 )
 from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
+from bench.analysis.options import CONVENTIONS, CompareOptions, Convention, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, is_pooled
 from bench.analysis.quality import QualityAxis
 from bench.analysis.shared_sequences import averaged_sequences
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
-from bench.errors import UnavailableError, UnknownNameError, UsageError
+from bench.core.signatures import takes
+from bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.results.result_set import ResultSet
 
-Convention = Literal["per-sequence", "mean-curve", "dataset"]
-CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
+USUAL = CompareOptions()
 
 MIXED = (
     "values of different protocols are mixed: frames, size, colour conversion and backbone may differ. On UVG near"
@@ -149,43 +149,42 @@ class Comparison:
         }
 
 
+@takes(CompareOptions)
 def compare(
     frame: pd.DataFrame,
     anchor: str,
     test: str,
     metric: str,
     *,
-    rate_axis: RateAxis = "bpp",
+    pooled: pd.DataFrame | None = None,
     **settings: Any,
 ) -> Comparison:
     """Compare `test` with `anchor` on one metric of a long table of measurements.
 
     `metric` names a quality axis: a metric, one with a pooling (vmaf@p5), or with a scale (ssim:linear); see `curves`.
-    Settings are those of `compare_curves`; direction, cap and saturation are the metric's own unless they are given.
-    Raises UnknownNameError for a codec or metric that the table does not have, UsageError for a wrong setting.
+    `pooled` has values of whole datasets, as `ResultSet.datasets`. Settings are those of `CompareOptions`, and
+    `higher_is_better`, `cap` and `saturation` in place of the metric's own. Raises UnknownNameError for a codec or
+    metric that the table does not have, UsageError for a wrong setting.
     """
-    found = curves(frame, metric, rate_axis=rate_axis)
+    own = ("higher_is_better", "cap", "saturation")
+    given: dict[str, Any] = {name: settings.pop(name) for name in own if name in settings}
+    options = CompareOptions(**settings)
+    found = curves(frame, metric, rate_axis=options.rate_axis)
     codecs = {str(name) for name in frame["codec"].unique()}
     for codec in (anchor, test):
         if codec not in codecs:
             raise UnknownNameError("codec", codec, codecs)
-    own = axis_settings(metric, settings)
-    return compare_curves(found, anchor, test, metric, rate_axis=rate_axis, **{**own, **settings})
+    tables = None if pooled is None else {test: pooled}
+    return compare_codecs(found, anchor, [test], DeltaAxis.of(metric, given), options, pooled=tables)[test]
 
 
 def compare_results(
-    results: ResultSet,
-    anchor: str,
-    tests: Sequence[str],
-    metrics: Iterable[str],
-    *,
-    rate_axis: RateAxis = "bpp",
-    **settings: Any,
+    results: ResultSet, anchor: str, tests: Sequence[str], metrics: Iterable[str], options: CompareOptions = USUAL
 ) -> dict[str, dict[str, Comparison]]:
     """Codecs of a result set against one of them, by metric and test codec.
 
-    Direction, cap, saturation and pooling are each metric's own; settings are those of `compare_codecs`. Raises
-    UnknownNameError for a codec or metric that the results do not have.
+    Direction, cap, saturation and pooling are each metric's own. Raises UnknownNameError for a codec or metric that the
+    results do not have.
     """
     axes = [QualityAxis.parse(metric) for metric in metrics]
     for codec in (anchor, *tests):
@@ -204,78 +203,32 @@ def compare_results(
 
     return {
         axis.name: compare_codecs(
-            curves(frame, axis.name, rate_axis=rate_axis),
+            curves(frame, axis.name, rate_axis=options.rate_axis),
             anchor,
             tests,
-            axis.name,
-            rate_axis=rate_axis,
+            DeltaAxis.of(axis.name),
+            options,
             pooled=pooled(axis),
-            **axis_settings(axis.name),
-            **settings,
         )
         for axis in axes
     }
-
-
-def axis_settings(metric: str, given: Collection[str] = ()) -> dict[str, Any]:
-    """Direction, cap and saturation of a quality axis, but for those that are given.
-
-    Raises UsageError for a metric that is not installed, unless its direction is given.
-    """
-    axis = QualityAxis.parse(metric)
-    try:
-        kind = axis.kind
-    except (UnknownNameError, UnavailableError) as error:
-        if "higher_is_better" in given:
-            return {}
-        raise UsageError(f"{error}; name its direction by higher_is_better=True or False") from None
-    own = {"higher_is_better": kind.direction == "higher", "cap": axis.cap, "saturation": axis.saturation}
-    if isinstance(given, Mapping) and given.get("higher_is_better", own["higher_is_better"]) != own["higher_is_better"]:
-        return {}  # a table of something else by the metric's name
-    return {name: value for name, value in own.items() if name not in given}
-
-
-def compare_curves(
-    found: Mapping[CurveKey, RDCurve],
-    anchor: str,
-    test: str,
-    metric: str,
-    *,
-    pooled: pd.DataFrame | None = None,
-    **settings: Any,
-) -> Comparison:
-    """Compare `test` with `anchor` by their curves of one metric among `found`; see `compare_codecs`."""
-    tables = None if pooled is None else {test: pooled}
-    return compare_codecs(found, anchor, [test], metric, pooled=tables, **settings)[test]
 
 
 def compare_codecs(
     found: Mapping[CurveKey, RDCurve],
     anchor: str,
     tests: Iterable[str],
-    metric: str,
+    axis: DeltaAxis,
+    options: CompareOptions = USUAL,
     *,
-    higher_is_better: bool,
-    method: str = "pchip",
-    rate_axis: RateAxis = "bpp",
-    convention: Convention | None = None,
     pooled: Mapping[str, pd.DataFrame] | None = None,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    min_overlap: float = 0.0,
-    cap: float | None = None,
-    saturation: float | None = None,
-    hull: bool = False,
-    mix_published: bool = False,
 ) -> dict[str, Comparison]:
     """Compare each of `tests` with `anchor` by their curves of one metric among `found`, as `curves` gives them.
 
     A sequence is compared where both codecs coded the same source: equal frame count, size, frame rate and, where the
-    table has it, content. The others stay in the result as undefined, with the reason. Settings not explained here are
-    those of `bd_rate`.
+    table has it, content. The others stay in the result as undefined, with the reason.
 
-    Both conventions of the field are computed, and `convention` is the one reported. "per-sequence" is the arithmetic
+    Both conventions of the field are computed; the options say which is reported. "per-sequence" is the arithmetic
     mean of the per-sequence results (per cent for BD-rate). BD-rates, BD-metrics and ratios of time of all tests are
     means over the same sequences: those where every test has both deltas; a test that has less than half of these has
     means over its own. A mean over a part of the sequences is "partial", and its reason names the others. "mean-curve"
@@ -301,18 +254,11 @@ def compare_codecs(
 
     Raises UsageError for a wrong setting.
     """
-    label = method_label(method, hull=hull)
-    deltas = {
-        name: partial(
-            delta,
-            higher_is_better=higher_is_better,
-            method=method,
-            min_overlap=min_overlap,
-            cap=cap,
-            saturation=saturation,
-            hull=hull,
-        )
-        for name, delta in (("BD-rate", bd_rate), ("BD-metric", bd_metric))
+    label, metric, rate_axis = options.label, axis.metric, options.rate_axis
+    how = {**vars(axis.curve_settings(options)), "min_overlap": options.min_overlap}
+    deltas: dict[str, Callable[..., BDResult]] = {
+        "BD-rate": partial(bd_rate, **how),
+        "BD-metric": partial(bd_metric, **how),
     }
     sides: dict[str, _Side] = {}
     for test in tests:
@@ -321,19 +267,22 @@ def compare_codecs(
         if published and table is None:
             names = " and ".join(sorted(published))
             raise UsageError(f"{metric}: {names}: published, so values of datasets are needed")
-        chosen: Convention = convention or ("per-sequence" if table is None else "dataset")
+        chosen: Convention = options.convention or ("per-sequence" if table is None else "dataset")
         known = [name for name in CONVENTIONS if name != "dataset" or table is not None]
         if chosen not in known:
             raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
         pairs = [] if published else _pairs(found, anchor, test, metric, rate_axis)
-        wholes = None if table is None else _dataset_pairs(table, anchor, test, metric, rate_axis, mix=mix_published)
+        mix = options.mix_published
+        wholes = None if table is None else _dataset_pairs(table, anchor, test, metric, rate_axis, mix=mix)
         results = {name: [pair.delta(delta, label) for pair in pairs] for name, delta in deltas.items()}
-        joint = _Joint.of(pairs, cap, higher_is_better=higher_is_better)
+        joint = _Joint.of(pairs, axis.cap, higher_is_better=axis.higher_is_better)
         sides[test] = _Side(test, chosen, pairs, wholes, results, joint)
     among = averaged_sequences(
         {(side.test, name): side.averageable(name) for side in sides.values() for name in deltas}
     )
-    interval = partial(bootstrap_interval, resamples=resamples, confidence=confidence, seed=seed)
+    interval = partial(
+        bootstrap_interval, resamples=options.resamples, confidence=options.confidence, seed=options.seed
+    )
     return {
         test: _comparison(anchor, metric, side, deltas, {name: among[test, name] for name in deltas}, label, interval)
         for test, side in sides.items()

@@ -17,16 +17,15 @@ from bench.analysis.bd import (
     LITTLE_OVERLAP,
     SPREAD_METHODS,
     Cause,
-    CurveSettings,
     Domain,
     Doubt,
     PreparedCurve,
-    check_min_overlap,
     overlap_problem,
     prepare,
 )
-from bench.analysis.compare import curve_doubts, pair_problem
+from bench.analysis.compare import USUAL, curve_doubts, pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
+from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET
 from bench.analysis.shared_sequences import averaged_sequences, common_sequences
 from bench.analysis.significance import Interval, mean_intervals
@@ -100,30 +99,24 @@ def delta_pairs(
     curves: Sequence[RDCurve | None],
     codecs: Sequence[str],
     domain: Domain,
-    *,
-    higher_is_better: bool,
-    cap: float | None = None,
-    saturation: float | None = None,
-    min_overlap: float = 0.0,
-    mix_published: bool = False,
+    axis: DeltaAxis,
+    options: CompareOptions = USUAL,
 ) -> Pairs:
     """All pairs of `codecs` by their curves on one sequence; None for a codec that was not measured there.
 
-    Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit) with PCHIP.
+    Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit), of which
+    the method is one of `SPREAD_METHODS`.
     Each curve is interpolated and integrated once, so that all anchors cost little more than one does.
-
-    Raises UsageError where `min_overlap`, under which a pair has no value, is not a share.
     """
-    check_min_overlap(min_overlap)
-    settings = CurveSettings(cap=cap, saturation=saturation, higher_is_better=higher_is_better)
+    settings, min_overlap = axis.curve_settings(options), options.min_overlap
     whole = [curve or RDCurve(name, *key, "", "bpp") for name, curve in zip(codecs, curves, strict=True)]
-    reasons = _not_comparable(whole, mix_published=mix_published)
+    reasons = _not_comparable(whole, mix_published=options.mix_published)
     sides = [prepare(c.codec, c.rates, c.delta_qualities, domain, settings) for c in whole]
     encode = _time_ratios(curves, lambda point: point.encode_s, reasons)
     decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
     with np.errstate(all="ignore"):
         means, overlap, ends = _mean_differences(sides)
-        values = means if higher_is_better else -means
+        values = means if axis.higher_is_better else -means
         if domain == "quality":
             values = np.asarray(100 * np.expm1(means), dtype=np.float64)
         value = values[SPREAD_METHODS.index(settings.method)].copy()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,11 @@ from bench.cli.options import (
 from bench.cli.output import escaped_line, is_terminal, say, tell
 
 if TYPE_CHECKING:
+    from bench.api import Outcome
+    from bench.engine.options import RunOptions
     from bench.engine.plan import Plan
-    from bench.engine.pools.backends import Pool
-    from bench.engine.rate_search.match import Match, Matching
-    from bench.engine.run import Progress, RunOptions
+    from bench.engine.rate_search.match import Match
+    from bench.engine.run import Progress
     from bench.engine.store.folder import Store
     from bench.records.cell import CellResult
 
@@ -118,112 +120,48 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
       vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265
     """
-    from bench.engine.pools.backends import open_pool
+    from bench.api import Listener, carry_out
+    from bench.core.folders import check_rewritable
 
-    _check_combination(options)
+    asked, out = _asked(options), _folder(options)
     if options["dry_run"]:
-        return _dry_run(options)
-    with open_pool(
-        options["backend"], options["jobs"], scheduler=options["scheduler"], timing=options["timing"]
-    ) as pool:
-        return _plan_and_run(options, pool)
+        return _dry_run(asked, out, json_output=options["json_output"])
+    if options["report"]:
+        check_rewritable(_report_folder(out), "report")
+    with ExitStack() as stack:
+        reporter = _reporter()
+
+        def planned(plan: Plan) -> None:
+            for name, reason in plan.unavailable.items():
+                tell(f"unavailable: {name}: {reason}")
+            for note in _notes(plan):
+                tell(f"note: {note}")
+            stack.enter_context(reporter)
+
+        outcome = carry_out(asked, out, command=["vcbench", *sys.argv[1:]], listener=Listener(planned, tell, reporter))
+    if not outcome.begun:
+        tell("nothing to do: the plan has no cells")
+    page = _report(out, asked) if options["report"] and outcome.begun else None
+    return _conclude(outcome, out, page, asked.inputs, json_output=options["json_output"])
 
 
-def _settings(options: dict[str, Any]) -> RunOptions:
-    from bench.core.sandbox import required
-    from bench.engine.run import RunOptions
+def _asked(options: dict[str, Any]) -> RunOptions:
+    from bench.engine.options import RunOptions
 
-    input_format = {key: value for key in ("size", "pix_fmt", "fps") if (value := options[key]) is not None}
-    return RunOptions(
-        codecs=options["codecs"],
-        datasets=options["datasets"],
-        inputs=tuple(dict.fromkeys(options["inputs"])),
-        input_format=input_format,
-        sequences=options["sequences"],
-        metrics=options["metrics"],
-        rates=None if options["rates"] == "auto" else options["rates"],
-        frames=options["frames"],
-        start=options["start"],
-        paths=options["paths"],
-        trust=options["trust"],
-        sandbox=required() if options["sandbox"] else None,
-    )
-
-
-def _matching(options: dict[str, Any]) -> Matching | None:
-    from bench.engine.rate_search.match import matching_of
-
-    return matching_of(
-        options["codecs"], options["rates"], options["match_rate"], options["target_bpp"] or (), options["tolerance"]
-    )
+    return RunOptions(**{field.name: options[field.name] for field in fields(RunOptions)})
 
 
 def _folder(options: dict[str, Any]) -> Path:
     return options["out"] or Path("results") / ("-".join(options["datasets"]) or "input")
 
 
-def _dry_run(options: dict[str, Any]) -> int:
+def _dry_run(options: RunOptions, out: Path, *, json_output: bool) -> int:
     from bench.engine.run import plan
     from bench.errors import UsageError
 
-    if _matching(options) is not None:
+    if options.matching is not None:
         raise UsageError("--dry-run cannot show the cells of a search: each depends on the encodes before it")
-    planned = plan(_settings(options))
-    return _show_plan(planned, _folder(options), timing=options["timing"], json_output=options["json_output"])
-
-
-def _plan_and_run(options: dict[str, Any], pool: Pool) -> int:
-    from bench.core.folders import check_rewritable
-    from bench.engine.rate_search.match import match, plan_match
-    from bench.engine.run import plan, run
-    from bench.engine.store.folder import Store, check_writable
-
-    out, settings, matching = _folder(options), _settings(options), _matching(options)
-    check_writable(out)
-    if options["report"]:
-        check_rewritable(_report_folder(out), "report")
-    prepared = None if matching is None else plan_match(settings, matching)
-    planned = plan(settings) if prepared is None else prepared.planned
-    if not planned.cells and prepared is None:
-        tell("nothing to do: the plan has no cells")
-        return _conclude([], [], [], out, None, (), json_output=options["json_output"])
-    for name, reason in planned.unavailable.items():
-        tell(f"unavailable: {name}: {reason}")
-    for note in _notes(planned):
-        tell(f"note: {note}")
-    store = Store.create(out)
-    matches: list[Match] = []
-    with _reporter() as reporter:
-        how: dict[str, Any] = {
-            "pool": pool,
-            "copy_inputs": options["copy_inputs"],
-            "time_limit": options["time_limit"],
-            "timing": options["timing"],
-            "command": ["vcbench", *sys.argv[1:]],
-            "progress": reporter,
-        }
-        if prepared is not None:
-            planned, matches = match(prepared, store, announce=_announce, **how)
-        results = run(planned, store, **how)
-    page = _report(out, options) if options["report"] else None
-    clips = dict.fromkeys(options["inputs"])
-    found = planned.metrics, store.problems, out, page, clips, matches
-    return _conclude(results, *found, json_output=options["json_output"])
-
-
-def _announce(text: str) -> None:
-    tell(text)
-
-
-def _check_combination(options: dict[str, Any]) -> None:
-    """Refuse options that would have no effect: whoever gave them expects one."""
-    from bench.errors import UsageError
-
-    given = [f"--{name.replace('_', '-')}" for name in ("size", "pix_fmt", "fps", "start") if options[name]]
-    if given and not options["inputs"]:
-        raise UsageError(f"{', '.join(given)}: only for clips given by --input; manifests say it for datasets")
-    if options["sequences"] and not options["datasets"]:
-        raise UsageError("--sequences chooses among the sequences of --datasets, and none is given")
+    return _show_plan(plan(options), out, timing=options.timing, json_output=json_output)
 
 
 def _notes(planned: Plan) -> list[str]:
@@ -288,26 +226,16 @@ def _report_folder(out: Path) -> Path:
     return out / "report"
 
 
-def _report(folder: Path, options: dict[str, Any]) -> Path:
+def _report(folder: Path, options: RunOptions) -> Path:
     from bench.report import build_report
     from bench.results.result_set import load
 
-    clips = options["inputs"]
     out = _report_folder(folder)
-    return build_report(load(folder), out, clips=clips, paths=options["paths"], trust=options["trust"])
+    return build_report(load(folder), out, clips=options.inputs, paths=options.paths, trust=options.trust)
 
 
-def _conclude(
-    results: list[CellResult],
-    wanted: Iterable[str],
-    problems: list[str],
-    out: Path,
-    page: Path | None,
-    clips: Iterable[Path],
-    matches: Sequence[Match] = (),
-    *,
-    json_output: bool,
-) -> int:
+def _conclude(outcome: Outcome, out: Path, page: Path | None, clips: Iterable[Path], *, json_output: bool) -> int:
+    results, wanted, matches = outcome.results, outcome.planned.metrics, outcome.matches
     counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
     unmeasured = [
         (result.name, name, measured.status, measured.reason)
@@ -325,13 +253,13 @@ def _conclude(
                 "failed_measurements": [
                     dict(zip(("cell", "metric", "status", "reason"), item, strict=True)) for item in unmeasured
                 ],
-                "set_aside": problems,
+                "set_aside": outcome.problems,
                 "matches": [match.to_dict() for match in matches],
                 "report": str(page) if page else None,
             }
         )
     else:
-        for problem in problems:
+        for problem in outcome.problems:
             tell(problem)
         for result in results:
             if result.status != "ok":

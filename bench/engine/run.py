@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from bench.cards import Catalog
-from bench.core.sandbox import Sandbox
+from bench.core.sandbox import required
 from bench.datasets.manifest import load_manifest, open_entry
 from bench.engine.cell import Task, Timing, failed_result, is_done
 from bench.engine.executor import execute
-from bench.engine.plan import Plan, codec_entries, make_plan
+from bench.engine.options import ExecutionOptions, RunOptions
+from bench.engine.plan import CodecEntry, Plan, codec_entries, make_plan
 from bench.engine.pools.backends import Pool, open_pool
 from bench.engine.progress import Progress, Watch, announced
 from bench.engine.provenance import collect
 from bench.engine.schedule import History
 from bench.engine.store.folder import Store
-from bench.errors import UsageError
 from bench.metrics.sets import expanded
 from bench.records.cell import CellResult
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.video.sequence import Sequence as Clip
 from bench.video.sequence import open_sequence
+
+AT_HAND = ExecutionOptions()
+"""One cell after the other, in this process."""
 
 _ROUNDS = 3
 """How often cells are worked on whose results another program overwrites meanwhile."""
@@ -33,24 +35,6 @@ _OVERWRITTEN = (
     "what was measured is not in its result file any more, whose content another program replaced; see that no earlier "
     "vcbench writes into this folder, and give the same command again"
 )
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What ``run`` works with. ``inputs`` are files or folders, ``input_format`` their size, pix_fmt and fps if raw."""
-
-    codecs: tuple[str, ...]
-    datasets: tuple[str, ...] = ()
-    inputs: tuple[Path, ...] = ()
-    input_format: dict[str, Any] = field(default_factory=dict)
-    sequences: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = DEFAULT_METRICS
-    rates: tuple[float, ...] | None = None
-    frames: int | None = None
-    start: int = 0
-    paths: tuple[Path, ...] = ()
-    trust: bool = False
-    sandbox: Sandbox | None = None
 
 
 def resolve_metrics(names: Iterable[str]) -> tuple[str, ...]:
@@ -79,6 +63,12 @@ def open_sequences(options: RunOptions, catalog: Catalog) -> list[Clip]:
     return _distinctly_named(clips)
 
 
+def open_codecs(options: RunOptions, catalog: Catalog) -> list[CodecEntry]:
+    """The codecs of a run, each able to run here."""
+    confined = required() if options.sandbox else None
+    return codec_entries(catalog, options.codecs, trust=options.trust, sandbox=confined)
+
+
 def cut(clip: Clip, frames: int | None) -> Clip:
     """A clip's first ``frames`` frames; the whole clip where it has no more."""
     return clip if frames is None else replace(clip, frames=min(frames, clip.frames))
@@ -95,14 +85,10 @@ def _distinctly_named(clips: Sequence[Clip]) -> list[Clip]:
 
 def plan(options: RunOptions) -> Plan:
     """The cells of a run, without touching a store. Everything that cannot work raises here, before any encode."""
-    if not options.codecs:
-        raise UsageError("no codec is named; give --codecs x265,vvenc or the like (vcbench ls codecs)")
-    if not options.inputs and not options.datasets:
-        raise UsageError("no video is named; give --input FILE... or --datasets NAME (vcbench ls datasets)")
     catalog = Catalog(options.paths)
     metrics = resolve_metrics(options.metrics)
-    entries = codec_entries(catalog, options.codecs, trust=options.trust, sandbox=options.sandbox)
-    return make_plan(entries, open_sequences(options, catalog), metrics, rates=options.rates)
+    entries = open_codecs(options, catalog)
+    return make_plan(entries, open_sequences(options, catalog), metrics, rates=options.values)
 
 
 def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[Any]:
@@ -117,42 +103,34 @@ def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[A
 def run(
     planned: Plan,
     store: Store,
+    options: ExecutionOptions = AT_HAND,
     *,
-    jobs: int = 1,
-    backend: str = "loky",
     pool: Pool | None = None,
-    time_limit: float | None = None,
-    timing: bool = False,
     command: list[str] | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    copy_inputs: bool = False,
+    progress: Callable[[Progress], object] | None = None,
 ) -> list[CellResult]:
     """Run the unfinished cells of a plan and return the results of all its cells.
 
-    ``pool`` are workers that are there already, in place of ``jobs`` and ``backend``. ``timing`` runs one cell at a
-    time with nothing beside it, decoding once more for the clock alone. ``copy_inputs`` copies the clips into the
-    store, for workers that do not see their paths.
+    ``pool`` are workers that are there already, in place of those of the options. ``command`` is recorded; by default
+    this process's own.
     """
     if pool is None:
-        with open_pool(backend, jobs, timing=timing) as opened:
-            return run(
-                planned, store, pool=opened, time_limit=time_limit, timing=timing, command=command, progress=progress,
-                copy_inputs=copy_inputs,
-            )  # fmt: skip
-    mode: Timing = "alone" if timing else "shared"
+        with open_pool(options.backend, options.jobs, scheduler=options.scheduler, timing=options.timing) as opened:
+            return run(planned, store, options, pool=opened, command=command, progress=progress)
+    mode: Timing = "alone" if options.timing else "shared"
     todo = unfinished(planned, store, mode)
     report = progress or (lambda _: None)
     if not todo:
         report(Progress(len(planned.cells), len(planned.cells)))
         return [found for cell in planned.cells if (found := store.read(cell.name)) is not None]
     pool.start()
-    if copy_inputs:
+    if options.copy_inputs:
         for clip in dict.fromkeys(cell.sequence for cell in todo):
             store.keep_source(clip.path, clip.source.digest())
     facts = {"jobs": pool.at_once, "backend": pool.name}
     threads, cpus = pool.threads()
     shared = Task(
-        (), planned.metrics, store.root, {**collect(command), **facts}, mode, threads, time_limit,
+        (), planned.metrics, store.root, {**collect(command), **facts}, mode, threads, options.time_limit,
         frozenset(planned.unavailable), cpus,
     )  # fmt: skip
     outcomes: dict[str, CellResult] = {}
@@ -210,4 +188,4 @@ def _has_failed(outcome: CellResult, planned: Plan) -> bool:
     )
 
 
-__all__ = ["Progress", "RunOptions", "open_sequences", "plan", "resolve_metrics", "run", "unfinished"]
+__all__ = ["Progress", "RunOptions", "open_codecs", "open_sequences", "plan", "resolve_metrics", "run", "unfinished"]

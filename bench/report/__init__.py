@@ -43,18 +43,17 @@ def build_report(
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
     report or `min_overlap` is not a share, StoreError when `out` cannot be written or holds other files.
     """
+    from bench.analysis.options import CompareOptions
     from bench.core.paths import local_path
     from bench.report.site.build import build
     from bench.report.site.pictures import PictureOptions
 
-    options = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     return build(
         results,
         local_path(out),
         anchor=anchor,
         metrics=metrics,
         title=title,
-        min_overlap=min_overlap,
-        mix_published=mix_published,
-        pictures=options,
+        options=CompareOptions(min_overlap=min_overlap, mix_published=mix_published),
+        pictures=PictureOptions(pictures, tuple(clips), tuple(paths), trust),
     )

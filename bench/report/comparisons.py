@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.bd import check_min_overlap
-from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
+from bench.analysis.compare import USUAL, Comparison, SpeedRatio, compare_codecs
 from bench.analysis.curves import CurveKey, RDCurve, curves
+from bench.analysis.options import CompareOptions
 from bench.errors import UnknownNameError
 from bench.records.cell import CellResult
 from bench.records.published import PublishedSet
@@ -100,15 +100,9 @@ def comparisons(
     results: ResultSet,
     anchor: str,
     metrics: Sequence[MetricFacts],
-    *,
-    min_overlap: float = 0.0,
-    mix_published: bool = False,
+    options: CompareOptions = USUAL,
 ) -> list[Compared]:
-    """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table.
-
-    Raises UsageError where `min_overlap` is not a share.
-    """
-    check_min_overlap(min_overlap)
+    """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table."""
     cells = results.cells
     estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
     published = {part.label(curve) for part in results.published for curve in part.curves}
@@ -121,9 +115,7 @@ def comparisons(
             own = {key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}
             problems = {test: _problem(measured, scope, anchor, test, metric) for test in tests}
             able = [test for test, problem in problems.items() if problem is None]
-            of_tests = _compare(
-                own, results, scope, anchor, able, metric, min_overlap=min_overlap, mix_published=mix_published
-            )
+            of_tests = _compare(own, results, scope, anchor, able, metric, options)
             compared += [
                 Compared(
                     scope,
@@ -168,22 +160,18 @@ def _compare(
     anchor: str,
     tests: Sequence[str],
     metric: MetricFacts,
-    *,
-    min_overlap: float,
-    mix_published: bool,
+    options: CompareOptions,
 ) -> dict[str, Comparison]:
+    if metric.axis is None:
+        return {}
     pooled = {test: _pooled(results, (anchor, test), scope, metric) for test in tests}
     return compare_codecs(
         found,
         anchor,
         tests,
-        metric.name,
-        higher_is_better=metric.direction == "higher",
-        cap=metric.cap,
-        saturation=metric.saturation,
-        min_overlap=min_overlap,
+        metric.axis,
+        options,
         pooled={test: table for test, table in pooled.items() if table is not None},
-        mix_published=mix_published,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from bench.analysis.options import DeltaAxis
 from bench.analysis.pooled import is_pooled
 from bench.analysis.quality import QualityAxis, Scale
 from bench.errors import UnavailableError, UnknownNameError
@@ -77,6 +78,13 @@ class MetricFacts:
     pooled: bool = False
     axis_unit: str = ""
     scale: Scale = "linear"
+
+    @property
+    def axis(self) -> DeltaAxis | None:
+        """The axis of curves and BD-rate; None where it is not known which way is better."""
+        if self.direction is None:
+            return None
+        return DeltaAxis(self.name, self.direction == "higher", self.cap, self.saturation)
 
 
 def codec_facts(cells: Sequence[CellResult], name: str) -> CodecFacts:

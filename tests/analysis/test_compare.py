@@ -11,6 +11,7 @@ import pytest
 from bench.analysis.bd import Cause, bd_metric, bd_rate
 from bench.analysis.compare import compare, compare_codecs
 from bench.analysis.curves import curves, mean_curve
+from bench.analysis.options import DeltaAxis
 from bench.errors import UnknownNameError, UsageError
 
 LABELS = ("37", "32", "27", "22")
@@ -144,13 +145,13 @@ def test_codecs_of_one_table_are_averaged_over_the_same_sequences() -> None:
     cells = [cell for name, factor in zip("abcd", (0.5, 0.7, 0.9, 1.1), strict=True) for cell in pair(name, factor)]
     cells += [cell | {"codec": "other"} for cell in cells if cell["codec"] == "test" and cell["sequence"] != "d"]
     cells += [cell | {"codec": "rare"} for cell in cells if cell["codec"] == "test" and cell["sequence"] == "d"]
-    found = curves(pd.DataFrame(cells), "psnr_y")
-    table = compare_codecs(found, "anchor", ["test", "other", "rare"], "psnr_y", higher_is_better=True)
+    found, axis = curves(pd.DataFrame(cells), "psnr_y"), DeltaAxis.of("psnr_y")
+    table = compare_codecs(found, "anchor", ["test", "other", "rare"], axis)
     assert table["test"].bd_rate.value == table["other"].bd_rate.value == pytest.approx(-30)
     assert [table[name].bd_rate.sequences_used for name in ("test", "other", "rare")] == [3, 3, 1]
     assert "without cif/d (others in the table lack it)" in (table["test"].bd_rate.reason or "")
     assert (table["rare"].bd_rate.value, table["rare"].bd_rate.status) == (pytest.approx(10), "partial")
-    alone = compare_codecs(found, "anchor", ["test"], "psnr_y", higher_is_better=True)["test"].bd_rate
+    alone = compare_codecs(found, "anchor", ["test"], axis)["test"].bd_rate
     assert (alone.value, alone.status) == (pytest.approx(-20), "ok")
 
 

@@ -13,9 +13,11 @@ from bench.analysis.bd import Domain
 from bench.analysis.compare import Comparison, compare, compare_codecs
 from bench.analysis.curves import COLUMNS, CurveKey, curves
 from bench.analysis.matrix import Pairs, Summary, delta_pairs, flag_bits, summarise
+from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.errors import UsageError
 
 CODECS = ("a", "b", "c", "far", "short", "bent")
+AXIS = DeltaAxis("psnr_y", higher_is_better=True)
 DOMAINS: tuple[Domain, ...] = ("quality", "rate")
 
 
@@ -51,8 +53,7 @@ def all_pairs(frame: pd.DataFrame, domain: Domain) -> list[Pairs]:
     found = curves(frame, "psnr_y")
     keys = sorted({curve.key for curve in found.values()})
     return [
-        delta_pairs(key, [found.get(CurveKey(codec, *key)) for codec in CODECS], CODECS, domain, higher_is_better=True)
-        for key in keys
+        delta_pairs(key, [found.get(CurveKey(codec, *key)) for codec in CODECS], CODECS, domain, AXIS) for key in keys
     ]
 
 
@@ -67,9 +68,7 @@ def said(frame: pd.DataFrame) -> dict[tuple[str, str], Comparison]:
     return {
         (anchor, test): one
         for anchor in CODECS
-        for test, one in compare_codecs(
-            found, anchor, [name for name in CODECS if name != anchor], "psnr_y", higher_is_better=True
-        ).items()
+        for test, one in compare_codecs(found, anchor, [name for name in CODECS if name != anchor], AXIS).items()
     }
 
 
@@ -136,7 +135,7 @@ def test_lower_is_better_turns_the_metric_and_not_the_rate(frame: pd.DataFrame) 
     found = curves(turned, "psnr_y")
     key = min(curve.key for curve in found.values())
     both = [found[CurveKey(codec, *key)] for codec in ("a", "b")]
-    pairs = {domain: delta_pairs(key, both, ("a", "b"), domain, higher_is_better=False) for domain in DOMAINS}
+    pairs = {domain: delta_pairs(key, both, ("a", "b"), domain, DeltaAxis("psnr_y", False)) for domain in DOMAINS}
     said = compare(turned, "a", "b", "psnr_y", higher_is_better=False)
     one = next(result for result in said.per_sequence if result.sequence == key.sequence)
     assert pairs["quality"].value[0, 1] == pytest.approx(one.bd_rate.value)
@@ -154,11 +153,12 @@ def test_a_least_overlap_takes_the_values_below_it_and_says_so(
     found = curves(turned, "psnr_y")
     key = min(curve.key for curve in found.values())
     of_key = [found.get(CurveKey(codec, *key)) for codec in CODECS]
-    pairs = delta_pairs(key, of_key, CODECS, domain, higher_is_better=higher, min_overlap=0.99)
+    axis, options = DeltaAxis("psnr_y", higher), CompareOptions(min_overlap=0.99)
+    pairs = delta_pairs(key, of_key, CODECS, domain, axis, options)
     refused = 0
     for anchor, name in enumerate(CODECS):
         tests = [codec for codec in CODECS if codec != name]
-        said = compare_codecs(found, name, tests, "psnr_y", higher_is_better=higher, min_overlap=0.99)
+        said = compare_codecs(found, name, tests, axis, options)
         for test, one in said.items():
             spot = anchor, CODECS.index(test)
             result = next(r for r in one.per_sequence if r.sequence == key.sequence)
@@ -171,7 +171,7 @@ def test_a_least_overlap_takes_the_values_below_it_and_says_so(
                 assert tuple(pairs.compared[:, *spot]) == pytest.approx(delta.compared)
     assert refused > 2
     with pytest.raises(UsageError, match="min_overlap is 75; give a share"):
-        delta_pairs(key, of_key, CODECS, domain, higher_is_better=higher, min_overlap=75)
+        CompareOptions(min_overlap=75)
 
 
 def test_a_pair_on_few_sequences_stands_apart(frame: pd.DataFrame) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.engine.rate_search.match import matching_of
 from bench.errors import UnknownNameError, UsageError
 
 CARDS = Path(__file__).parents[2] / "docs" / "examples"
@@ -121,9 +120,8 @@ def test_a_codec_that_cannot_take_the_clip_is_told(vcbench, tmp_path: Path, tiny
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict, says: str) -> None:
-    given = {"codecs": ["x265", "x264"], "rates": None, "match_rate": None, "target_bpp": (), "tolerance": None}
     with pytest.raises(UsageError, match=says):
-        matching_of(**{**given, **settings})
+        bench.RunOptions(**{"codecs": ["x265", "x264"], "inputs": "clip.y4m", **settings})
 
 
 def test_rates_in_words_are_refused_from_python(tmp_path: Path, tiny_clip) -> None:

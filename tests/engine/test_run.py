@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 import bench
+from bench.engine.options import ExecutionOptions
 from bench.engine.pools.backends import InlinePool
 from bench.engine.pools.workers import end_workers
 from bench.engine.run import RunOptions, plan, run, unfinished
@@ -122,7 +123,7 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def run_one(tmp_path: Path, clip: Path, *codecs: str, jobs: int = 1, **settings: object) -> list[CellResult]:
     options = RunOptions(codecs=codecs, inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
-    return run(plan(options), Store.create(tmp_path / "out"), jobs=jobs, **settings)
+    return run(plan(options), Store.create(tmp_path / "out"), ExecutionOptions(jobs=jobs, **settings))
 
 
 def vcbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -238,7 +239,7 @@ def test_clips_are_copied_into_the_store_by_every_way_to_run(tmp_path: Path, cli
     planned = plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",), rates=(51,)))
     for name, pool in (("none", None), ("given", InlinePool(1))):
         store = Store.create(tmp_path / name)
-        run(planned, store, pool=pool, copy_inputs=True)
+        run(planned, store, ExecutionOptions(copy_inputs=True), pool=pool)
         assert store.source_path(planned.cells[0].sequence.source.digest(), clip.suffix).is_file()
 
 
@@ -269,11 +270,11 @@ def test_timing_mode_measures_encode_and_decode_alone(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m")
     store = Store.create(tmp_path / "out")
     planned = plan(RunOptions(codecs=("x264",), inputs=(clip,), metrics=("psnr_y",), rates=(30,)))
-    (shared,) = run(planned, store, jobs=2)
-    (alone,) = run(planned, store, timing=True)
+    (shared,) = run(planned, store, ExecutionOptions(jobs=2))
+    (alone,) = run(planned, store, ExecutionOptions(timing=True))
     assert (shared.encode.timing, shared.decode.timing) == ("shared", "shared")
     assert (alone.encode.timing, alone.decode.timing) == ("alone", "alone")
-    assert run(planned, store, jobs=2) == [alone]
+    assert run(planned, store, ExecutionOptions(jobs=2)) == [alone]
 
 
 def test_the_key_changes_with_the_card_the_rate_the_frames_and_the_bytes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench.engine.measure import DecodedVideo, measure, measure_together
+from bench.engine.options import ExecutionOptions
 from bench.engine.run import RunOptions, plan, run, unfinished
 from bench.engine.store.folder import Store
 from bench.errors import MetricError, MismatchError, UnavailableError
@@ -195,7 +196,10 @@ def test_a_run_in_groups_gives_what_a_run_of_single_cells_gives(tmp_path: Path, 
     stores = [Store.create(tmp_path / name) for name in ("grouped", "single")]
     assert {len(group) for group in grouped.groups(grouped.cells, jobs)} == {4, 2}
     assert {len(group) for group in single.groups(single.cells, jobs)} == {1}
-    found = [run(planned, store, jobs=jobs) for planned, store in zip((grouped, single), stores, strict=True)]
+    found = [
+        run(planned, store, ExecutionOptions(jobs=jobs))
+        for planned, store in zip((grouped, single), stores, strict=True)
+    ]
     assert len(found[0]) == 12
     assert values(found[0]) == values(found[1])
     assert {result.status for result in found[0]} == {"ok"}

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Literal
 
 from bench.cards import Catalog
-from bench.engine.plan import Cell, CodecEntry, Plan, codec_entries, make_cell, make_plan, rate_points
+from bench.engine.options import Matching, RunOptions
+from bench.engine.plan import Cell, CodecEntry, Plan, make_cell, make_plan, rate_points
 from bench.engine.rate_search.level_search import LevelSearch, Reached, Value
-from bench.engine.run import RunOptions, open_sequences, resolve_metrics, run
+from bench.engine.run import open_codecs, open_sequences, resolve_metrics
 from bench.engine.store.folder import Store
 from bench.errors import UnknownNameError, UsageError
 from bench.records.cell import CellResult
 from bench.results.result_set import load
 from bench.video.sequence import Sequence as Clip
 
-RATE_TOLERANCE = 0.02
-"""How far a rate may be from the one asked for, as a share of it."""
-
-RANGE_TOLERANCE = 0.05
-"""How far a quality may be from the anchor's, as a share of the anchor's range, where only the ranges must agree."""
-
 QUALITY = "psnr_y"
-
-
-@dataclass(frozen=True)
-class Matching:
-    """What the other codecs' rate points are to meet.
-
-    anchor: the codec whose rate points are met, one of the run or of the result folder; None for ``bpps``, the same for
-    every codec. by: "rate" meets each of the anchor's rates; "range" each of its qualities, loosely, so that the two
-    curves cover one range and BD-rate has its overlap. tolerance: a share of the rate, or of the anchor's range.
-    """
-
-    anchor: str | None
-    bpps: tuple[float, ...]
-    by: Literal["rate", "range"]
-    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -69,39 +49,6 @@ class Match:
         return dict(vars(self))
 
 
-def matching_of(
-    codecs: Sequence[str],
-    rates: object,
-    match_rate: str | None,
-    target_bpp: Iterable[float],
-    tolerance: float | None,
-) -> Matching | None:
-    """The matching that the settings of a run ask for, None if they ask for none.
-
-    ``rates`` is "auto", values, or None. Raises UsageError for settings that contradict each other.
-    """
-    bpps = tuple(dict.fromkeys(target_bpp))
-    auto = rates == "auto"
-    if not (match_rate or bpps or auto):
-        if tolerance is not None:
-            raise UsageError("a tolerance is of a search; give --match-rate CODEC, --target-bpp N,N,N or --rates auto")
-        return None
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise UsageError(f"a tolerance of {tolerance:g} is no share; give one such as 2% (0.02 in Python)")
-    if bpps:
-        if match_rate or rates is not None:
-            raise UsageError("--target-bpp searches rate points of every codec; leave --match-rate and --rates out")
-        for bpp in bpps:
-            if not 0 < bpp < math.inf:
-                raise UsageError(f"--target-bpp: {bpp:g} is no rate; give bits per pixel above 0")
-        return Matching(None, bpps, "rate", RATE_TOLERANCE if tolerance is None else tolerance)
-    anchor = match_rate or next(iter(codecs), None)
-    if not any(name != anchor for name in codecs):
-        raise UsageError(f"--codecs names no codec beside the anchor {anchor}; name those to be matched with it too")
-    default = RANGE_TOLERANCE if auto else RATE_TOLERANCE
-    return Matching(anchor, (), "range" if auto else "rate", default if tolerance is None else tolerance)
-
-
 @dataclass(frozen=True)
 class MatchPlan:
     """A search before its first encode: whose rate points are searched on which clips, and the anchor's own cells.
@@ -119,18 +66,16 @@ class MatchPlan:
 def plan_match(options: RunOptions, matching: Matching) -> MatchPlan:
     """Prepare a search. Everything that cannot work raises here, as in `bench.engine.run.plan`."""
     catalog = Catalog(options.paths)
-    entries = codec_entries(catalog, options.codecs, trust=options.trust, sandbox=options.sandbox)
-    named = zip(dict.fromkeys(options.codecs), entries, strict=True)
+    entries = open_codecs(options, catalog)
+    named = zip(options.codecs, entries, strict=True)
     anchors = [entry for name, entry in named if matching.anchor in {name, entry.card.name}]
-    if options.rates is not None and not anchors:
+    if options.values is not None and not anchors:
         raise UsageError("--rates are the anchor's when others are matched with it, and --codecs does not name it")
     clips = open_sequences(options, catalog)
-    if not clips:
-        raise UsageError("no video is named; give --input FILE... or --datasets NAME (vcbench ls datasets)")
     metrics = resolve_metrics(options.metrics)
     return MatchPlan(
         matching,
-        make_plan(anchors, clips, metrics, rates=options.rates),
+        make_plan(anchors, clips, metrics, rates=options.values),
         tuple(entry for entry in entries if entry not in anchors),
         tuple(clips),
         _quality(metrics) if matching.by == "range" else None,
@@ -138,22 +83,25 @@ def plan_match(options: RunOptions, matching: Matching) -> MatchPlan:
 
 
 def match(
-    prepared: MatchPlan, store: Store, *, announce: Callable[[str], None] | None = None, **how: Any
+    prepared: MatchPlan,
+    store: Store,
+    run: Callable[[Plan], list[CellResult]],
+    announce: Callable[[str], object] = lambda _: None,
 ) -> tuple[Plan, list[Match]]:
     """Search rate points by encoding, and plan the run of what was found: the anchor's cells and the nearest ones.
 
     Every encode is a cell in the store, with no metric but the one that the search needs; the plan measures the rest.
     The same command after an interruption takes the same way, through what is stored. Each sequence has a search of its
-    own, with at most `MAX_TRIALS` encodes a target and two to begin with. ``how`` is given to `run`; ``announce`` gets
-    a line before each round. Raises UnknownNameError or UsageError for an anchor that is nowhere measured.
+    own, with at most `MAX_TRIALS` encodes a target and two to begin with. ``run`` works on the cells of a plan, as
+    `bench.engine.run.run` does; ``announce`` gets a line before each round. Raises UnknownNameError or UsageError for
+    an anchor that is nowhere measured.
     """
-    tell = announce or _silent
     matching, planned, quality = prepared.matching, prepared.planned, prepared.quality
     probe = Plan((), {name: key for name, key in planned.metrics.items() if name == quality})
     anchored: list[CellResult] = []
     if planned.cells:
-        tell(f"anchor {matching.anchor}")
-        anchored = run(replace(probe, cells=planned.cells), store, **how)
+        announce(f"anchor {matching.anchor}")
+        anchored = run(replace(probe, cells=planned.cells))
     elif matching.anchor:
         anchored = _stored(matching.anchor, prepared.clips, store)
     searches = [
@@ -165,17 +113,13 @@ def match(
         cells = tuple(cell for search in searches for cell in search.propose())
         if not cells:
             break
-        tell(f"search, round {number}")
-        found = {result.name: result for result in run(replace(probe, cells=cells), store, **how)}
+        announce(f"search, round {number}")
+        found = {result.name: result for result in run(replace(probe, cells=cells))}
         for search in searches:
             search.observe(found)
     chosen = [cell for search in searches for cell in search.chosen()]
     matches = [match for search in searches for match in search.matches()]
     return replace(planned, cells=(*planned.cells, *chosen)), matches
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def _quality(metrics: Sequence[str]) -> str:

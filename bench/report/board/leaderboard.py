@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.analysis.bd import FLAG_MARKS, Cause
 from bench.analysis.compare import Comparison
+from bench.analysis.options import CompareOptions
 from bench.analysis.ranking import Place, Standing, places
 from bench.analysis.shared_sequences import common_sequences
 from bench.analysis.significance import bootstrap_interval
@@ -518,18 +519,9 @@ def _compared(
         [*_named(anchor.results.only(dataset=dataset).cells, anchor.name), *_named(cells, entry.name)],
         published=entry.results.only(dataset=dataset).published,
     )
-    (compared,) = [
-        c
-        for c in comparisons(
-            both.to_pandas(),
-            both,
-            anchor.name,
-            [metric],
-            min_overlap=options.min_overlap,
-            mix_published=options.mix_published,
-        )
-        if c.scope.dataset == dataset
-    ]
+    how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
+    of_scopes = comparisons(both.to_pandas(), both, anchor.name, [metric], how)
+    (compared,) = [c for c in of_scopes if c.scope.dataset == dataset]
     return compared.comparison, compared.problem
 
 

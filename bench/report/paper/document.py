@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.curves import RDCurve, curves
 from bench.analysis.identity import told_apart
+from bench.analysis.options import CompareOptions
 from bench.analysis.pooled import dataset_curves
 from bench.core.folders import check_rewritable, rewritten
 from bench.errors import StoreError, UnknownNameError, UsageError
@@ -92,9 +93,8 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     metrics = [metric_facts(cells, name) for name in options.metrics or results.metrics]
     codecs = sorted(results.codecs, key=lambda name: (name != anchor, name))
     frame = results.to_pandas()
-    compared = comparisons(
-        frame, results, anchor, metrics, min_overlap=options.min_overlap, mix_published=options.mix_published
-    )
+    how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
+    compared = comparisons(frame, results, anchor, metrics, how)
     measured = sorted({cell.codec.name for cell in cells}, key=codecs.index)
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.analysis.curves import SequenceKey
 from bench.analysis.identity import told_apart
+from bench.analysis.options import CompareOptions
 from bench.core.folders import check_rewritable, rewritten
 from bench.errors import StoreError, UnknownNameError, UsageError
 from bench.report.comparisons import choose_anchor, comparisons, scopes, speeds
@@ -27,8 +28,7 @@ def build(
     anchor: str | None,
     metrics: Sequence[str] | None,
     title: str | None,
-    min_overlap: float,
-    mix_published: bool,
+    options: CompareOptions,
     pictures: PictureOptions,
 ) -> Path:
     """See `bench.report.build_report`."""
@@ -44,14 +44,14 @@ def build(
     facts = [metric_facts(cells, name) for name in names]
     frame = results.to_pandas()
     datasets = {name: results.datasets(name) for name in names}
-    compared = comparisons(frame, results, base, facts, min_overlap=min_overlap, mix_published=mix_published)
+    compared = comparisons(frame, results, base, facts, options)
     timed = speeds(cells, base, compared)
     codecs = sorted(results.codecs, key=lambda name: (name != base, name))
     records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
     sequences = tuple(SequenceKey(*key) for key in sorted(records))
     shown = tuple(scopes(cells, results.published))
     order = Names(tuple(codecs), published, tuple(names), shown, sequences)
-    measured = Measured(results, frame, datasets, facts, order, min_overlap, mix_published)
+    measured = Measured(results, frame, datasets, facts, order, options)
     try:
         with rewritten(out, "report") as folder:
             (folder.path / "tables").mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def build(
                 sequences=[sequence_facts(records[key]) for key in sorted(records)],
                 metrics=facts,
                 environment=environment(results, cells),
-                min_overlap=min_overlap,
+                min_overlap=options.min_overlap,
             )
             file, columns = folder.path / "tables" / "results.csv", list(frame.columns)
             tables.write_results(file, columns, [*cells, *results.published])

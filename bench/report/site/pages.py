@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.compare import USUAL
 from bench.analysis.curves import SequenceKey
+from bench.analysis.options import CompareOptions
 from bench.core.folders import Rewriting
 from bench.errors import UnavailableError
 from bench.records.cell import CellResult
@@ -43,8 +45,7 @@ class Measured:
     datasets: Mapping[str, pd.DataFrame]
     metrics: Sequence[MetricFacts]
     names: Names
-    min_overlap: float = 0.0
-    mix_published: bool = False
+    options: CompareOptions = USUAL
 
 
 def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
@@ -61,8 +62,7 @@ def write_comparisons(out: Path, measured: Measured) -> list[Mapping[str, Any]]:
             measured.frame,
             measured.datasets[metric.name],
             metric,
-            min_overlap=measured.min_overlap,
-            mix_published=measured.mix_published,
+            measured.options,
         )
         for scope, on_scope in enumerate(on_scopes):
             left_out += on_scope.pop("leftOut")

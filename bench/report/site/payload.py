@@ -7,7 +7,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, Cause, Domain
 from bench.analysis.curves import CurveKey, RDCurve, SequenceKey, curves
 from bench.analysis.matrix import FLAGS, Pairs, Summary, delta_pairs, flag_bits, summarise
+from bench.analysis.options import CompareOptions
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
 from bench.records.cell import CellResult, CostRecord
 from bench.report.comparisons import Scope
@@ -125,23 +125,13 @@ def metric_comparisons(
     frame: pd.DataFrame,
     pooled: pd.DataFrame,
     metric: MetricFacts,
-    *,
-    min_overlap: float = 0.0,
-    mix_published: bool = False,
+    options: CompareOptions,
 ) -> list[dict[str, Any]]:
     """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves.
 
     Published curves are of datasets alone: they meet the values of whole datasets, those of other sources only with
-    `mix_published`.
+    `options.mix_published`.
     """
-    deltas = partial(
-        delta_pairs,
-        codecs=names.codecs,
-        higher_is_better=metric.direction == "higher",
-        cap=metric.cap,
-        saturation=metric.saturation,
-        min_overlap=min_overlap,
-    )
     found = curves(frame, metric.name)
     by_sequence: dict[SequenceKey, list[RDCurve | None]] = {
         key: [found.get(CurveKey(codec, *key)) for codec in names.codecs] for key in names.sequences
@@ -149,22 +139,26 @@ def metric_comparisons(
     wholes = dataset_curves(pooled) if metric.pooled or names.published else {}
     published = [curve for curve in found.values() if curve.published]
     pairs = {
-        domain: {key: deltas(key, own, domain=domain) for key, own in by_sequence.items()}
+        domain: {
+            key: delta_pairs(key, own, names.codecs, domain, metric.axis, options) for key, own in by_sequence.items()
+        }
         for domain in _DOMAINS
-        if metric.direction is not None
+        if metric.axis is not None
     }
     whole_pairs = {
         domain: {
-            name: deltas(
+            name: delta_pairs(
                 SequenceKey(name, OVER_DATASET),
                 [wholes.get(DatasetKey(codec, name)) for codec in names.codecs],
-                domain=domain,
-                mix_published=mix_published,
+                names.codecs,
+                domain,
+                metric.axis,
+                options,
             )
             for name in _datasets(names)
         }
-        for domain in pairs
-        if wholes
+        for domain in _DOMAINS
+        if wholes and metric.axis is not None
     }
     return [
         {
