@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError, TruncatedError, UsageError
+from bench.video import scan
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence, open_sequence, sequence_from_json, sequence_to_json
 
@@ -320,6 +321,8 @@ class TestOneEncodeInThreeFiles:
         assert [len(content) for content in contents] == [count] * 3
         assert contents[0] == contents[1] == contents[2]
         assert nearest(opened[0], open_sequence(source)) == list(range(count))
+        # a line of another thread between two parts of a frame's lines would leave that frame uncounted
+        assert "dts to muxer" not in scan._decode_log(mp4, ())
 
     @pytest.mark.parametrize("stream", ["hevc", "vvc"])
     def test_stream_written_by_the_encoder_itself(
