@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
+<<<<<<< HEAD:tests/adapters/test_ffmpeg.py
 from bench.adapters.base import RatePoint, copy_alone
 from bench.adapters.ffmpeg import FFmpegCodec, check_version
 from bench.cards import Card
+=======
+from bench import ffmpeg
+from bench.adapters import ffmpeg as ffmpeg_adapter
+from bench.adapters.base import RatePoint, copy_alone
+from bench.adapters.ffmpeg import FFmpegCodec, check_version
+from bench.adapters.ffmpeg import _packets as count_packets
+from bench.catalog import Card, Catalog
+>>>>>>> e3e16f1 (Code again when FFmpeg drops frames of VVenC):tests/adapters/test_ffmpeg_adapter.py
 from bench.errors import CardError, DecodeError, EncodeError, SkippedError, TimeLimitError, UnavailableError
 from bench.registry import build
 from bench.video import ffmpeg
@@ -243,3 +252,36 @@ def test_another_ffmpeg_is_another_tool(another_ffmpeg: Callable[[str], None], t
     another_ffmpeg(str(program))
     assert codec().tool() != before
     codec().check()
+
+
+@pytest.fixture
+def vvenc() -> FFmpegCodec:
+    built = build(Catalog((Path(__file__).parents[2],)).card("vvenc@low-delay"))
+    assert isinstance(built, FFmpegCodec)
+    return built
+
+
+def test_frames_that_ffmpeg_drops_without_a_word_are_coded_again(
+    vvenc: FFmpegCodec, tiny_clip: TinyClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def packets(bitstream: Path, demuxer: str) -> int:
+        if not counted:
+            bitstream.write_bytes(b"")  # as FFmpeg leaves it
+        counted.append(count := count_packets(bitstream, demuxer))
+        return count
+
+    monkeypatch.setattr(ffmpeg_adapter, "_packets", packets)
+    vvenc.encode(open_sequence(tiny_clip(64, 64, 5)), RatePoint("qp", 40), tmp_path / "x.vvc")
+    assert counted[0] == 0 and counted[-1] == 5
+
+
+def test_frames_that_are_dropped_every_time_are_an_error(
+    vvenc: FFmpegCodec, tiny_clip: TinyClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ffmpeg_adapter, "_TRIES", 2)
+    monkeypatch.setattr(ffmpeg_adapter, "_packets", lambda bitstream, demuxer: 4)
+    with pytest.raises(EncodeError, match="wrote 4 of 5 frames") as caught:
+        vvenc.encode(open_sequence(tiny_clip(64, 64, 5)), RatePoint("qp", 40), tmp_path / "x.vvc")
+    assert caught.value.reason == "frames_lost"
