@@ -18,7 +18,7 @@ from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bench.core.process import cpu_count, stop_programs
-from bench.engine.pools.workers import end_workers, warm_up, worker_processes
+from bench.engine.pools.workers import end_workers, submit, warm_up
 from bench.engine.provenance import gpu_count
 from bench.errors import UsageError
 
@@ -175,7 +175,7 @@ class LokyPool(LocalPool):
             # loky warns when a worker is gone while others work; the executor deals with it
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             try:
-                return worker_processes(self.slots).submit(_run, job)  # type: ignore[no-any-return]
+                return submit(self.slots, _run, job)  # type: ignore[no-any-return]
             except self._lost() as error:
                 broken: Future[list[CellResult]] = Future()
                 broken.set_exception(error)
