@@ -151,6 +151,9 @@ BUILTIN_METRICS = {
     "lpips_alex": "bench.metrics.perceptual:LpipsAlex",
     "lpips_vgg": "bench.metrics.perceptual:LpipsVgg",
     "dists": "bench.metrics.perceptual:Dists",
+    "ssimulacra2": "bench.metrics.ssimulacra2:Ssimulacra2",
+    "cvvdp": "bench.metrics.by_cvvdp:Cvvdp",
+    "stlpips": "bench.metrics.stlpips:StLpips",
     "niqe": "bench.metrics.niqe:Niqe",
     "clipiqa": "bench.metrics.iqa:ClipIqa",
     "musiq": "bench.metrics.iqa:Musiq",
@@ -158,6 +161,7 @@ BUILTIN_METRICS = {
     "tof": "bench.metrics.temporal:Tof",
     "tlpips": "bench.metrics.temporal_lpips:Tlpips",
     "flolpips": "bench.metrics.temporal_lpips:FloLpips",
+    "pvcs": "bench.metrics.pvcs:Pvcs",
     "flicker": "bench.metrics.flicker:Flicker",
     "fid": "bench.metrics.distribution:Fid",
     "fid_256": "bench.metrics.distribution:Fid256",
@@ -174,7 +178,7 @@ DEFAULT_METRICS = SETS["basic"].metrics
 
 
 # Names that only mean something with what stands behind the colon.
-METRIC_FAMILIES = {"pyiqa": "bench.metrics.iqa:Pyiqa"}
+METRIC_FAMILIES = {"pyiqa": "bench.metrics.iqa:Pyiqa", "piq": "bench.metrics.by_piq:Piq"}
 
 
 @cache

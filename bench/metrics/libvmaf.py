@@ -216,13 +216,13 @@ class VmafV1(VmafModel):
         option = ":".join(options)
         if option not in cls.variants:
             raise UnknownNameError(f"variant of {cls.name}", option, cls.variants)
-        viewing = VIEWINGS[options[0]]  # type: ignore[index]
-        fast = "hfr" in options
+        display, _, speed = option.partition(":")
+        viewing, fast = VIEWINGS[display], speed == "hfr"  # type: ignore[index]
         own = {
             "name": f"{cls.name}:{option}",
-            "title": f"VMAF v1 ({', '.join(options)})",
+            "title": f"VMAF v1 ({option.replace(':', ', ')})",
             "model": _v1_model(viewing, fast=fast),
-            "display": options[0],
+            "display": display,
             "fast": fast,
             "bounds": (0.0, viewing.best),
             "saturation": viewing.best - 0.5,

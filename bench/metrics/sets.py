@@ -26,6 +26,14 @@ SETS = {
             "psnr_hvs", "ssim:aom", "ms_ssim:aom", "ciede2000", "vmaf", "vmaf_neg", "cambi",
         ),
     ),
+    "perceptual": MetricSet(
+        "full-reference models of perception",
+        ("vmaf", "vmaf_neg", "vmaf_v1", "ssimulacra2", "cvvdp", "lpips_alex", "dists", "stlpips", "piq:haarpsi"),
+    ),
+    "temporal": MetricSet(
+        "what moves: consistency, motion and video models",
+        ("ewarp", "tof", "tlpips", "flolpips", "flicker", "cvvdp", "pvcs", "fvd"),
+    ),
     "jvet": MetricSet("JVET's common test conditions", ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim")),
     "dcvc": MetricSet(
         "evaluation code of the DCVC family",
@@ -37,6 +45,10 @@ SETS = {
         ("lpips_alex", "dists", "fid_256", "kid_256", "flolpips", "psnr_rgb", "ms_ssim:rgb"),
     ),
     "diff-sit": MetricSet("the Diff-SIT paper", ("lpips_alex", "dists", "clipiqa", "ewarp")),
+    "actdiff-vc": MetricSet(
+        "the ActDiff-VC paper's code",
+        ("psnr_rgb", "ms_ssim:rgb", "lpips_alex", "niqe", "tlpips", "fid", "kid", "pvcs"),
+    ),
 }  # fmt: skip
 
 

@@ -87,3 +87,47 @@ def test_without_weights_it_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UnavailableError, match="vcbench fetch weights i3d"):
         Fvd.check()
+
+
+def test_pvcs_is_the_distance_of_four_stages_of_sliding_clips(i3d, tmp_path):
+    """One clip, by hooks on the network, as in ActDiff-VC's code; frames are wide: the middle of them counts."""
+    import torch
+    from torch.nn import functional
+
+    from bench.metrics.pvcs import LAYERS, Pvcs, cropped
+    from bench.networks.pvcs import _network
+    from bench.video.colour import rgb_of
+
+    _network.cache_clear()
+    source, decoded = noise(10, 1), noise(10, 2)
+    videos = [DecodedVideo(iter(decoded), [Pvcs], CodingTransform.fit(SMALL), tmp_path)]
+    ((found,),) = measure_together(iter(source), videos)
+
+    def clip_of(frames: list[Frame]) -> torch.Tensor:
+        pictures = torch.stack([torch.from_numpy(rgb_of(frame)).permute(2, 0, 1) / 255.0 for frame in frames])
+        large = functional.interpolate(pictures, size=(224, 299), mode="bilinear", align_corners=False)
+        return ((large[..., 37:261] - 0.5) * 2).permute(1, 0, 2, 3).unsqueeze(0)
+
+    assert torch.allclose(cropped(source[0]), clip_of(source)[0, :, 0], atol=1e-6)
+    seen = {}
+    for name in LAYERS.split(", "):
+        getattr(i3d, name).register_forward_hook(lambda _, __, out, name=name: seen.setdefault(name, []).append(out))
+    with torch.inference_mode():
+        for frames in (source, decoded):
+            i3d(clip_of(frames))
+    distances = []
+    for sides in seen.values():
+        a, b = (maps / (maps.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10) for maps in sides)
+        distances.append(float((a - b).pow(2).sum(dim=1).mean()))
+    assert found.value == pytest.approx(np.mean(distances), rel=1e-5)
+    assert found.pooled["clips"] == 1
+    _network.cache_clear()
+
+
+def test_pvcs_needs_a_clip(i3d, tmp_path):
+    from bench.metrics.pvcs import Pvcs
+
+    videos = [DecodedVideo(iter(noise(9, 2)), [Pvcs], CodingTransform.fit(SMALL), tmp_path)]
+    ((found,),) = measure_together(iter(noise(9, 1)), videos)
+    assert found.status == "undefined"
+    assert "needs 10 frames" in (found.reason or "")
