@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.core.quiet_import import imported
 from bench.errors import UnavailableError
 from bench.neural.networks.blocks import zero_conv
 
@@ -24,9 +25,7 @@ LORA_TARGETS = (
 
 def tiny_autoencoder(latent_channels: int, width: int = 32) -> nn.Module:
     """diffusers' AutoencoderTiny with stride 8, small enough for a CPU. Pictures and latents about -1 to 1."""
-    from diffusers.models import AutoencoderTiny
-
-    model: nn.Module = AutoencoderTiny(
+    model: nn.Module = imported("diffusers.models.autoencoders.autoencoder_tiny").AutoencoderTiny(
         latent_channels=latent_channels,
         encoder_block_out_channels=(width,) * 4,
         decoder_block_out_channels=(width,) * 4,
@@ -38,10 +37,8 @@ def tiny_autoencoder(latent_channels: int, width: int = 32) -> nn.Module:
 
 def small_unet(latent_channels: int, widths: tuple[int, ...], guidance: int) -> nn.Module:
     """diffusers' UNet2DConditionModel with cross-attention to ``guidance`` channels in every block; two frame types."""
-    from diffusers.models import UNet2DConditionModel
-
     levels = len(widths)
-    model: nn.Module = UNet2DConditionModel(
+    model: nn.Module = imported("diffusers.models.unets.unet_2d_condition").UNet2DConditionModel(
         in_channels=latent_channels,
         out_channels=latent_channels,
         block_out_channels=widths,
@@ -106,7 +103,7 @@ def add_lora(unet: nn.Module, rank: int, alpha: int) -> None:
     Raises UnavailableError where peft is not installed.
     """
     try:
-        from peft import LoraConfig
+        from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise UnavailableError("peft not installed, which LoRA takes: pip install 'vcbench[paper]'") from None
     network: Any = unet.requires_grad_(False)
@@ -115,7 +112,7 @@ def add_lora(unet: nn.Module, rank: int, alpha: int) -> None:
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
         for name in FRAME_TYPES:
             adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS))
-            network.add_adapter(adapter, adapter_name=name)
+            inject_adapter_in_model(adapter, network, name)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(".lora_" in name)
 

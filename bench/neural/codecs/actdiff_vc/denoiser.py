@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.core.quiet_import import imported
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig
 from bench.neural.networks.blocks import zeroed
 
@@ -25,10 +26,8 @@ class ConcatDenoiser(nn.Module):
 
     def __init__(self, config: ActDiffConfig, latents: int, condition: int) -> None:
         super().__init__()
-        from diffusers.models import WanTransformer3DModel
-
         width = config.heads * config.head_width
-        self.network: Any = WanTransformer3DModel(
+        self.network: Any = imported("diffusers.models.transformers.transformer_wan").WanTransformer3DModel(
             num_attention_heads=config.heads,
             attention_head_dim=config.head_width,
             in_channels=latents + condition,

@@ -59,12 +59,13 @@ def build(config: ActDiffConfig, given: Path | None) -> ActDiffVc:
     """The codec around a user's networks: theirs are frozen, adapters and the keyframe codec learn."""
     check(given)
     try:
-        from peft import LoraConfig
+        from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise UnavailableError("peft not installed, which LoRA takes: pip install 'vcbench[paper]'") from None
     networks = WAN_VACE.load(given)
     vae, transformer = (networks[part].requires_grad_(False) for part in ("vae", "transformer"))
-    transformer.add_adapter(LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=list(LORA_TARGETS)))
+    adapter = LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=list(LORA_TARGETS))
+    inject_adapter_in_model(adapter, transformer)
     generator = Generator(VaceLatents(vae), VaceDenoiser(transformer), vae.config.z_dim, window=WINDOW)
     return ActDiffVc(config, generator)
 

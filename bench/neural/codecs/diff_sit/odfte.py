@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.core.quiet_import import imported
 from bench.neural.codecs.diff_sit.config import DiffSitConfig
 from bench.neural.codecs.diff_sit.stem import MOTION
 from bench.neural.coding.latent_coder import FASTER
@@ -23,6 +24,8 @@ from bench.neural.networks.block_transform import TIME, BlockTransform, pad_vide
 from bench.neural.networks.blocks import zeroed
 from bench.neural.networks.conv3d import ByFrames
 from bench.neural.networks.refiner import Refiner
+
+_WAN_AUTOENCODER = "diffusers.models.autoencoders.autoencoder_kl_wan"
 
 SMALL_LOG_VARIANCE = -6.0
 """Of latents at the start: less noise than their smallest component has."""
@@ -76,13 +79,11 @@ class VideoAutoencoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """The video of latents; where it leaves -1 to 1 it has its gradient still."""
-        from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
-
         self._decoded = []
         self.wan.decode(latents)
         video, self._decoded = torch.cat(self._decoded, dim=2).float(), []
         if self.wan.config.patch_size is not None:
-            video = unpatchify(video, self.wan.config.patch_size)
+            video = imported(_WAN_AUTOENCODER).unpatchify(video, self.wan.config.patch_size)
         return video if self.transform is None else video + self.transform.back(latents).float()
 
 
@@ -199,10 +200,8 @@ class Odfte(nn.Module):
 
 def small_odfte(config: DiffSitConfig) -> Odfte:
     """The generator at small scale: Wan's classes with pictures folded 2 x 2, and a start that changes nothing."""
-    from diffusers.models import AutoencoderKLWan, WanTransformer3DModel
-
     latents = config.latent_channels
-    wan = AutoencoderKLWan(
+    wan = imported(_WAN_AUTOENCODER).AutoencoderKLWan(
         base_dim=config.vae_width,
         z_dim=latents,
         dim_mult=list(config.vae_multipliers),
@@ -215,7 +214,7 @@ def small_odfte(config: DiffSitConfig) -> Odfte:
         patch_size=2,
     )
     width = config.heads * config.head_width
-    transformer = WanTransformer3DModel(
+    transformer = imported("diffusers.models.transformers.transformer_wan").WanTransformer3DModel(
         num_attention_heads=config.heads,
         attention_head_dim=config.head_width,
         in_channels=latents,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.core.quiet_import import imported
 from bench.neural.coding.latent_coder import start_coder
 from bench.neural.networks.backbones import tiny_autoencoder
 from bench.neural.networks.linear import become, components, fit, flat
@@ -35,9 +36,6 @@ class PatchAutoencoder(nn.Module):
 
     def __init__(self, latent_channels: int, width: int) -> None:
         super().__init__()
-        from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
-        from diffusers.models.autoencoders.vae import DecoderOutput
-
         tiny: Any = tiny_autoencoder(latent_channels, width)
         self.encoder, self.decoder = tiny.encoder, tiny.decoder
         for last in (self.encoder.layers[-1], self.decoder.layers[-1]):
@@ -46,7 +44,8 @@ class PatchAutoencoder(nn.Module):
                 nn.init.zeros_(last.bias)
         self.to_latent = nn.Conv2d(3 * PATCH**2, latent_channels, 1)
         self.from_latent = nn.Conv2d(latent_channels, 3 * PATCH**2, 1)
-        self._encoded, self._decoded = AutoencoderTinyOutput, DecoderOutput
+        self._encoded = imported("diffusers.models.autoencoders.autoencoder_tiny").AutoencoderTinyOutput
+        self._decoded = imported("diffusers.models.autoencoders.vae").DecoderOutput
 
     def encode(self, picture: Tensor) -> Any:
         """Latents of pictures, as ``.latents``."""
