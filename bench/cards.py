@@ -103,6 +103,25 @@ class Weights(Model):
     )
 
 
+class Grain(Model):
+    """Static noise: one picture of Gaussian noise, the same in every frame, added to the luma of what is decoded."""
+
+    kind: Literal["grain"]
+    sigma: float = Field(gt=0, le=64, description="standard deviation in levels of 8 bit")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="of the noise, a function of it and the size alone")
+
+
+class Temporal(Model):
+    """Our codecs' recursive filter along motion, behind a decoder that has none."""
+
+    kind: Literal["temporal"]
+    share: float = Field(gt=0, lt=1, description="of the frame before, moved along, in each frame")
+
+
+PostFilter = Annotated[Grain | Temporal, Field(discriminator="kind")]
+"""What is done to decoded frames: a control of metrics, stated wherever the card is."""
+
+
 class Needs(Model):
     """What a machine must have to run the codec; it decides where and beside what a cell runs, and no result."""
 
@@ -120,6 +139,7 @@ class Configuration(Model):
     licence: str | None = None
     note: str | None = None
     weights: tuple[Weights, ...] | None = None
+    post_filters: tuple[PostFilter, ...] | None = None
     settings: dict[str, Any] = Field(default={})
 
 
@@ -160,6 +180,9 @@ class Card(Model):
     input: Input = Input()
     weights: tuple[Weights, ...] = ()
     needs: Needs = Needs()
+    post_filters: tuple[PostFilter, ...] = Field(
+        default=(), description="filters behind the decoder, in order; they are no part of the codec, and a control"
+    )
     settings: dict[str, Any] = Field(default={}, description="the adapter's own table")
     configurations: dict[Name, Configuration] = Field(default={})
 
@@ -172,7 +195,7 @@ class Card(Model):
         change = self.configurations[configuration]
         changed = {
             key: value
-            for key in ("title", "gop", "rates", "input", "licence", "note", "weights")
+            for key in ("title", "gop", "rates", "input", "licence", "note", "weights", "post_filters")
             if (value := getattr(change, key)) is not None
         }
         return self.model_copy(
@@ -199,6 +222,7 @@ class Card(Model):
             "weights": [weights.sha256 for weights in self.weights],
             "rate_kind": self.rate_kind,
             **({"container": self.container} if self.container else {}),
+            **({"post_filters": [each.model_dump() for each in self.post_filters]} if self.post_filters else {}),
         }
 
     def digest(self) -> str:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.adapters.dependencies import parts as program_parts
 from bench.adapters.dependencies import python_parts
+from bench.adapters.post_filter import filtered
 from bench.adapters.sandbox_view import environment, program_view
 from bench.cards import Card
 from bench.core.files import file_digest, files_digest
@@ -349,6 +350,9 @@ class RunningDecoder(AbstractContextManager["RunningDecoder"]):
             raise _cell_error(error, DecodeError) from None
 
     def _parse(self, stream: BinaryIO) -> Iterator[Frame]:
+        return filtered(self._written(stream), self._codec.card.post_filters)
+
+    def _written(self, stream: BinaryIO) -> Iterator[Frame]:
         name = f"output of {Path(self.command.argv[0]).name}"
         if self.command.frames_as == "raw":
             yield from read_raw_frames(stream, self._coded, name)
