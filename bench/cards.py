@@ -329,16 +329,3 @@ class Catalog:
     def card(self, name: str) -> Card:
         """Card of a codec, as `codec` finds it."""
         return self.codec(name)[0]
-
-
-def json_schema(kind: Kind) -> dict[str, Any]:
-    """JSON Schema of a card or a manifest."""
-    if kind == "codecs":
-        schema = Card.model_json_schema()
-        from bench.registry import builtin_settings
-
-        schema["x-settings"] = {name: model.model_json_schema() for name, model in builtin_settings().items()}
-        return schema
-    from bench.datasets.manifest import Manifest
-
-    return Manifest.model_json_schema()

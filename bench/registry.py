@@ -85,6 +85,13 @@ def builtin_settings() -> dict[str, type[Settings]]:
     return {name: _import(path).settings_model for name, path in BUILTIN.items()}
 
 
+def card_schema() -> dict[str, Any]:
+    """JSON Schema of a card, and in ``x-settings`` that of the table ``settings`` for each built-in adapter."""
+    models = builtin_settings()
+    settings = {name: model.model_json_schema() for name, model in models.items()}
+    return {**Card.model_json_schema(), "x-settings": settings}
+
+
 def _import(path: str) -> type[BaseCodec]:
     module, _, name = path.partition(":")
     return _checked(getattr(importlib.import_module(module), name), path)

@@ -27,7 +27,7 @@ import psutil
 from bench.adapters.base import RatePoint
 from bench.engine.cell import failed_result
 from bench.engine.plan import Plan
-from bench.engine.pools.backends import Outcome
+from bench.engine.pools.base import Outcome
 from bench.engine.pools.cluster import DaskPool
 from bench.engine.pools.parcel import Parcel, pack
 from bench.engine.progress import Progress

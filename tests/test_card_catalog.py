@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.cards import Card, Catalog, Input, Rates, json_schema, load_card, parted
+from bench.cards import Card, Catalog, Input, Rates, load_card, parted
 from bench.errors import CardError, UnknownNameError, UsageError
-from bench.registry import build
+from bench.registry import build, card_schema
 
 OURS = Path(__file__).resolve().parents[1]
 
@@ -256,7 +256,7 @@ def test_our_cards_are_there_and_valid() -> None:
 @pytest.mark.parametrize("path", sorted((OURS / "codecs").glob("*.toml")), ids=lambda path: path.stem)
 def test_our_cards_fit_the_exported_schema(path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json_schema("codecs")
+    schema = card_schema()
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     card: dict[str, Any] = tomllib.loads(path.read_text())

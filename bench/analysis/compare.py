@@ -25,7 +25,7 @@ from bench.analysis.bd import (
 )
 from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
 from bench.analysis.options import CONVENTIONS, CompareOptions, Convention, DeltaAxis
-from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, is_pooled
+from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, dataset_table, is_pooled
 from bench.analysis.quality import QualityAxis
 from bench.analysis.shared_sequences import averaged_sequences
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
@@ -35,7 +35,7 @@ from bench.errors import UnknownNameError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.results.result_set import ResultSet
+    from bench.records.cell_set import CellSet
 
 USUAL = CompareOptions()
 
@@ -179,7 +179,7 @@ def compare(
 
 
 def compare_results(
-    results: ResultSet, anchor: str, tests: Sequence[str], metrics: Iterable[str], options: CompareOptions = USUAL
+    results: CellSet, anchor: str, tests: Sequence[str], metrics: Iterable[str], options: CompareOptions = USUAL
 ) -> dict[str, dict[str, Comparison]]:
     """Codecs of a result set against one of them, by metric and test codec.
 
@@ -198,7 +198,7 @@ def compare_results(
         for test in tests:
             both = results.only(codecs=(anchor, test))
             if (is_pooled(axis.metric) or both.published) and axis.metric in both.metrics and axis.pooling is None:
-                found[test] = both.datasets(axis.metric)
+                found[test] = dataset_table(both, axis.metric)
         return found or None
 
     return {

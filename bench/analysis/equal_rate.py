@@ -11,7 +11,7 @@ from bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from bench.records.cell import CellResult
-    from bench.results.result_set import ResultSet
+    from bench.records.cell_set import CellSet
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Frames(NamedTuple):
 
 
 def at_rate(
-    results: ResultSet,
+    results: CellSet,
     targets: Iterable[float] | None = None,
     *,
     anchor: str | None = None,

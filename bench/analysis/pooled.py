@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.records.cell import CellResult
-    from bench.results.result_set import ResultSet
+    from bench.records.cell_set import CellSet
 
 OVER_DATASET = "pooled over the dataset"
 OVER_SEQUENCES = "mean over sequences"
@@ -52,7 +52,7 @@ def is_pooled(metric: str) -> bool:
         return False
 
 
-def dataset_table(results: ResultSet, metric: str) -> pd.DataFrame:
+def dataset_table(results: CellSet, metric: str) -> pd.DataFrame:
     """One row a (codec, rate, dataset): see `ResultSet.datasets`."""
     import pandas as pd
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import click
 
-from bench import __version__
+from bench._version import __version__
 from bench.cli import compare, doctor, fetch, gate, ls, measure, report, run, status, train, validate, verify
 from bench.cli.options import print_json
 from bench.cli.output import drop, open_standard_files, remedy, tell

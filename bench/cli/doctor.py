@@ -46,7 +46,7 @@ def command(paths: tuple[Any, ...], json_output: bool) -> int:
 
 
 def _machine() -> list[dict[str, Any]]:
-    from bench import __version__
+    from bench._version import __version__
     from bench.core import sandbox
     from bench.engine.provenance import cpu_model, gpu_model
 

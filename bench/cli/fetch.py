@@ -70,7 +70,7 @@ def _datasets(
 
 def _weights(names: tuple[str, ...], root: Path | None, paths: tuple[Path, ...], json_output: bool) -> None:
     from bench.cards import Catalog
-    from bench.weights.fetch import fetch_weights
+    from bench.engine.fetch_weights import fetch_weights
 
     if names:
         files = fetch_weights(names, folder=root, progress=_progress(), catalog=Catalog(paths))

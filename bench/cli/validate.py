@@ -58,15 +58,10 @@ def command(
       vcbench validate --run codecs/my-codec.toml --trust
       vcbench validate --schema codecs
     """
-    from bench.cards import Catalog, json_schema
+    from bench.cards import Catalog
 
-    if schema == "results":
-        from bench.records.cell import CellResult
-
-        print_json(CellResult.model_json_schema())
-        return 0
     if schema is not None:
-        print_json(json_schema(schema))  # type: ignore[arg-type]
+        print_json(_schema(schema))
         return 0
     catalog = Catalog(paths)
     if codec is not None:
@@ -177,3 +172,18 @@ def _check_results(folder: Path) -> list[str]:
     from bench.results.result_set import load
 
     return result_problems(folder, load(folder, apart=False))
+
+
+def _schema(of: str) -> dict[str, Any]:
+    """JSON Schema of a card, a manifest or a result file."""
+    if of == "results":
+        from bench.records.cell import CellResult
+
+        return CellResult.model_json_schema()
+    if of == "datasets":
+        from bench.datasets.manifest import Manifest
+
+        return Manifest.model_json_schema()
+    from bench.registry import card_schema
+
+    return card_schema()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterable
 
 from bench.engine.cell import Task, failed_result, is_done
-from bench.engine.pools.backends import Pool
+from bench.engine.pools.base import Pool
 from bench.engine.schedule import Job, longest_first, single
 from bench.engine.store.folder import Store, disk_full, is_disk_full
 from bench.records.cell import CellResult

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
+from bench._version import __version__
 from bench.core.process import cpu_count
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "scipy", "pyarrow", "torch")

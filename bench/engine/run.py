@@ -14,7 +14,8 @@ from bench.engine.cell import Task, Timing, failed_result, is_done
 from bench.engine.executor import execute
 from bench.engine.options import ExecutionOptions, RunOptions
 from bench.engine.plan import CodecEntry, Plan, codec_entries, make_plan
-from bench.engine.pools.backends import Pool, open_pool
+from bench.engine.pools.backends import open_pool
+from bench.engine.pools.base import Pool
 from bench.engine.progress import Progress, Watch, announced
 from bench.engine.provenance import collect
 from bench.engine.schedule import History

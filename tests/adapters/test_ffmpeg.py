@@ -9,18 +9,11 @@ from typing import Any
 
 import pytest
 
-<<<<<<< HEAD:tests/adapters/test_ffmpeg.py
-from bench.adapters.base import RatePoint, copy_alone
-from bench.adapters.ffmpeg import FFmpegCodec, check_version
-from bench.cards import Card
-=======
-from bench import ffmpeg
 from bench.adapters import ffmpeg as ffmpeg_adapter
 from bench.adapters.base import RatePoint, copy_alone
 from bench.adapters.ffmpeg import FFmpegCodec, check_version
 from bench.adapters.ffmpeg import _packets as count_packets
-from bench.catalog import Card, Catalog
->>>>>>> e3e16f1 (Code again when FFmpeg drops frames of VVenC):tests/adapters/test_ffmpeg_adapter.py
+from bench.cards import Card, Catalog
 from bench.errors import CardError, DecodeError, EncodeError, SkippedError, TimeLimitError, UnavailableError
 from bench.registry import build
 from bench.video import ffmpeg

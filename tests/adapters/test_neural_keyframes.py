@@ -20,11 +20,11 @@ from bench.adapters.child import ChildCodec
 from bench.adapters.neural import NeuralCodec
 from bench.cards import Catalog, load_card
 from bench.core.files import hash_file
+from bench.engine.fetch_weights import fetch_weights
 from bench.errors import CardError, DecodeError, UnavailableError
 from bench.registry import build
 from bench.video import ffmpeg
 from bench.video.sequence import open_sequence
-from bench.weights.fetch import fetch_weights
 
 pytestmark = pytest.mark.slow
 

@@ -309,7 +309,7 @@ def test_identity_has_the_version_and_the_weights(cnniqa: Path) -> None:
 
 
 def test_the_fetch_command_makes_a_metric_ready(cnniqa: Path, tmp_path: Path) -> None:
-    from bench.weights.fetch import FetchedWeights, fetch_weights
+    from bench.engine.fetch_weights import FetchedWeights, fetch_weights
 
     with pytest.raises(UnavailableError, match="vcbench fetch weights pyiqa:cnniqa"):
         metric_class("pyiqa:cnniqa").check()

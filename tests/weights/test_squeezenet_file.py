@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.engine.fetch_weights import fetch_weights
 from bench.weights import files as weights
-from bench.weights.fetch import fetch_weights
 from bench.weights.squeezenet_file import layers, npy, unpack
 
 

@@ -16,7 +16,7 @@ from bench.analysis.gate.rules import Rule, parse_rule
 from bench.analysis.significance import bootstrap_interval
 from bench.errors import UnknownNameError, UsageError
 from bench.records.cell import CellResult
-from bench.results.result_set import ResultSet
+from bench.records.cell_set import CellSet
 
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
 Tolerance = Literal["pass", "fail"]
@@ -117,8 +117,8 @@ class GateResult:
 
 
 def judge(
-    baseline: Sequence[ResultSet],
-    candidate: Sequence[ResultSet],
+    baseline: Sequence[CellSet],
+    candidate: Sequence[CellSet],
     rules: Sequence[Rule],
     *,
     codecs: Sequence[str] = (),
@@ -333,7 +333,7 @@ _REPEAT = ("the threshold", "repeat the runs and give all of them")
 _ADD_SEQUENCES = ("no change", "add sequences")
 
 
-def _cells(results: ResultSet, codec: str, sequences: set[str]) -> list[CellResult]:
+def _cells(results: CellSet, codec: str, sequences: set[str]) -> list[CellResult]:
     """The cells of a codec on some sequences, on all where none is named."""
     return [
         cell
@@ -342,7 +342,7 @@ def _cells(results: ResultSet, codec: str, sequences: set[str]) -> list[CellResu
     ]
 
 
-def _codecs(baseline: ResultSet, candidate: ResultSet, wanted: Sequence[str]) -> list[str]:
+def _codecs(baseline: CellSet, candidate: CellSet, wanted: Sequence[str]) -> list[str]:
     known = {cell.codec.name for results in (baseline, candidate) for cell in results.cells}
     for name in wanted:
         if name not in known:
@@ -350,7 +350,7 @@ def _codecs(baseline: ResultSet, candidate: ResultSet, wanted: Sequence[str]) ->
     return list(dict.fromkeys(wanted)) or sorted(known)
 
 
-def _names(side: Iterable[ResultSet]) -> tuple[str, ...]:
+def _names(side: Iterable[CellSet]) -> tuple[str, ...]:
     return tuple(str(folder) for results in side for folder in results.folders)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.core.process import cpu_count
-from bench.engine.pools.backends import Outcome, Pool, memory_limit
+from bench.engine.pools.base import Outcome, Pool, memory_limit
 from bench.engine.pools.parcel import pack, run_parcel
 from bench.engine.provenance import gpu_count
 from bench.engine.schedule import Job

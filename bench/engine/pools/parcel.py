@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
+from bench._version import __version__
 from bench.cards import Catalog, brought, is_ours, load_card, parted
 from bench.datasets.manifest import load_manifest, locate
 from bench.engine.cell import Task, failed_result, run_cells

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from bench import __version__
+from bench._version import __version__
 from bench.core.files import write_atomically
 from bench.core.schema import Digest, explain
 from bench.engine.provenance import own_revision

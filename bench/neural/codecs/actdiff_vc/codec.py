@@ -31,7 +31,8 @@ from bench.neural.codecs.actdiff_vc.render import render
 from bench.neural.codecs.actdiff_vc.segments import Segment, segments
 from bench.neural.codecs.actdiff_vc.selection import select
 from bench.neural.codecs.actdiff_vc.sketch import sketch
-from bench.neural.codecs.actdiff_vc.tracks import Picture, tracker_named
+from bench.neural.codecs.actdiff_vc.tracking_networks import tracker_named
+from bench.neural.codecs.actdiff_vc.tracks import Picture
 from bench.neural.codecs.actdiff_vc.trajectories import Trajectories, quantised
 from bench.neural.codecs.actdiff_vc.trajectory_coding import decode_trajectories, encode_trajectories
 from bench.neural.coding.pictures import to_frame

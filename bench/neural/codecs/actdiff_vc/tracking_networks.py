@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import UnavailableError
+from bench.errors import UnavailableError, UnknownNameError
 from bench.networks.device import device, require
-from bench.neural.codecs.actdiff_vc.tracks import Grid, Mask, Picture, Points, Tracker
+from bench.neural.codecs.actdiff_vc.tracks import Dis, Grid, Mask, Picture, Points, Tracker
 
 if TYPE_CHECKING:
     import torch
@@ -147,3 +147,12 @@ def _importable(folder: Path) -> Iterator[None]:
         for name in set(sys.modules) - before:
             if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
                 del sys.modules[name]
+
+
+def tracker_named(name: str) -> Tracker:
+    """The tracker of a name, "dis", "cotracker" or "alltracker"; UnknownNameError for others."""
+    if name == Dis.name:
+        return Dis()
+    if name not in NETWORKS:
+        raise UnknownNameError("tracker", name, [Dis.name, *NETWORKS])
+    return NETWORKS[name]()

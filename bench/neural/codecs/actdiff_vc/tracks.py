@@ -1,7 +1,7 @@
 """Dense tracks: where the points of a grid on a segment's first frame are in the frames after it.
 
 Three trackers, chosen by name: "dis", optical flow chained from frame to frame, is always there; "cotracker" and
-"alltracker" are networks in a user's own checkout (see `bench.neural.codecs.actdiff_vc.tracking_networks`).
+"alltracker" are networks in a user's own checkout, see `tracking_networks`, which knows all by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import UnknownNameError
 from bench.video.flow import MIN_SIDE, Flow, dis_flow, occlusion_mask, warp
 
 Picture = npt.NDArray[np.uint8]
@@ -127,17 +126,6 @@ def dense_tracks(
     found = (tracker or Dis()).follow(_chained(first, source), grid or Grid.of(*first.shape[:2]))
     positions, visible = zip(*found, strict=True)
     return np.stack(positions, axis=1), np.stack(visible, axis=1)
-
-
-def tracker_named(name: str) -> Tracker:
-    """The tracker of a name, "dis", "cotracker" or "alltracker"; UnknownNameError for others."""
-    if name == Dis.name:
-        return Dis()
-    from bench.neural.codecs.actdiff_vc.tracking_networks import NETWORKS
-
-    if name not in NETWORKS:
-        raise UnknownNameError("tracker", name, [Dis.name, *NETWORKS])
-    return NETWORKS[name]()
 
 
 def sampled(values: Points, at: Points) -> Points:

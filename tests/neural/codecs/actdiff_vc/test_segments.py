@@ -14,7 +14,8 @@ from bench.errors import UnavailableError, UnknownNameError, UsageError
 from bench.neural.codecs.actdiff_vc.perceptual import Measure, StructuralDistance, measure_named
 from bench.neural.codecs.actdiff_vc.segments import segments
 from bench.neural.codecs.actdiff_vc.splat import Splat, splat
-from bench.neural.codecs.actdiff_vc.tracks import Dis, Grid, dense_tracks, tracker_named
+from bench.neural.codecs.actdiff_vc.tracking_networks import tracker_named
+from bench.neural.codecs.actdiff_vc.tracks import Dis, Grid, dense_tracks
 from bench.video import colour
 from bench.video.sequence import open_sequence
 

@@ -14,9 +14,9 @@ import pytest
 
 from bench.cards import Catalog
 from bench.core.files import hash_file
+from bench.engine.fetch_weights import FetchedWeights, fetch_weights, select
 from bench.errors import FetchError, UnavailableError, UnknownNameError, UsageError
 from bench.weights import files as weights
-from bench.weights.fetch import FetchedWeights, fetch_weights, select
 
 CONTENT = np.random.default_rng(1).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,0 +1,114 @@
+"""The program in which a codec in Python encodes, decodes, or says what it is.
+
+``python -m bench.engine.codec_program encode|decode|describe TASK.json``; decoded frames leave as y4m on standard
+output, an encoder's remarks, what a codec says of itself and the reason of a failure in a file that the task names.
+`bench.adapters.child` writes the task.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RatePoint, write_frames
+from bench.cards import Card
+from bench.core.strict_json import plain
+from bench.errors import (
+    CardError,
+    CellError,
+    DecodeError,
+    EncodeError,
+    SkippedError,
+    UnavailableError,
+    UsageError,
+    VcbenchError,
+)
+from bench.registry import build
+from bench.video.formats import VideoFormat
+from bench.video.frame import Frame
+from bench.video.sequence import format_from_json, format_to_json, sequence_from_json
+
+
+def _describe(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+        codec.check()
+        made_of = {role: [str(path) for path in paths] for role, paths in codec.made_of().items()}
+        answer: dict[str, Any] = {"tool": codec.tool(), "made_of": made_of}
+        if task["source"] is not None:
+            answer["coded"] = format_to_json(codec.transform(format_from_json(task["source"])).coded)
+        return answer
+    except SkippedError as error:
+        return {"skipped": error.reason, "message": str(error)}
+    except (CardError, UnavailableError, UsageError) as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+def main(direction: str, task_file: str) -> None:
+    """Encode or decode as the task file says."""
+    task = json.loads(Path(task_file).read_text(encoding="utf-8"))
+    outcome = Path(task["outcome"])
+    if direction == "describe":
+        outcome.write_text(json.dumps(_describe(task)), encoding="utf-8")
+        return
+    try:
+        info = _work(direction, task)
+        outcome.write_text(
+            json.dumps({"notes": plain(info.notes), "estimated_bits": info.estimated_bits}), encoding="utf-8"
+        )
+    except CellError as error:
+        outcome.write_text(json.dumps({"reason": error.reason}), encoding="utf-8")
+        raise
+
+
+def _work(direction: str, task: dict[str, Any]) -> EncodeInfo:
+    codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+    if not isinstance(codec, Codec | ExternalCodec):
+        raise TypeError(f"{codec} is no Codec")
+    bitstream = Path(task["bitstream"])
+    if direction == "encode":
+        parameter, value = task["rate"]
+        info = codec.encode(sequence_from_json(task["sequence"]), RatePoint(parameter, value), bitstream)
+        if info.estimated_bits is not None and codec.card.rate_kind != "estimate":
+            raise EncodeError(
+                "rate_kind", f'card {codec.card.name} says rate_kind = "bitstream", its codec estimates its rate'
+            )
+        return info
+    # what the codec prints must not mix with the frames
+    output, sys.stdout = sys.stdout.buffer, sys.stderr
+    if isinstance(codec, Codec):
+        write_decoded(output, codec.decode(bitstream))
+    else:
+        with codec.open_decoder(bitstream.absolute(), format_from_json(task["coded"])) as decoder:
+            write_decoded(output, decoder.frames())
+    return EncodeInfo()
+
+
+def write_decoded(stream: BinaryIO, frames: Iterable[Frame]) -> None:
+    """Write frames as y4m in the format of the first."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise DecodeError("no_frames", "the codec decoded no frame")
+    write_frames(stream, first.format, _of_one_format(chain([first], frames), first.format), "y4m")
+
+
+def _of_one_format(frames: Iterable[Frame], fmt: VideoFormat) -> Iterator[Frame]:
+    for index, frame in enumerate(frames):
+        if frame.format != fmt or frame.data.nbytes != fmt.frame_bytes:
+            raise DecodeError(
+                "frame_format",
+                f"frame {index} is {frame.format.describe()} ({frame.data.nbytes} bytes), after {fmt.describe()}",
+            )
+        yield frame
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except VcbenchError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
