@@ -115,6 +115,13 @@ class TestFiles:
     def test_trusted_file(self, folder: Path, name: str) -> None:
         assert issubclass(registry.adapter_class(name, folder=folder, trust=True), Codec)
 
+    def test_two_files_of_one_name_are_two_codecs(self, folder: Path) -> None:
+        outer, inner = (
+            registry.adapter_class(name, folder=folder, trust=True) for name in ("mine.py:Mine", "inner/mine.py:Mine")
+        )
+        made_of = [sys.modules[kind.__module__].__file__ for kind in (outer, inner)]
+        assert made_of == [str(folder / "mine.py"), str(folder / "inner" / "mine.py")]
+
     def test_untrusted_file_is_not_executed(self, folder: Path, tmp_path: Path) -> None:
         (folder / "mine.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
         with pytest.raises(UnavailableError, match=r"would execute .*mine\.py; give --trust"):
