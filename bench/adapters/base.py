@@ -210,6 +210,14 @@ class Codec(BaseCodec):
         The frames are ``map(self.transform(source.format).forward, source.read())``, one at a time.
         """
 
+    def prepare(self) -> None:
+        """Import and load what all encodes and decodes share, so that `encode` and `decode` find it.
+
+        A codec that has this method is prepared once in a process of its own, which is told of no source, and each
+        encode and decode is a fork of it. It must start no thread and use no GPU. Without it, each is an interpreter
+        of its own; so it is where programs are sandboxed.
+        """
+
     @abstractmethod
     def decode(self, bitstream: Path) -> Iterator[Frame]:
         """Frames of a bitstream in the coded format (``transform(...).coded``), from the file alone.
@@ -268,6 +276,7 @@ class ExternalCodec(BaseCodec):
             wall_s=sum(usage.wall_s for usage in usages),
             cpu_s=sum(usage.cpu_s for usage in usages),
             peak_rss_bytes=max(usage.peak_rss_bytes for usage in usages),
+            start_s=usages[0].start_s,
         )
         return EncodeInfo(usage, tuple(command.argv for command in commands))
 

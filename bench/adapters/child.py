@@ -9,15 +9,17 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.adapters.base import Codec, Command, EncodeInfo, ExternalCodec, RatePoint, RunningDecoder
 from bench.adapters.sandbox_view import environment, python_view
+from bench.adapters.warm import WarmProcess, forget, process_of
 from bench.cards import Card
-from bench.core.process import Process, ProcessError
+from bench.core.process import Process, ProcessError, Supervised
 from bench.core.sandbox import Sandbox
 from bench.core.untrusted import parse_json, read_text
 from bench.errors import (
@@ -38,6 +40,9 @@ PROGRAM = "bench.engine.codec_program"
 """The module that the interpreters run, which knows how a card's codec is built."""
 
 _DESCRIBE_S = 300.0
+_WORDS_OF_INTERPRETER = 3
+"""Of a command line: the interpreter, -m, and the module."""
+
 _KINDS: dict[str, type[VcbenchError]] = {"CardError": CardError, "UsageError": UsageError}
 
 CellErrorT = TypeVar("CellErrorT", EncodeError, DecodeError)
@@ -82,6 +87,15 @@ class ChildCodec(ExternalCodec):
         finally:
             told.unlink(missing_ok=True)
 
+    def start(
+        self, command: Command, kind: type[EncodeError] | type[DecodeError], *, cwd: Path, **more: Any
+    ) -> Process:
+        """As for every program; a fork of the codec's warm process, where it has one."""
+        warm = process_of(self._codec, self._about_card, PROGRAM) if self.sandbox is None else None
+        if warm is not None:
+            more["begin"] = partial(_forked, warm)
+        return super().start(command, kind, cwd=cwd, **more)
+
     def open_decoder(self, bitstream: Path, coded: VideoFormat) -> RunningDecoder:
         return _ChildDecoder(self, self.decode_command(bitstream, coded), coded, bitstream.parent)
 
@@ -109,6 +123,15 @@ class ChildCodec(ExternalCodec):
     def _argv(self, direction: str, task: dict[str, Any], path: Path) -> tuple[str, ...]:
         path.write_text(json.dumps({**self._about_card, **task}), encoding="utf-8")
         return (sys.executable, "-m", PROGRAM, direction, str(path))
+
+
+def _forked(warm: WarmProcess, argv: SequenceOf[str], **settings: Any) -> Supervised:
+    """A fork of a warm process; the program itself where that one has ended."""
+    try:
+        return warm.fork(argv[_WORDS_OF_INTERPRETER:], **settings)
+    except OSError:
+        forget(warm)
+        return Supervised(argv, **settings)
 
 
 class _ChildDecoder(RunningDecoder):

@@ -8,6 +8,7 @@ alike to the bit.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from bench.networks.compressai_models import FrameCoder
 
 LIBRARIES = ("torch", "compressai")
+
+_KEPT_BYTES = 400 << 20
+"""Weight files that are loaded before they are asked for: those of more rate points would take too much memory."""
 
 ModelName = Literal[
     "ssf2020",
@@ -63,6 +67,7 @@ class CompressaiCodec(Codec):
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
+        self._kept: dict[int, tuple[FrameCoder, bytes]] = {}
         rates = card.rates
         if not rates.integer or rates.minimum < 0:
             raise CardError(f"card {card.name}: rates: count weight files; make them whole numbers from 0 or 1 up")
@@ -94,6 +99,23 @@ class CompressaiCodec(Codec):
             lowest + number: weights.Published(file, f"{self.settings.url}/{file}")
             for number, file in enumerate(() if self.card.weights else self.settings.files)
         }
+
+    def prepare(self) -> None:
+        import torch
+
+        # compiled, or loaded, when they are imported
+        import bench.bitstream.range_decoder
+        import bench.video.colour  # noqa: F401
+        from bench.adapters import compressai_stream  # noqa: F401
+
+        torch.set_num_threads(1)
+        lowest, rates = int(self.card.rates.minimum), int(self.card.rates.maximum - self.card.rates.minimum) + 1
+        files = {}
+        for quality in range(lowest, lowest + rates):
+            with suppress(UnavailableError):  # it is not asked for, or whoever asks is told
+                files[quality] = self.weight_file(quality)
+        if sum(path.stat().st_size for path in files.values()) <= _KEPT_BYTES:
+            self._kept = {quality: self.coder(quality) for quality in files}
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.adapters.compressai_stream import encode
@@ -134,6 +156,8 @@ class CompressaiCodec(Codec):
 
     def coder(self, quality: int) -> tuple[FrameCoder, bytes]:
         """The network of a rate point, and the digest by which its streams name it."""
+        if quality in self._kept:
+            return self._kept[quality]
         from bench.bitstream.container import DIGEST_BYTES
         from bench.networks.compressai_models import build
 

@@ -65,6 +65,7 @@ class NeuralCodec(Codec):
         super().__init__(card)
         if len(card.weights) != 1:
             raise CardError(f"card {card.name}: weights: the adapter neural takes one file, not {len(card.weights)}")
+        self._prepared: Loaded | None = None
         self._options: CodecOptions = self.settings.chosen().get("options", CodecOptions())
         try:
             self._options.check_rates(int(card.rates.maximum) + 1)
@@ -98,6 +99,13 @@ class NeuralCodec(Codec):
         files = images.published_weights()
         return {rate: files[quality] for rate, quality in enumerate(named.qualities) if quality in files}
 
+    def prepare(self) -> None:
+        # compiled, or loaded, when it is imported; and what frames are read with
+        import bench.bitstream.range_decoder
+        import bench.video.colour  # noqa: F401
+
+        self._prepared = self._loaded(threads=1)
+
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.bitstream.container import StreamHeader
 
@@ -129,12 +137,14 @@ class NeuralCodec(Codec):
         except BitstreamError as error:
             raise DecodeError("bitstream", f"{bitstream.name}: {error}") from None
 
-    def _loaded(self) -> Loaded:
+    def _loaded(self, threads: int | None = None) -> Loaded:
         import torch
 
         from bench.neural.coding.weight_file import load
 
-        torch.set_num_threads(self.settings.threads)
+        torch.set_num_threads(threads or self.settings.threads)
+        if self._prepared is not None:
+            return self._prepared
         path = self._weights()
         loaded = load(path)
         if loaded.about.codec != self.settings.codec:

@@ -12,11 +12,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, BinaryIO, Literal, Self
+from typing import IO, Any, BinaryIO, Literal, Protocol, Self
 from weakref import WeakSet
 
 from bench.core.supervisor import family
@@ -34,11 +34,16 @@ _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 
 @dataclass(frozen=True)
 class Usage:
-    """Cost of one process: seconds of wall and CPU time (children included), peak resident memory in bytes."""
+    """Cost of one process: seconds of wall and CPU time (children included), peak resident memory in bytes.
+
+    ``start_s``: of a fork, seconds of CPU time that the start of the process took that it was forked from, and which
+    are not among its own; None for a program.
+    """
 
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
+    start_s: float | None = None
 
     def to_dict(self) -> dict[str, float | int]:
         return asdict(self)
@@ -75,6 +80,12 @@ _stopped: WeakSet[threading.Thread] = WeakSet()
 _changing = threading.Lock()
 
 
+def raise_if_stopped() -> None:
+    """Raise StoppedError in a thread that was told to stop."""
+    if threading.current_thread() in _stopped:
+        raise StoppedError
+
+
 def stop_programs(threads: Iterable[threading.Thread]) -> None:
     """End the programs that these threads run. What waits for one, or would start another, raises StoppedError."""
     with _changing:
@@ -82,6 +93,18 @@ def stop_programs(threads: Iterable[threading.Thread]) -> None:
         running = list(_running)
     for process in running:
         process.stop()
+
+
+class Begun(Protocol):
+    """A supervisor that was started, as subprocess.Popen has it."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 class Supervised:
@@ -95,19 +118,15 @@ class Supervised:
         self._channel, theirs = socket.socketpair()
         self._heard = b""
         self._end: tuple[int, Usage] | None = None
+        self._supervisor_pid = 0
         try:
             with theirs:
-                self._supervisor = subprocess.Popen(
-                    [sys.executable, "-I", "-S", _SUPERVISOR, str(theirs.fileno()), *argv],
-                    pass_fds=[theirs.fileno(), *pass_fds],
-                    start_new_session=True,
-                    **settings,
-                )
+                self._supervisor = self._begin(argv, theirs, pass_fds, settings)
         except BaseException:
             self._channel.close()
             raise
         try:
-            word, number = self._line(None) or (b"failed", b"0")
+            word, number, *more = self._line(None) or (b"failed", b"0")
         except BaseException:
             self.close()
             raise
@@ -120,6 +139,18 @@ class Supervised:
                 raise OSError(f"{argv[0]}: its supervisor was ended while it started")
             raise OSError(int(number), os.strerror(int(number)), argv[0])
         self.pid = int(number)
+        self._supervisor_pid = int(more[0])
+
+    def _begin(
+        self, argv: Sequence[str], theirs: socket.socket, pass_fds: Sequence[int], settings: dict[str, Any]
+    ) -> Begun:
+        """Start the supervisor, which has the other end of the channel."""
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", _SUPERVISOR, str(theirs.fileno()), *argv],
+            pass_fds=[theirs.fileno(), *pass_fds],
+            start_new_session=True,
+            **settings,
+        )
 
     @property
     def stdin(self) -> IO[bytes] | None:
@@ -131,11 +162,11 @@ class Supervised:
 
     def family(self) -> list[int]:
         """The program and its living descendants."""
-        return family(self._supervisor.pid)[1:]
+        return family(self._supervisor_pid)[1:]
 
     def own_rss(self) -> int:
         """Peak resident memory in bytes of what the program was started from."""
-        return _high_water_mark(self._supervisor.pid)
+        return _high_water_mark(self._supervisor_pid)
 
     def end(self) -> None:
         """Have the program ended, with all of its descendants; ``wait`` tells how it ended."""
@@ -180,7 +211,7 @@ class Supervised:
 
     def kill(self) -> None:
         """End all without the help of the supervisor, which a program may have stopped."""
-        for pid in reversed(family(self._supervisor.pid)):
+        for pid in reversed(family(self._supervisor_pid)) if self._supervisor_pid else ():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -188,8 +219,8 @@ class Supervised:
 class Process:
     """A running program. Use as a context manager: leaving it ends it and everything it started.
 
-    ``stdin`` and ``stdout`` are binary pipes where asked for. ``finish`` waits and returns the Usage, or raises
-    ProcessError. Raises OSError if the program cannot be started.
+    ``stdin`` and ``stdout`` are binary pipes where asked for. ``begin`` starts it, as `Supervised` does. ``finish``
+    waits and returns the Usage, or raises ProcessError. Raises OSError if the program cannot be started.
     """
 
     def __init__(
@@ -201,6 +232,7 @@ class Process:
         stdout: Literal["pipe", "null"] = "null",
         time_limit: float | None = None,
         env: dict[str, str] | None = None,
+        begin: Callable[..., Supervised] = Supervised,
     ) -> None:
         self._thread = threading.current_thread()
         self._raise_if_stopped()
@@ -215,7 +247,7 @@ class Process:
         self._held_since: float | None = None
         target = {"pipe": subprocess.PIPE, "null": subprocess.DEVNULL}
         try:
-            self._program = Supervised(
+            self._program = begin(
                 self.argv,
                 cwd=cwd,
                 stdin=target[stdin],

@@ -92,7 +92,7 @@ class Sandbox:
             "listed": [str(_LAUNCHER.parents[1])],
             "links": {str(path): str(path.readlink()) for path in system if path.is_symlink()},
             "devices": _gpu_devices() if self.gpu else [],
-            "environment": {**_passed(), **(environment or {}), "HOME": home, "TMPDIR": home, "USER": "vcbench"},
+            "environment": {**passed(), **(environment or {}), "HOME": home, "TMPDIR": home, "USER": "vcbench"},
         }
         if self.gpu:
             spec["read"] = _outermost([*map(Path, spec["read"]), Path("/sys")])
@@ -128,7 +128,8 @@ def _outermost(paths: Iterable[Path]) -> list[str]:
     return kept
 
 
-def _passed() -> dict[str, str]:
+def passed() -> dict[str, str]:
+    """The variables of this environment that programs in a sandbox get: what a codec may depend on, and no secrets."""
     return {
         name: value
         for name, value in os.environ.items()

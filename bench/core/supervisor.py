@@ -1,11 +1,11 @@
 """Runs one program and leaves nothing of it behind: ``python -I -S supervisor.py CHANNEL PROGRAM ARGUMENT...``.
 
 CHANNEL is the number of a socket to the process that wants the program. The supervisor writes lines to it:
-``started PID`` or ``failed ERRNO``, and ``ended STATUS WALL CPU PEAK`` when the program has ended: its exit status
-(minus the number of a signal), seconds of wall and CPU time, descendants included that ended before, and peak resident
-memory in bytes. When it reads anything there, or the other side closes it, which the kernel does for a process that was
-killed, it ends the program and all of its descendants, and then itself. No descendant escapes it: one whose parents
-have ended becomes its child (Linux), in whatever session it is.
+``started PID ITS_OWN_PID`` or ``failed ERRNO``, and ``ended STATUS WALL CPU PEAK`` when the program has ended: its exit
+status (minus the number of a signal), seconds of wall and CPU time, descendants included that ended before, and peak
+resident memory in bytes. When it reads anything there, or the other side closes it, which the kernel does for a process
+that was killed, it ends the program and all of its descendants, and then itself. No descendant escapes it: one whose
+parents have ended becomes its child (Linux), in whatever session it is.
 
 It imports little, because it starts with each program, and nothing of vcbench.
 """
@@ -20,6 +20,11 @@ import time
 
 # the module signal itself would double the time of the start
 from _signal import SIG_DFL, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ, signal  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing and collections.abc would take longer to import than all else
+    from collections.abc import Callable
+    from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -36,9 +41,12 @@ def _prctl(option: int, value: int) -> None:
 
 
 class _Supervisor:
-    """The program under supervision. ``status`` is None until it has ended."""
+    """The program under supervision. ``status`` is None until it has ended.
 
-    def __init__(self, channel: int, argv: list[str]) -> None:
+    ``become`` turns a copy of this process into the program; an OSError says that it could not be started.
+    """
+
+    def __init__(self, channel: int, become: Callable[[int], object]) -> None:
         self.status: int | None = None
         self._channel = channel
         self._owner = os.getppid()
@@ -50,12 +58,12 @@ class _Supervisor:
         self._started = time.monotonic()
         self._program = os.fork()
         if not self._program:
-            _become(argv, say_failure)
+            _let_become(become, say_failure)
         os.close(say_failure)
         _let_go_of_all_but(channel, failure)
         self.failed = os.read(failure, 16)  # nothing, once the program has taken the place of our copy
         os.close(failure)
-        self._say(f"failed {self.failed.decode()}" if self.failed else f"started {self._program}")
+        self._say(f"failed {self.failed.decode()}" if self.failed else f"started {self._program} {os.getpid()}")
 
     def watch(self) -> None:
         """Wait for the program's end and say so, then for the word to end whatever is left; or for that word alone."""
@@ -114,19 +122,35 @@ class _Supervisor:
             pass
 
 
-def _become(argv: list[str], say_failure: int) -> None:
+def supervise(channel: int, become: Callable[[int], object]) -> NoReturn:
+    """Have a copy of this process become a program, watch over it, and end.
+
+    ``become`` is given the number of a pipe that it closes once the program has begun.
+    """
+    supervisor = _Supervisor(channel, become)
+    if not supervisor.failed:
+        supervisor.watch()
+        supervisor.end()
+    os._exit(0)
+
+
+def _let_become(become: Callable[[int], object], say_failure: int) -> None:
     """Turn this copy of the supervisor into the program, in a session of its own."""
     try:
         supervisor = os.getppid()
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, SIGKILL)
         if os.getppid() == supervisor:
-            for number in (SIGPIPE, SIGXFSZ):  # Python ignores them, and programs would inherit that
-                signal(number, SIG_DFL)
-            os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
+            become(say_failure)
     except OSError as error:
         os.write(say_failure, str(error.errno).encode())
     os._exit(127)
+
+
+def _execute(argv: list[str]) -> None:
+    for number in (SIGPIPE, SIGXFSZ):  # Python ignores them, and programs would inherit that
+        signal(number, SIG_DFL)
+    os.execvp(argv[0], argv)  # noqa: S606 - no shell is wanted
 
 
 def _let_go_of_all_but(*kept: int) -> None:
@@ -201,8 +225,4 @@ def _signal(pid: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    supervisor = _Supervisor(int(sys.argv[1]), sys.argv[2:])
-    if not supervisor.failed:
-        supervisor.watch()
-        supervisor.end()
-    os._exit(0)
+    supervise(int(sys.argv[1]), lambda _: _execute(sys.argv[2:]))

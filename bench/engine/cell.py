@@ -344,6 +344,7 @@ class _Decoding:
             cpu_s=usage.cpu_s,
             peak_rss_bytes=usage.peak_rss_bytes,
             timing="shared",
+            start_s=usage.start_s,
             commands=[list(self.decoder.command.argv)],
         )
         self.work.take(outcome, cost, self.digested)
@@ -431,6 +432,7 @@ def _cost(usage: Usage | None, timing: Timing, info: EncodeInfo) -> CostRecord:
         cpu_s=usage.cpu_s,
         peak_rss_bytes=usage.peak_rss_bytes,
         timing=timing,
+        start_s=usage.start_s,
         commands=[list(argv) for argv in info.commands],
         notes=plain(info.notes),
     )

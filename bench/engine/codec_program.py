@@ -1,6 +1,7 @@
 """The program in which a codec in Python encodes, decodes, or says what it is.
 
-``python -m bench.engine.codec_program encode|decode|describe TASK.json``; decoded frames leave as y4m on standard
+``python -m bench.engine.codec_program encode|decode|describe TASK.json``, or ``serve SOCKET CARD`` for a warm process
+(`bench.adapters.warm`), whose forks do the same; decoded frames leave as y4m on standard
 output, an encoder's remarks, what a codec says of itself and the reason of a failure in a file that the task names.
 `bench.adapters.child` writes the task.
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from socket import socket
 from typing import Any, BinaryIO
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RatePoint, write_frames
+from bench.adapters.warm import serve
 from bench.cards import Card
 from bench.core.strict_json import plain
 from bench.errors import (
@@ -48,15 +51,15 @@ def _describe(task: dict[str, Any]) -> dict[str, Any]:
         return {"error": type(error).__name__, "message": str(error)}
 
 
-def main(direction: str, task_file: str) -> None:
-    """Encode or decode as the task file says."""
+def main(direction: str, task_file: str, codec: Codec | None = None) -> None:
+    """Encode or decode as the task file says; ``codec``: its codec, where that is prepared already."""
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
     outcome = Path(task["outcome"])
     if direction == "describe":
         outcome.write_text(json.dumps(_describe(task)), encoding="utf-8")
         return
     try:
-        info = _work(direction, task)
+        info = _work(direction, task, codec)
         outcome.write_text(
             json.dumps({"notes": plain(info.notes), "estimated_bits": info.estimated_bits}), encoding="utf-8"
         )
@@ -65,8 +68,8 @@ def main(direction: str, task_file: str) -> None:
         raise
 
 
-def _work(direction: str, task: dict[str, Any]) -> EncodeInfo:
-    codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+def _work(direction: str, task: dict[str, Any], prepared: Codec | None) -> EncodeInfo:
+    codec = prepared or build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
     if not isinstance(codec, Codec | ExternalCodec):
         raise TypeError(f"{codec} is no Codec")
     bitstream = Path(task["bitstream"])
@@ -107,8 +110,24 @@ def _of_one_format(frames: Iterable[Frame], fmt: VideoFormat) -> Iterator[Frame]
         yield frame
 
 
-if __name__ == "__main__":
+def _told(words: Sequence[str], codec: Codec | None = None) -> None:
     try:
-        main(*sys.argv[1:])
+        main(words[0], words[1], codec)
     except VcbenchError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _serve(number: str, about: str) -> None:
+    """Be a warm process, asked by the socket of that number."""
+    with socket(fileno=int(number)) as asked:
+        task = json.loads(about)
+        codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+        if isinstance(codec, Codec):
+            serve(asked, codec, lambda words: _told(words, codec))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        _serve(*sys.argv[2:])
+    else:
+        _told(sys.argv[1:])

@@ -147,13 +147,16 @@ class CostRecord(Model):
     """Cost of an encode or a decode. ``timing`` "alone": nothing else of the run was at work; else "shared".
 
     A shared decode feeds the metrics, which may hold it up; its ``seconds`` are then a lower bound, the larger of its
-    CPU time and of the time its frames were waited for.
+    CPU time and of the time its frames were waited for. ``start_s``: seconds of CPU time that importing and loading the
+    networks took, once for all cells of a codec in a worker, and which are not among the others; None where each encode
+    and decode starts for itself, within its own times.
     """
 
     seconds: Seconds
     cpu_s: Seconds
     peak_rss_bytes: Whole
     timing: Literal["alone", "shared"]
+    start_s: Seconds | None = None
     commands: list[list[str]] = []
     notes: dict[str, Any] = {}
 

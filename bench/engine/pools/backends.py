@@ -69,6 +69,9 @@ class InlinePool(LocalPool):
             future.set_exception(error)
         return future
 
+    def close(self) -> None:
+        _end_warm_processes()
+
 
 class ThreadsPool(LocalPool):
     """Threads of this process. One that is ended in mid-job ends its programs and stops at its next step with one."""
@@ -89,6 +92,7 @@ class ThreadsPool(LocalPool):
         until = time.monotonic() + _UNWIND_S
         for member in self._members:
             member.join(max(0.0, until - time.monotonic()))
+        _end_warm_processes()
 
 
 class LokyPool(LocalPool):
@@ -124,6 +128,13 @@ class LokyPool(LocalPool):
     def close(self) -> None:
         self._warming.join()
         end_workers()
+
+
+def _end_warm_processes() -> None:
+    """Those of this process: a worker's end with it."""
+    from bench.adapters.warm import end_all
+
+    end_all()
 
 
 def _run(job: Job) -> list[CellResult]:
