@@ -141,6 +141,7 @@ class Configuration(Model):
     weights: tuple[Weights, ...] | None = None
     post_filters: tuple[PostFilter, ...] | None = None
     settings: dict[str, Any] = Field(default={})
+    settings_alone: bool = Field(default=False, description="settings are all there are; none of the card's is kept")
 
 
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +203,7 @@ class Card(Model):
             update={
                 **changed,
                 "name": f"{self.name}@{configuration}",
-                "settings": _merged(self.settings, change.settings),
+                "settings": _merged({} if change.settings_alone else self.settings, change.settings),
                 "configurations": {},
             }
         )

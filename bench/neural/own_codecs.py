@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 CODINGS = {
     "actdiff-vc": "bench.neural.codecs.actdiff_vc.coding",
+    "actdiff-vc-restored": "bench.neural.codecs.actdiff_vc.restored",
     "diff-sit": "bench.neural.codecs.diff_sit.coding",
     "restoration": "bench.neural.codecs.restoration.coding",
     "s2vc": "bench.neural.codecs.s2vc.coding",
 }
 OPTIONS = {
     "actdiff-vc": "bench.neural.codecs.actdiff_vc.options:ActDiffOptions",
+    "actdiff-vc-restored": "bench.neural.codecs.actdiff_vc.options:ActDiffOptions",
     "diff-sit": "bench.neural.codecs.diff_sit.options:DiffSitOptions",
     "restoration": "bench.neural.codecs.restoration.options:RestorationOptions",
 }

@@ -10,7 +10,7 @@ Names: the tensors' own, and "tables/<coder>/hyper" and "tables/<coder>/gaussian
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def begin_with(model: nn.Module, path: Path, codec: str) -> dict[str, Tensor]:
     check_origin(path, codec)
     tensors, about = _read(path)
     try:
-        _fill(model, about, tensors)
+        _fill(model, about, tensors, getattr(coding(codec), "begins_as_nothing", None))
     except (ValueError, RuntimeError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[-1].strip()
         raise UsageError(f"{path}: is of another model ({reason}); give the settings it was trained with") from None
@@ -184,11 +184,21 @@ def _half(name: str, value: Tensor) -> Tensor:
     return stored
 
 
-def _fill(model: nn.Module, about: About, tensors: Mapping[str, Tensor]) -> None:
+def _fill(
+    model: nn.Module,
+    about: About,
+    tensors: Mapping[str, Tensor],
+    added: Callable[[str], bool] | None = None,
+) -> None:
+    """Put tensors into a model; ValueError, naming one, where others are missing than ``added`` says may be."""
     own = {name: value for name, value in tensors.items() if not name.startswith(_TABLES)}
     missing, unexpected = model.load_state_dict(own, strict=False)
     stored = coding(about.codec).is_stored
-    lacking = [name for name in missing if _PRIOR not in name and stored(name, about.scale)]
+    lacking = [
+        name
+        for name in missing
+        if _PRIOR not in name and stored(name, about.scale) and not (added is not None and added(name))
+    ]
     if lacking or unexpected:
         raise ValueError(f"tensor {[*lacking, *unexpected][0]} is {'missing' if lacking else 'unknown'}")
     use_tables(model, tensors)

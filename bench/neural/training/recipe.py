@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RECIPES = {
     "actdiff-vc": "bench.neural.codecs.actdiff_vc.recipe",
     "diff-sit": "bench.neural.codecs.diff_sit.recipe",
+    "restoration": "bench.neural.codecs.restoration.recipe",
     "s2vc": "bench.neural.codecs.s2vc.recipe",
 }
 SCALES = ("small", "paper")

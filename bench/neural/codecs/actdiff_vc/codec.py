@@ -25,7 +25,7 @@ from bench.bitstream.container import (
 from bench.errors import BitstreamError
 from bench.neural.codecs.actdiff_vc.keyframes import KINDS, ImageModels, KeyframeCodec, describe, keyframe_codec
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc
-from bench.neural.codecs.actdiff_vc.options import COMPRESSAI, ActDiffOptions, trajectory_bits
+from bench.neural.codecs.actdiff_vc.options import COMPRESSAI, SMALLER, ActDiffOptions, trajectory_bits
 from bench.neural.codecs.actdiff_vc.perceptual import MEASURES, measure_named
 from bench.neural.codecs.actdiff_vc.render import render
 from bench.neural.codecs.actdiff_vc.segments import Segment, segments
@@ -89,7 +89,7 @@ def encode(
 
     def write_keyframe(number: int) -> None:
         data, decoded = coder.encode(passing.frame(number))
-        state.update(_bytes(decoded))
+        state.update(_agreed(coder, data, decoded))
         write(KEYFRAME_UNIT, data)
 
     parameters = (KINDS.index(coder.kind), chosen.boundaries, MEASURE_NUMBERS.index(measure.name))
@@ -180,6 +180,7 @@ def decode(
     header = reader.header
     header.expect(name, weights, model.config.rates)
     with torch.inference_mode():
+        warped = warped or not chosen.generate
         steady = TemporalFilter(0 if warped else chosen.temporal_filter)
         for number, part in enumerate(_parts(model, reader, chosen, images)):
             conditions = render(part.first, part.last, *_points(part.trajectories, part.length))
@@ -226,7 +227,7 @@ def _parts(
             decoded = coder.decode(unit.payload, header.format)
         except BitstreamError as error:
             raise BitstreamError(f"{unit.name}: {error}") from None
-        state.update(_bytes(decoded))
+        state.update(_agreed(coder, unit.payload, decoded))
         return decoded
 
     first = keyframe()
@@ -315,6 +316,11 @@ def _next(units: Iterator[Unit], kind: int, what: str) -> Unit:
     if unit.kind != kind:
         raise BitstreamError(f"{unit.name}: expected {what} (type {kind})")
     return unit
+
+
+def _agreed(coder: KeyframeCodec, data: bytes, decoded: Tensor) -> bytes:
+    """What both must have in common of a keyframe: the picture, or its bytes where integers decode it."""
+    return data if coder.kind in SMALLER else _bytes(decoded)
 
 
 def _bytes(picture: Tensor) -> bytes:

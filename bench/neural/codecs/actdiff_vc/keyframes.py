@@ -20,7 +20,9 @@ from bench.errors import BitstreamError, EncodeError, UsageError
 from bench.networks.compressai_models import FrameCoder, pack_strings, unpack_strings
 from bench.neural.codecs.actdiff_vc.intra_encoders import ENCODERS
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc
-from bench.neural.codecs.actdiff_vc.options import COMPRESSAI, LEARNED, ActDiffOptions
+from bench.neural.codecs.actdiff_vc.options import COMPRESSAI, LEARNED, SMALLER, SMALLER_QUALITIES, ActDiffOptions
+from bench.neural.codecs.restoration import base
+from bench.neural.codecs.restoration.restore import larger
 from bench.neural.coding.channel import DecoderChannel, EncoderChannel
 from bench.neural.coding.picture_codec import STRIDE, PictureCodec
 from bench.neural.coding.pictures import to_frame, to_tensor
@@ -28,7 +30,7 @@ from bench.neural.networks.blocks import pad_to
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype
 
-KINDS = (LEARNED, "x264", "x265", "libaom", "svt-av1", COMPRESSAI)
+KINDS = (LEARNED, "x264", "x265", "libaom", "svt-av1", COMPRESSAI, *SMALLER)
 """Keyframe codecs by their number in a stream."""
 
 
@@ -75,6 +77,9 @@ def keyframe_codec(
     if kind in ENCODERS:
         of_kind = options.qualities if options.keyframe_kind == kind else ()
         return FfmpegKeyframes(kind, _at(of_kind or ENCODERS[kind].qualities(rates), rate))
+    if kind in SMALLER:
+        of_kind = options.qualities if options.keyframe_kind == kind else ()
+        return SmallerKeyframes(kind, _at(of_kind or smaller_qualities(rates), rate))
     if images is None:
         raise UsageError(
             "keyframes are of an image codec of CompressAI's: name its card in settings.options.keyframes, such as "
@@ -156,6 +161,39 @@ def describe(about: bytes, name: str) -> str:
     model, weights = fields.take(fields.varint()), fields.take(DIGEST_BYTES)
     fields.end()
     return f"{model.decode('ascii', 'replace')} with weights {weights.hex()}"
+
+
+def smaller_qualities(rates: int) -> tuple[int, ...]:
+    """CRF of `SmallerKeyframes` at each rate index, evenly from coarse to fine."""
+    coarse, fine = SMALLER_QUALITIES
+    return tuple(round(coarse + index * (fine - coarse) / max(1, rates - 1)) for index in range(rates))
+
+
+class SmallerKeyframes:
+    """A picture at a part of the size by SVT-AV1, whose integers are the same anywhere, made large by a cubic."""
+
+    def __init__(self, kind: str, crf: int) -> None:
+        """UnavailableError where FFmpeg lacks the encoder."""
+        self.kind = kind
+        self._scale = SMALLER[kind]
+        self._crf = crf
+        base.check()
+
+    def about(self) -> bytes:
+        """See `KeyframeCodec`."""
+        return b""
+
+    def encode(self, frame: Frame) -> tuple[bytes, Tensor]:
+        """See `KeyframeCodec`. EncodeError with what the encoder said where it fails."""
+        with base.BaseEncoder(frame.format, (self._scale,)) as encoder:
+            encoder.add(base.padded(to_tensor(frame), frame.format))
+            data = encoder.encode(self._scale, self._crf, "random-access")
+        return data, self.decode(data, frame.format)
+
+    def decode(self, data: bytes, fmt: VideoFormat) -> Tensor:
+        """See `KeyframeCodec`."""
+        (small,) = base.decode(data, base.base_format(fmt, self._scale), 1)
+        return _cut(larger(small, self._scale), fmt)
 
 
 class FfmpegKeyframes:

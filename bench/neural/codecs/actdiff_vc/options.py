@@ -19,6 +19,12 @@ from bench.video import ffmpeg
 LEARNED, COMPRESSAI = "learned", "compressai"
 """Kinds of keyframes beside those through FFmpeg; the second is followed by a colon and the name of a card."""
 
+SMALLER = {"svt-av1-half": 2, "svt-av1-quarter": 4}
+"""Keyframes by SVT-AV1 at a part of the size, by how many times smaller their sides are."""
+
+SMALLER_QUALITIES = (63, 46)
+"""CRF of those at the lowest and the highest rate index, where a card gives none."""
+
 _CARD = re.compile(rf"{COMPRESSAI}:([A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._-]+)?)")
 
 TRAJECTORY_BPP = (0.0006, 0.006)
@@ -26,9 +32,9 @@ TRAJECTORY_BPP = (0.0006, 0.006)
 
 
 def _known(keyframes: str) -> str:
-    if keyframes != LEARNED and keyframes not in ENCODERS and not _CARD.fullmatch(keyframes):
+    if keyframes not in {LEARNED, *ENCODERS, *SMALLER} and not _CARD.fullmatch(keyframes):
         raise ValueError(
-            f"{keyframes!r} is no codec of keyframes; there are {', '.join((LEARNED, *ENCODERS))}, and "
+            f"{keyframes!r} is no codec of keyframes; there are {', '.join((LEARNED, *ENCODERS, *SMALLER))}, and "
             f"{COMPRESSAI}:CARD for one of CompressAI's image codecs, such as {COMPRESSAI}:bmshj2018-hyperprior"
         )
     return keyframes
@@ -40,6 +46,9 @@ class ActDiffOptions(CodecOptions):
     steps: int = Field(default=10, ge=1, le=100, description="denoising steps of the decoder")
     strength: float = Field(
         default=1.0, gt=0, le=1, description="how far from the warped keyframes to noise alone the decoder begins"
+    )
+    generate: bool = Field(
+        default=True, description="decoder: draw frames, or show the keyframes warped along the tracks as they are"
     )
     temporal_filter: float = TEMPORAL_FILTER
     keyframes: Annotated[str, AfterValidator(_known)] = Field(
@@ -109,10 +118,12 @@ class ActDiffOptions(CodecOptions):
         """See `CodecOptions`."""
         if self.keyframe_kind in ENCODERS:
             ENCODERS[self.keyframe_kind].check()
+        if self.keyframe_kind in SMALLER:
+            ENCODERS["svt-av1"].check()
 
     def programs(self) -> dict[str, str]:
         """See `CodecOptions`."""
-        if self.keyframe_kind not in ENCODERS:
+        if self.keyframe_kind not in {*ENCODERS, *SMALLER}:
             return {}
         return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
 

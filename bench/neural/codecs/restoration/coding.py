@@ -8,6 +8,9 @@ from typing import Any
 from bench.neural.codecs.restoration.codec import decode, encode
 from bench.neural.codecs.restoration.network import NetworkConfig, Restoration
 
+_OF_TRAINING = ("critic.", "teacher.", "taught")
+_ADDED = ("exchanges.", "facts.", "semantic.", "entry_noise.", "entry_before.")
+
 
 def build(config: Mapping[str, Any], scale: str) -> Restoration:
     """The network, untrained."""
@@ -20,8 +23,13 @@ def gop(config: Mapping[str, Any]) -> str:
 
 
 def is_stored(tensor: str, scale: str) -> bool:
-    """Everything: training keeps what it alone has beside the network."""
-    return True
+    """Everything but what training alone has."""
+    return not tensor.startswith(_OF_TRAINING)
 
 
-__all__ = ["build", "decode", "encode", "gop", "is_stored"]
+def begins_as_nothing(tensor: str) -> bool:
+    """Whether a network without the tensor is the one with it before its training: parts that are added later."""
+    return tensor.startswith(_ADDED)
+
+
+__all__ = ["begins_as_nothing", "build", "decode", "encode", "gop", "is_stored"]

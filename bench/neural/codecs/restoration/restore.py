@@ -139,11 +139,17 @@ def _one_by_one(
         if shown is not None and guide is not None:
             moved, trust = along_motion(shown, guide, here)
             before = torch.cat([moved, trust], dim=1)[:, None]
-        more = {"before": before.to(device), "meaning": None if "semantic" in options.without else meaning}
+        guided = meaning is not None and "semantic" not in options.without
+        more = {"before": before.to(device), "meaning": meaning if guided else None}
         found, shows = apply(network, picture[:, None].to(device), number, known, options, **more)
         shown, guide = found[:, 0].clamp(-1, 1).cpu(), here
-        meaning = shows[:, 0] if meaning is None else 0.5 * (meaning + shows[:, 0])
+        meaning = following(meaning, shows[:, 0])
         yield shown, here
+
+
+def following(meaning: Tensor | None, shows: Tensor) -> Tensor:
+    """What the frames up to one show, B x width: the later ones count for more."""
+    return shows if meaning is None else 0.5 * (meaning + shows)
 
 
 def larger(small: Tensor, scale: int) -> Tensor:

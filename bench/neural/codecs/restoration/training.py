@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.neural.codecs.restoration.network import Facts, Restoration
-from bench.neural.codecs.restoration.pairs import Batch, Pair, PairCuts
+from bench.neural.codecs.restoration import base
+from bench.neural.codecs.restoration.network import Facts, NetworkConfig, Restoration
+from bench.neural.codecs.restoration.pairs import Batch, Pair, PairCuts, as_tensor
+from bench.neural.codecs.restoration.restore import following, larger
 from bench.neural.coding.pictures import psnr
+from bench.neural.coding.temporal_filter import along_motion
 from bench.neural.networks.critic import Critic, adversarial_loss, critic_loss
 from bench.neural.networks.perceptual_loss import CHANNELS, DeepFeatures, feature_distance, texture_distance
 from bench.neural.training.loop import Figures, Stage
@@ -31,29 +34,38 @@ STEPS = 4
 LEAST = 0.15
 """Time below which the weight of the diffusion's error no longer grows."""
 
+JUDGED = ("distillation", "recurrence")
+"""Parts in which the critic learns."""
+
 LOOKED_AT = 6
 """Frames of a batch whose deep features are compared."""
 
 
-class Trained(nn.Module):
-    """The network that is stored, and what training alone has: a critic, and the diffusion that is distilled."""
+class Trained(Restoration):
+    """The network, with what training alone has: a critic, and the diffusion that is distilled."""
 
-    def __init__(self, network: Restoration) -> None:
-        super().__init__()
-        self.network = network
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
         self.critic = Critic(CHANNELS)
-        self.teacher = Restoration(network.config) if network.config.noise else None
+        self.teacher = Restoration(config) if config.noise else None
         self.register_buffer("taught", torch.zeros(()))
+
+    def teach(self) -> None:
+        """Have the teacher be what the network is now; it stays so, however often this is called."""
+        if self.teacher is not None and not bool(self.taught):
+            own = self.state_dict()
+            self.teacher.load_state_dict({name: own[name] for name in self.teacher.state_dict()})
+            self.taught.fill_(1)
 
 
 class RestorationTask:
     """The network and its losses, one for each part of the training."""
 
     def __init__(
-        self, network: Restoration, features: DeepFeatures, pairs: Sequence[Pair], held_out: Sequence[Pair]
+        self, network: Trained, features: DeepFeatures, pairs: Sequence[Pair], held_out: Sequence[Pair]
     ) -> None:
-        self.trained = Trained(network)
-        self.model: nn.Module = self.trained
+        self.trained = network
+        self.model: nn.Module = network
         self._features = features
         self._pairs = pairs
         self._held_out = held_out
@@ -63,12 +75,11 @@ class RestorationTask:
         """What the stage is not for rests; the teacher is what the diffusion has become."""
         self._part = str(stage.options["part"])
         trained = self.trained
-        if self._part == "distillation" and trained.teacher is not None and not bool(trained.taught):
-            trained.teacher.load_state_dict(trained.network.state_dict())
-            trained.taught.fill_(1)
+        if self._part == "distillation":
+            trained.teach()
         for name, parameter in trained.named_parameters():
             parameter.requires_grad_(
-                name.startswith("network.") or (name.startswith("critic.") and self._part == "distillation")
+                self._part in JUDGED if name.startswith("critic.") else not name.startswith("teacher.")
             )
 
     def draw(self, stage: Stage, seed: int, step: int) -> Batch:
@@ -82,18 +93,19 @@ class RestorationTask:
             "restoration": self._restoration_terms,
             "diffusion": self._diffusion_terms,
             "distillation": self._distillation_terms,
+            "recurrence": self._recurrence_terms,
         }[self._part](batch)
         return torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
 
     def _restoration_terms(self, batch: Batch) -> dict[str, Tensor]:
-        found, _ = self.trained.network(batch.small, batch.scale, facts_of(batch))
+        found, _ = self.trained(batch.small, batch.scale, facts_of(batch))
         return self._likeness(found, batch.pictures)
 
     def _diffusion_terms(self, batch: Batch) -> dict[str, Tensor]:
         count, frames = batch.small.shape[:2]
         time = torch.rand(count)[:, None].expand(-1, frames)
         noisy = mixed(batch.pictures, still_noise(batch.pictures), time)
-        found, _ = self.trained.network(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
+        found, _ = self.trained(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
         errors = (found - batch.pictures).square().mean((2, 3, 4))
         return {
             "velocity": (errors / time.clamp_min(LEAST).square()).mean(),
@@ -106,11 +118,40 @@ class RestorationTask:
         noise = still_noise(batch.pictures)
         with torch.no_grad():
             target = sample(trained.teacher, batch, noise, STEPS)
-        found, _ = trained.network(
-            batch.small, batch.scale, facts_of(batch, torch.ones(batch.types.shape)), noisy=noise
-        )
+        found, _ = trained(batch.small, batch.scale, facts_of(batch, torch.ones(batch.types.shape)), noisy=noise)
         nearness = (found - target).abs().mean()
         return {"nearness": NEARNESS * nearness, **self._likeness(found, batch.pictures, judged=True)}
+
+    def _recurrence_terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Frames one after the other, each with what was made of the one before, as a decoder has it."""
+        network = self.trained
+        noisy = still_noise(batch.pictures) if network.config.noise else None
+        time = torch.full(batch.types.shape, 0.0 if noisy is None else 1.0)
+        facts = facts_of(batch, time)
+        guides = [torch.cat([larger(one, batch.scale) for one in frame.split(1)]) for frame in batch.small.unbind(1)]
+        pictures: list[Tensor] = []
+        meaning: Tensor | None = None
+        for index, guide in enumerate(guides):
+            before = guide.new_zeros(len(guide), 1, 4, *guide.shape[-2:])
+            if pictures:
+                shown, earlier = pictures[-1].detach().clamp(-1, 1), guides[index - 1]
+                moved = [
+                    along_motion(a, b, c)
+                    for a, b, c in zip(*(x.split(1) for x in (shown, earlier, guide)), strict=True)
+                ]
+                before = torch.cat([torch.cat(both, dim=1) for both in moved])[:, None]
+            now = slice(index, index + 1)
+            found, shows = network(
+                batch.small[:, now],
+                batch.scale,
+                Facts(facts.types[:, now], facts.crf[:, now], facts.time[:, now]),
+                noisy=None if noisy is None else noisy[:, now],
+                before=before,
+                meaning=meaning,
+            )
+            pictures.append(found[:, 0])
+            meaning = following(meaning, shows[:, 0].detach())
+        return self._likeness(torch.stack(pictures, dim=1), batch.pictures, judged=True)
 
     def _likeness(self, found: Tensor, wanted: Tensor, *, judged: bool = False) -> dict[str, Tensor]:
         terms = {"error": (found - wanted).abs().mean()}
@@ -134,25 +175,26 @@ class RestorationTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR and distances of deep features and texture on pairs of the clips held out."""
+        """PSNR and distances of deep features and texture on pairs of the clips held out, of one frame each."""
         generator = torch.Generator().manual_seed(0)
+        draws = self.trained.config.noise and self._part != "restoration"
         found, wanted, distances, textures = [], [], [], []
         for pair in self._held_out[::2]:
             batch = whole(pair, 5)
-            noisy = None
-            time = torch.zeros(batch.types.shape)
-            if self.trained.network.config.noise and self._part != "restoration":
-                noisy, time = (
-                    torch.randn(batch.pictures[:, :1].shape, generator=generator).expand_as(batch.pictures),
-                    torch.ones(batch.types.shape),
-                )
-            picture, _ = self.trained.network(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
-            picture = picture[:, 2].clamp(-1, 1)
+            noisy, time = None, torch.zeros(batch.types.shape)
+            if draws:
+                noisy = torch.randn(batch.pictures[:, :1].shape, generator=generator).expand_as(batch.pictures)
+                time = torch.ones(batch.types.shape)
+            video, _ = self.trained(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
+            middle = video.shape[1] // 2
+            picture, real = video[:, middle].clamp(-1, 1), batch.pictures[:, middle]
             found.append(picture)
-            wanted.append(batch.pictures[:, 2])
-            ours, real = self._features(picture), self._features(batch.pictures[:, 2])
-            distances.append(float(feature_distance(ours, real)))
-            textures.append(float(texture_distance(ours, real)))
+            wanted.append(real)
+            ours, theirs = self._features(picture), self._features(real)
+            distances.append(float(feature_distance(ours, theirs)))
+            textures.append(float(texture_distance(ours, theirs)))
+        if not found:
+            return {}
         count = len(distances)
         return {
             "held_psnr": psnr(found, wanted),
@@ -189,11 +231,10 @@ def facts_of(batch: Batch, time: Tensor | None = None) -> Facts:
     return Facts(batch.types, crf, torch.zeros(batch.types.shape) if time is None else time)
 
 
-def whole(pair: Pair, frames: int, first: int = 4) -> Batch:
-    """Some frames of a pair from the middle of the picture, uncut, as a batch of one."""
-    from bench.neural.codecs.restoration.pairs import as_tensor
-
-    height, width = (side // 8 * 8 for side in pair.clip.shape[1:3])
+def whole(pair: Pair, frames: int) -> Batch:
+    """Up to so many frames from the middle of a pair, uncut but for what sides exceed a multiple of 8, as a batch."""
+    height, width = (side // base.STRIDE * base.STRIDE for side in pair.clip.shape[1:3])
+    first = max(0, (len(pair.clip) - frames) // 2)
     time = slice(first, first + frames)
     return Batch(
         as_tensor(pair.clip[time, :height, :width])[None],
