@@ -20,7 +20,7 @@ from bench.errors import CardError, UnknownNameError, UsageError
 
 ENVIRONMENT = "VCBENCH_PATH"
 Kind = Literal["codecs", "datasets"]
-CodecKind = Literal["classical", "learned", "diffusion"]
+CodecKind = Literal["classical", "learned", "overfitted", "diffusion"]
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -172,7 +172,7 @@ class Card(Model):
         description="suffix of a bitstream"
     )
     rate_kind: Literal["bitstream", "estimate"] = "bitstream"
-    container: Literal["ivf"] | None = Field(
+    container: Literal["ivf", "ogg"] | None = Field(
         default=None, description="container of the stream, where it has one; its bytes are no part of the rate"
     )
     deterministic: bool = True

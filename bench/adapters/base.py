@@ -427,9 +427,11 @@ def placeholders(coded: VideoFormat, frames: int, rate: RatePoint) -> dict[str, 
     """Values that a card's arguments may name.
 
     ``intra_period`` follows the VVC common test conditions: 32 frames up to 30 frames a second, 64 above.
+    ``bits_per_second`` is the bitrate where the rate is in bits per pixel.
     """
     return {
         "rate": rate.value,
+        "bits_per_second": round(rate.value * coded.width * coded.height * coded.fps),
         "width": coded.width,
         "height": coded.height,
         "fps": f"{coded.fps.numerator}/{coded.fps.denominator}",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from bench.adapters import hardware as devices
 from bench.adapters.base import (
     Command,
     EncodeInfo,
@@ -19,6 +20,7 @@ from bench.adapters.base import (
     placeholders,
     program_files,
 )
+from bench.bitstream.units import THEORA_HEADERS, ogg_packets
 from bench.core import process
 from bench.core.files import file_digest
 from bench.errors import EncodeError, UnavailableError
@@ -35,11 +37,11 @@ _STATISTICS = "first-pass"
 _HARMLESS = re.compile(
     r"-([a-z0-9]+-params|preset|tune|profile|level|crf|qp|q|qscale|b|maxrate|minrate|bufsize|qmin|qmax|qpa|g|bf|refs|"
     r"keyint_min|sc_threshold|threads|slices|strict|cpu-used|deadline|quality|speed|usage|lag-in-frames|row-mt|tiles|"
-    r"tile-columns|tile-rows|auto-alt-ref|arnr-strength|arnr-max-frames|aq-mode|rc|rc-lookahead)(:v)?"
+    r"tile-columns|tile-rows|auto-alt-ref|speed_level|initial_qp|rc_mode|coder|arnr-strength|arnr-max-frames|aq-mode|rc|rc-lookahead)(:v)?"
 )
 _HARMLESS_FORMATS = frozenset(
     ("h261", "h263", "h264", "hevc", "vvc", "evc", "obu", "ivf", "m4v", "mpeg1video", "mpeg2video", "mpegvideo",
-     "mjpeg", "cavsvideo", "dirac", "vc1", "rawvideo", "nut", "matroska")
+     "mjpeg", "cavsvideo", "avs2", "apv", "ogg", "dirac", "vc1", "rawvideo", "nut", "matroska")
 )  # fmt: skip
 
 
@@ -48,7 +50,12 @@ class FFmpegSettings(Settings):
 
     encoder: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="FFmpeg's name of the encoder, such as libx265")
     arguments: tuple[Option, ...] = Field(description="encoder options, with {rate}, {intra_period} ...; no paths")
-    passes: Literal[1, 2] = 1
+    passes: Literal[1, 2] = Field(
+        default=1, description="2: the encoder runs twice; FFmpeg's -pass, or {pass} where the arguments have it"
+    )
+    hardware: devices.Hardware | None = Field(
+        default=None, description="the encoder is one in hardware, reached through this interface"
+    )
     drop_units: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(
         default=(),
         description="types of NAL units or OBUs to leave out of the stream, such as 6, H.264's SEI",
@@ -57,6 +64,12 @@ class FFmpegSettings(Settings):
     demuxer: str = Field(pattern=r"^[a-z0-9_]+$", description="demuxer that reads it back")
     decoder: str | None = Field(
         default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$", description="decoder, where not FFmpeg's default"
+    )
+    carries_range: bool = Field(
+        default=True, description="the stream says whether its range is full; where not, samples pass as they are"
+    )
+    repeats: bool = Field(
+        default=False, description="Theora's way: an empty packet stands for a frame that equals the one before"
     )
     decoder_arguments: tuple[Option, ...] = ("-threads", "1")
 
@@ -84,9 +97,21 @@ class FFmpegCodec(ExternalCodec):
             )
         if self.card.tool_version is not None:
             check_version("ffmpeg", ffmpeg.version(), self.card.tool_version)
+        self._device()
 
     def tool(self) -> dict[str, str]:
-        return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
+        told = {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
+        return told | ({"device": self._device()} if self.settings.hardware else {})
+
+    def _device(self) -> str:
+        """What the driver says of the device of an encoder in hardware; UnavailableError where there is none."""
+        settings, card = self.settings, self.card
+        if settings.hardware is None:
+            return ""
+        rate = RatePoint(card.rates.parameter, card.rates.values[0])
+        values = placeholders(VideoFormat(2, 2), 8, rate)
+        arguments = fill(settings.arguments, values, f"card {card.name}: settings.arguments")
+        return devices.device(settings.hardware, settings.encoder, tuple(arguments))
 
     def made_of(self) -> dict[str, tuple[Path, ...]]:
         return {**super().made_of(), **program_files("ffmpeg", Path(ffmpeg.executable()))}
@@ -94,13 +119,17 @@ class FFmpegCodec(ExternalCodec):
     def encode_commands(
         self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path
     ) -> tuple[Command, ...]:
-        last = self.encode_command(source, coded, rate, bitstream)
         if self.settings.passes == 1:
-            return (last,)
-        output = last.argv.index("-f", last.argv.index("-c:v"))
-        first = (*last.argv[:output], "-pass", "1", "-passlogfile", _STATISTICS, "-f", "null", "-")
-        second = (*last.argv[:output], "-pass", "2", "-passlogfile", _STATISTICS, *last.argv[output:])
-        return (replace(last, argv=first), replace(last, argv=second))
+            return (self.encode_command(source, coded, rate, bitstream),)
+        own = any("{pass}" in argument for argument in self.settings.arguments)
+        commands = []
+        for number in (1, 2):
+            command = self.encode_command(source, coded, rate, bitstream, number)
+            output = command.argv.index("-f", command.argv.index("-c:v"))
+            passes = () if own else ("-pass", str(number), "-passlogfile", _STATISTICS)
+            written = ("-f", "null", "-") if number == 1 else command.argv[output:]
+            commands.append(replace(command, argv=(*command.argv[:output], *passes, *written)))
+        return tuple(commands)
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         """Run the encoder, and again if FFmpeg lost frames of it; the cost is that of the run that counts.
@@ -119,17 +148,25 @@ class FFmpegCodec(ExternalCodec):
             f"in each of {_TRIES} runs; run it again on a machine with less load",
         )
 
-    def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
+    def encode_command(
+        self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path, number: int = 1
+    ) -> Command:
+        """Command of one pass of the encoder."""
         self._require_trust()
         settings = self.settings
-        values = placeholders(coded, source.frames, rate)
+        values = {**placeholders(coded, source.frames, rate), "pass": number}
+        device = settings.hardware
+        # the range alone: a matrix that the source does not state would make FFmpeg convert when it compares the two
+        colour = ["-color_range", "pc" if coded.full_range and settings.carries_range else "tv"]
         dropped = "|".join(map(str, settings.drop_units))
         argv = [
-            *ffmpeg.base_command(), *ffmpeg.PROTOCOLS,
+            *ffmpeg.base_command(), *(devices.device_arguments(device) if device else []), *ffmpeg.PROTOCOLS,
             "-f", "rawvideo", "-pix_fmt", coded.pix_fmt, "-video_size", f"{coded.width}x{coded.height}",
-            "-framerate", values["fps"], *_colour_arguments(coded), "-i", "pipe:0",
-            "-fps_mode", "passthrough", "-an", "-pix_fmt", coded.pix_fmt, *_colour_arguments(coded),
-            "-c:v", settings.encoder, *fill(settings.arguments, values, f"card {self.card.name}: settings.arguments"),
+            "-framerate", values["fps"], *colour, "-i", "pipe:0",
+            "-fps_mode", "passthrough", "-an",
+            *(devices.output_arguments(device, coded) if device else ["-pix_fmt", coded.pix_fmt]),
+            *colour, "-c:v", settings.encoder,
+            *fill(settings.arguments, values, f"card {self.card.name}: settings.arguments"),
             *(["-bsf:v", f"filter_units=remove_types={dropped}"] if dropped else []),
             "-flags", "+bitexact", "-fflags", "+bitexact", "-f", settings.muxer, f"file:{bitstream}",
         ]  # fmt: skip
@@ -138,13 +175,19 @@ class FFmpegCodec(ExternalCodec):
     def decode_command(self, bitstream: Path, coded: VideoFormat) -> Command:
         self._require_trust()
         settings = self.settings
+        # FFmpeg's H.264 decoder dresses a grey picture up as 4:2:0
+        filters = ["extractplanes=y"] if coded.chroma == "gray" else []
+        if coded.full_range and not settings.carries_range:
+            filters.append("setparams=range=pc")
+        if settings.repeats:
+            filters.append("tpad=stop=-1:stop_mode=clone")
         argv = [
             *ffmpeg.base_command(), *ffmpeg.PROTOCOLS, *settings.decoder_arguments,
             *(["-c:v", settings.decoder] if settings.decoder else []),
             "-noautorotate", "-f", settings.demuxer, "-i", f"file:{bitstream.name}", "-map", "0:v:0",
-            "-fps_mode", "passthrough", "-noautoscale",
-            # FFmpeg's H.264 decoder dresses a grey picture up as 4:2:0
-            *(["-vf", "extractplanes=y"] if coded.chroma == "gray" else []),
+            "-fps_mode", "cfr" if settings.repeats else "passthrough", "-noautoscale",
+            *(["-vf", ",".join(filters)] if filters else []),
+            *(["-frames:v", str(ogg_packets(bitstream) - THEORA_HEADERS)] if settings.repeats else []),
             "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
         ]  # fmt: skip
         return Command(tuple(argv), frames_as="y4m", through="pipe")
@@ -168,11 +211,6 @@ def _packets(bitstream: Path, demuxer: str) -> int:
          "-c", "copy", "-progress", "pipe:1", "-f", "null", "-"]
     )  # fmt: skip
     return int((re.findall(rb"^frame=(\d+)$", out, re.MULTILINE) or [b"0"])[-1])
-
-
-def _colour_arguments(coded: VideoFormat) -> list[str]:
-    """The range alone: a matrix that the source does not state would make FFmpeg convert when it compares the two."""
-    return ["-color_range", "pc" if coded.full_range else "tv"]
 
 
 def check_version(tool: str, version: str, required: str) -> None:

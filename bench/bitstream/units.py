@@ -1,7 +1,8 @@
-"""What the bytes of a bitstream are: the units of H.264, HEVC, VVC and AV1, and the IVF container around them.
+"""What the bytes of a bitstream are: the units of H.264, HEVC, VVC and AV1, and the containers IVF and Ogg.
 
 Sources: Rec. ITU-T H.264 table 7-1, H.265 table 7-1, H.266 table 5 (types of NAL units) and their annexes B (byte
-streams); AV1 bitstream specification 5.3 and 6.2.2 (types of OBUs); libvpx ivfdec.c (IVF).
+streams); AV1 bitstream specification 5.3 and 6.2.2 (types of OBUs); libvpx ivfdec.c (IVF); RFC 3533
+section 6 (pages of Ogg); Theora specification 6.1 (headers).
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ _OBU: _Types = (
 )  # fmt: skip
 
 IVF_HEADER, IVF_FRAME_HEADER = 32, 12
+OGG_PAGE_HEADER = 27
+# identification, comments, tables; the first byte of a frame is below 0x80
+_THEORA_HEADERS: Mapping[int, Kind] = {0x80: "parameters", 0x81: "messages", 0x82: "parameters"}
+THEORA_HEADERS = len(_THEORA_HEADERS)
+"""Packets before the first frame of a Theora stream."""
 _TEXT = re.compile(rb"[ -~]{20,}")
 
 
@@ -56,6 +62,8 @@ def contents(path: Path) -> dict[Kind, int]:
             head = bytes(data[:8])
             if head.startswith(b"DKIF"):
                 return dict(_ivf(data, path.name))
+            if head.startswith(b"OggS"):
+                return dict(_ogg(data, path.name))
             if head.startswith(b"\x12\x00"):
                 return dict(_obus(data, 0, size, path.name))
             start = re.match(rb"\x00?\x00\x00\x01(..)", head, re.DOTALL)
@@ -145,3 +153,42 @@ def _ivf_frames(data: mmap.mmap, at: int, name: str) -> Iterator[tuple[int, int]
             raise BitstreamError(f"{name}: ends inside of an IVF frame")
         yield at, size
         at += size
+
+
+def ogg_packets(path: Path) -> int:
+    """Packets of the stream in an Ogg file, headers among them. Raises BitstreamError for a file that is cut."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # a packet ends with the first segment that is not full
+        return sum(length < 255 for _, _, lacing in _ogg_pages(data, path.name) for length in lacing)
+
+
+def _ogg(data: mmap.mmap, name: str) -> Mapping[Kind, int]:
+    found: Counter[Kind] = Counter()
+    kind: Kind = "pictures"
+    packet_begins = True
+    for header, body, lacing in _ogg_pages(data, name):
+        found["container"] += header
+        at = body
+        for length in lacing:
+            if packet_begins:
+                # an empty packet repeats a frame
+                kind = _THEORA_HEADERS.get(data[at], "pictures") if length else "pictures"
+            found[kind] += length
+            at += length
+            packet_begins = length < 255
+    return found
+
+
+def _ogg_pages(data: mmap.mmap, name: str) -> Iterator[tuple[int, int, bytes]]:
+    """Size of each page's header, where its content begins, and the sizes of the segments there."""
+    at = 0
+    while at < len(data):
+        segments = at + OGG_PAGE_HEADER
+        if data[at : at + 4] != b"OggS" or segments > len(data):
+            raise BitstreamError(f"{name}: byte {at} starts no Ogg page")
+        lacing = bytes(data[segments : segments + data[segments - 1]])
+        body = segments + len(lacing)
+        if len(lacing) < data[segments - 1] or body + sum(lacing) > len(data):
+            raise BitstreamError(f"{name}: ends inside of the Ogg page at byte {at}")
+        yield body - at, body, lacing
+        at = body + sum(lacing)

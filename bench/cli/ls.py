@@ -16,10 +16,13 @@ _TABLE_WIDTH = 80
 @click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, results or published curves.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "sets", "results", "published"]))
 @click.argument("names", nargs=-1)
+@click.option("--available", is_flag=True, help="Only what works on this machine.")
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files (ls codecs NAME).")
 @search_path
 @as_json
-def command(kind: str, names: tuple[str, ...], trust: bool, paths: tuple[Path, ...], json_output: bool) -> int:
+def command(
+    kind: str, names: tuple[str, ...], available: bool, trust: bool, paths: tuple[Path, ...], json_output: bool
+) -> int:
     """List what there is, whether it works on this machine, and what to do where it does not.
 
     NAMES are codecs (by name, name@configuration, or card file), shown with the files and versions that a result of
@@ -27,13 +30,15 @@ def command(kind: str, names: tuple[str, ...], trust: bool, paths: tuple[Path, .
 
     \b
     Examples:
-      vcbench ls codecs
+      vcbench ls codecs --available
       vcbench ls codecs x265 my-codec --trust
       vcbench ls results results/*
     """
     from bench.cards import Catalog
     from bench.errors import UsageError
 
+    if available and names:
+        raise UsageError("--available lists what works here; without names")
     if names and kind not in ("codecs", "results"):
         raise UsageError(f"ls {kind} takes no names; --path names a folder with cards and manifests of your own")
     if trust and not (names and kind == "codecs"):
@@ -59,6 +64,8 @@ def command(kind: str, names: tuple[str, ...], trust: bool, paths: tuple[Path, .
     else:
         folders = [_folder(name) for name in names] or sorted(path.parent for path in Path("results").glob("*/cells"))
         rows = [_result_set(folder) for folder in folders]
+    if available:
+        rows = [row for row in rows if row["available"]]
     if json_output:
         print_json(rows)
     else:

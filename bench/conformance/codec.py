@@ -52,7 +52,7 @@ LONG_LEARNED = (176, 144), (64, 160)
 HELD = 0.5
 """Share of the raw frames between the two lengths by which memory may grow."""
 
-NOISE_BYTES = {"classical": 6 << 20, "learned": 24 << 20, "diffusion": 24 << 20}
+NOISE_BYTES = {"classical": 6 << 20, "learned": 24 << 20, "overfitted": 24 << 20, "diffusion": 24 << 20}
 """By how much peak memory differs from run to run."""
 
 MEMORY_RUNS = 3

@@ -26,7 +26,7 @@ TinyClip = Callable[..., Path]
 OURS = next(folder for folder in brought("codecs") if folder.is_dir())
 PROGRAMS = {
     "x265-cli": "x265", "svtav1encapp": "SvtAv1EncApp", "vvencapp": "vvencapp", "uvg266": "uvg266",
-    "kvazaar": "kvazaar",
+    "kvazaar-cli": "kvazaar",
 }  # fmt: skip
 
 REFERENCE = {"hm": "HM", "vtm": "VTM", "ecm": "ECM"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,18 +29,21 @@ RunFFmpeg = Callable[..., bytes]
 OURS = next(folder for folder in brought("codecs") if folder.is_dir())
 FRAMES = 9
 # programs of the user's that may be on PATH
-PROGRAMS = {"x265-cli": "x265", "svtav1encapp": "SvtAv1EncApp", "vvencapp": "vvencapp", "kvazaar": "kvazaar",
+PROGRAMS = {"x265-cli": "x265", "svtav1encapp": "SvtAv1EncApp", "vvencapp": "vvencapp", "kvazaar-cli": "kvazaar",
             "uvg266": "uvg266"}  # fmt: skip
 
 
 def cards() -> Iterator[Card]:
     for path in sorted(OURS.glob("*.toml")):
         card = load_card(path)
-        if card.adapter == "ffmpeg" or path.stem in PROGRAMS:
-            yield from (card.configured(configuration) for configuration in (None, *card.configurations))
+        if (card.adapter == "ffmpeg" and "hardware" not in card.settings) or path.stem in PROGRAMS:
+            # a preset, a rate control and all intra write the units of the card itself
+            yield from (card.configured(name) for name in (None, *card.configurations) if name in {None, "low-delay"})
 
 
 CARDS = {card.name: card for card in cards()}
+UNREAD = {"xavs2": "AVS2", "mpeg2": "MPEG-2", "apv": "APV"}
+"""Formats whose units are not told apart."""
 DEPTHS = [(name, depth) for name, card in CARDS.items() for depth in card.input.bit_depths if depth in (8, 10)]
 
 
@@ -61,17 +65,29 @@ def test_streams_hold_pictures_and_what_their_decoder_needs(
     if program is not None and shutil.which(program) is None:
         pytest.skip(f"{program} is not on PATH")
     card = CARDS[name]
-    clip = tiny_clip(64, 64, FRAMES, VideoFormat(2, 2, bit_depth=depth).pix_fmt)  # type: ignore[arg-type]
+    side = max(64, card.input.minimum_size)
+    chroma = "420" if "420" in card.input.chroma else card.input.chroma[0]
+    clip = tiny_clip(side, side, FRAMES, VideoFormat(2, 2, chroma=chroma, bit_depth=depth).pix_fmt)  # type: ignore[arg-type]
     path = encoded(card, clip, tmp_path)
-    assert texts(path) == []
     found = contents(path)
-    assert sum(found.values()) == path.stat().st_size
+    if name in UNREAD:
+        assert texts(path) == []
+        assert found == {}
+        return
+    # Theora's second header is a comment, which names the library
+    comment = found.pop("messages") if name == "theora" else 0
+    assert (comment > 0) == (texts(path) != [])
+    assert sum(found.values()) + comment == path.stat().st_size
     assert found.pop("pictures") > 0
     if card.extension != "ivf" or name == "svtav1encapp":
         assert found.pop("parameters") > 0
     # AV1's specification has a temporal delimiter of two bytes begin each frame
-    assert found.pop("delimiters", 0) == (2 * FRAMES if "av1" in name or "libaom" in name else 0)
-    assert found.pop("container", 0) == (32 + 12 * FRAMES if card.container == "ivf" else 0)
+    assert found.pop("delimiters", 0) == (2 * FRAMES if re.search("av1|aom|rav1e", name) else 0)
+    container = found.pop("container", 0)
+    # Ogg: three pages of headers and one of frames, 27 bytes and one for each started 255 of a packet
+    assert container == (32 + 12 * FRAMES if card.container == "ivf" else 0) or (
+        card.container == "ogg" and container > 4 * 27
+    )
     assert found == {}
 
 
