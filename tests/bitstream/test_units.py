@@ -13,7 +13,7 @@ import pytest
 
 import bench
 from bench.adapters.base import ExternalCodec, RatePoint
-from bench.bitstream.units import contents, texts
+from bench.bitstream.units import THEORA_HEADERS, contents, ogg_packets, texts
 from bench.cards import Card, Catalog, brought, load_card
 from bench.errors import BitstreamError
 from bench.records.cell import BitstreamRecord
@@ -175,3 +175,28 @@ def test_container_larger_than_its_file_is_refused() -> None:
     assert BitstreamRecord.model_validate({**whole, "contents": {"container": 44, "pictures": 56}}).bytes == 100
     with pytest.raises(ValueError, match="a container of 101 bytes in a file of 100"):
         BitstreamRecord.model_validate({**whole, "contents": {"container": 101}})
+
+
+def test_packets_of_ogg_are_counted_with_the_empty_ones(run_ffmpeg: RunFFmpeg, tmp_path: Path) -> None:
+    path = tmp_path / "still.ogg"
+    run_ffmpeg("-f", "lavfi", "-i", "color=gray:s=64x64:r=25", "-frames:v", "7", "-c:v", "libtheora", "-q:v", "3", path)
+    listing = run_ffmpeg("-i", path, "-c", "copy", "-f", "framecrc", "-")
+    sizes = [int(line.split(b",")[4]) for line in listing.splitlines() if line.startswith(b"0,")]
+    assert len(sizes) == 7 and 0 in sizes
+    assert ogg_packets(path) == THEORA_HEADERS + 7
+    found = contents(path)
+    assert found["pictures"] == sum(sizes)
+    assert sum(found.values()) == path.stat().st_size
+
+
+def test_cut_ogg_is_refused(run_ffmpeg: RunFFmpeg, tmp_path: Path) -> None:
+    path = tmp_path / "x.ogg"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25", "-frames:v", "5", "-c:v", "libtheora", path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    for read in (contents, ogg_packets):
+        with pytest.raises(BitstreamError, match="ends inside of the Ogg page"):
+            read(path)
+    path.write_bytes(data + b"no page")
+    with pytest.raises(BitstreamError, match="starts no Ogg page"):
+        contents(path)
