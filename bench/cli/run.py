@@ -288,7 +288,7 @@ def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -
     """The table of `vcbench compare` in short, where the run has codecs to compare."""
     from bench.analysis.compare import compare_results
     from bench.cli.comparison_table import loaded_codecs, show_comparisons, summary_metrics
-    from bench.report.comparisons import choose_anchor
+    from bench.report.measured import choose_anchor
     from bench.results.result_set import ResultSet
 
     found = ResultSet((out,), [result for result in results if result.status == "ok"])

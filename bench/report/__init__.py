@@ -44,16 +44,24 @@ def build_report(
     report or `min_overlap` is not a share, StoreError when `out` cannot be written or holds other files.
     """
     from bench.analysis.options import CompareOptions
+    from bench.core.folders import check_rewritable, rewritten
     from bench.core.paths import local_path
-    from bench.report.site.build import build
+    from bench.errors import StoreError
+    from bench.report.measured import Measured
+    from bench.report.site.pages import START_PAGE, write_site
     from bench.report.site.pictures import PictureOptions
+    from bench.report.site.section import Report
 
-    return build(
-        results,
-        local_path(out),
-        anchor=anchor,
-        metrics=metrics,
-        title=title,
-        options=CompareOptions(min_overlap=min_overlap, mix_published=mix_published),
-        pictures=PictureOptions(pictures, tuple(clips), tuple(paths), trust),
-    )
+    out = local_path(out)
+    check_rewritable(out, "report")
+    options = CompareOptions(min_overlap=min_overlap, mix_published=mix_published)
+    measured = Measured.of(results, anchor, metrics, options)
+    shown = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
+    try:
+        with rewritten(out, "report") as folder:
+            write_site(Report(measured, folder, shown, title))
+    except OSError as error:
+        raise StoreError(
+            f"{out}: the report cannot be written there: {error.strerror or error}; name a folder that can be written"
+        ) from error
+    return out / START_PAGE

@@ -7,31 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.compare import USUAL, Comparison, SpeedRatio, compare_codecs
+from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
 from bench.analysis.curves import CurveKey, RDCurve, curves
-from bench.analysis.options import CompareOptions
-from bench.errors import UnknownNameError
 from bench.records.cell import CellResult
-from bench.records.published import PublishedSet
-from bench.report.measured import MetricFacts, dataset_text
+from bench.report.measured import Measured, MetricFacts, Scope, scopes
 from bench.results.result_set import ResultSet
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_ANCHOR = "x265"
 UNTIMED = SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The sequences that are taken together: those of one dataset, or of all."""
-
-    dataset: str | None
-
-    @property
-    def label(self) -> str:
-        return "all datasets" if self.dataset is None else dataset_text(self.dataset)
 
 
 @dataclass(frozen=True)
@@ -71,51 +56,20 @@ class Speed:
     timing: str
 
 
-def choose_anchor(cells: Sequence[CellResult], wanted: str | None, published: Iterable[str] = ()) -> tuple[str, str]:
-    """The anchor, and why it is that one; a published codec only where it is wanted, or there is no other.
-
-    Raises UnknownNameError for a wanted codec that has no cell and is not `published`.
-    """
-    names = {cell.codec.name for cell in cells} | set(published)
-    if wanted is not None:
-        if wanted not in names:
-            raise UnknownNameError("codec", wanted, names)
-        return wanted, "as asked for"
-    usable = {cell.codec.name for cell in cells if cell.status == "ok"} or names
-    if DEFAULT_ANCHOR in usable:
-        return DEFAULT_ANCHOR, "the default anchor"
-    return min(usable), f"the first codec by name, as there is no result of {DEFAULT_ANCHOR}"
-
-
-def scopes(cells: Iterable[CellResult], published: Iterable[PublishedSet] = ()) -> list[Scope]:
-    """Each dataset, and all together where there are several."""
-    datasets = sorted(
-        {cell.sequence.dataset for cell in cells} | {curve.dataset for part in published for curve in part.curves}
-    )
-    return [*map(Scope, datasets), *([Scope(None)] if len(datasets) > 1 else [])]
-
-
-def comparisons(
-    frame: pd.DataFrame,
-    results: ResultSet,
-    anchor: str,
-    metrics: Sequence[MetricFacts],
-    options: CompareOptions = USUAL,
-) -> list[Compared]:
-    """Every codec against the anchor, for each scope and metric, in that order; `frame` is the results' table."""
-    cells = results.cells
-    estimates = {cell.codec.name for cell in cells if cell.codec.rate_kind == "estimate"}
-    published = {part.label(curve) for part in results.published for curve in part.curves}
-    tests = sorted(set(results.codecs) - {anchor})
-    found = {metric.name: curves(frame, metric.name) for metric in metrics}
+def comparisons(measured: Measured) -> list[Compared]:
+    """Every codec against the anchor, for each scope and metric, in that order."""
+    results, anchor, frame = measured.results, measured.anchor, measured.frame
+    estimates = {cell.codec.name for cell in results.cells if cell.codec.rate_kind == "estimate"}
+    tests = sorted(set(measured.codecs) - {anchor})
+    found = {metric.name: curves(frame, metric.name) for metric in measured.metrics}
     compared = []
-    for scope in scopes(cells, results.published):
-        measured = _measured(frame, scope)
-        for metric in metrics:
+    for scope in measured.scopes:
+        there = _there(frame, scope)
+        for metric in measured.metrics:
             own = {key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}
-            problems = {test: _problem(measured, scope, anchor, test, metric) for test in tests}
+            problems = {test: _problem(there, scope, anchor, test, metric) for test in tests}
             able = [test for test, problem in problems.items() if problem is None]
-            of_tests = _compare(own, results, scope, anchor, able, metric, options)
+            of_tests = _compare(own, measured, scope, able, metric)
             compared += [
                 Compared(
                     scope,
@@ -125,15 +79,16 @@ def comparisons(
                     of_tests.get(test),
                     problem,
                     frozenset(estimates & {anchor, test}),
-                    frozenset(published & {anchor, test}),
+                    frozenset(set(measured.published) & {anchor, test}),
                 )
                 for test, problem in problems.items()
             ]
     return compared
 
 
-def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared]) -> list[Speed]:
+def speeds(measured: Measured, compared: Sequence[Compared]) -> list[Speed]:
     """The times of every codec in every scope; ratios are those of the first metric that has them."""
+    cells, anchor = measured.results.cells, measured.anchor
     return [
         _speed(scope, name, anchor, [cell for cell in cells if _within(cell, scope, name)], compared)
         for scope in scopes(cells)
@@ -141,36 +96,31 @@ def speeds(cells: Sequence[CellResult], anchor: str, compared: Sequence[Compared
     ]
 
 
-def _problem(measured: _Measured, scope: Scope, anchor: str, test: str, metric: MetricFacts) -> str | None:
+def _problem(there: _There, scope: Scope, anchor: str, test: str, metric: MetricFacts) -> str | None:
     """Why there is nothing to compare."""
     if metric.direction is None:
         return metric.problem
     for name in (anchor, test):
-        if name not in measured.codecs:
+        if name not in there.codecs:
             return f"{name}: has no result on {scope.label}"
-    if metric.name not in measured.metrics:
+    if metric.name not in there.metrics:
         return f"{metric.name}: has no measurement on {scope.label}"
     return None
 
 
 def _compare(
-    found: Mapping[CurveKey, RDCurve],
-    results: ResultSet,
-    scope: Scope,
-    anchor: str,
-    tests: Sequence[str],
-    metric: MetricFacts,
-    options: CompareOptions,
+    found: Mapping[CurveKey, RDCurve], measured: Measured, scope: Scope, tests: Sequence[str], metric: MetricFacts
 ) -> dict[str, Comparison]:
     if metric.axis is None:
         return {}
-    pooled = {test: _pooled(results, (anchor, test), scope, metric) for test in tests}
+    anchor = measured.anchor
+    pooled = {test: _pooled(measured.results, (anchor, test), scope, metric) for test in tests}
     return compare_codecs(
         found,
         anchor,
         tests,
         metric.axis,
-        options,
+        measured.options,
         pooled={test: table for test, table in pooled.items() if table is not None},
     )
 
@@ -182,16 +132,16 @@ def _pooled(results: ResultSet, codecs: tuple[str, str], scope: Scope, metric: M
     return own.datasets(metric.name) if metric.name in own.metrics else None
 
 
-class _Measured(NamedTuple):
+class _There(NamedTuple):
     """What has any result in a scope."""
 
     codecs: frozenset[str]
     metrics: frozenset[str]
 
 
-def _measured(frame: pd.DataFrame, scope: Scope) -> _Measured:
+def _there(frame: pd.DataFrame, scope: Scope) -> _There:
     part = frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
-    return _Measured(frozenset(part["codec"]), frozenset(part["metric"].dropna()))
+    return _There(frozenset(part["codec"]), frozenset(part["metric"].dropna()))
 
 
 def _within(cell: CellResult, scope: Scope, codec: str) -> bool:

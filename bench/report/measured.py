@@ -5,19 +5,27 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from bench.analysis.options import DeltaAxis
+from bench.analysis.curves import SequenceKey
+from bench.analysis.identity import told_apart
+from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.analysis.pooled import is_pooled
 from bench.analysis.quality import QualityAxis, Scale
-from bench.errors import UnavailableError, UnknownNameError
+from bench.errors import UnavailableError, UnknownNameError, UsageError
 from bench.records.cell import CellResult, SequenceRecord
+from bench.records.published import PublishedSet
 from bench.results.result_set import ResultSet
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 NOT_RECORDED = "not recorded"
+DEFAULT_ANCHOR = "x265"
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,132 @@ class MetricFacts:
         if self.direction is None:
             return None
         return DeltaAxis(self.name, self.direction == "higher", self.cap, self.saturation)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The sequences that are taken together: those of one dataset, or of all."""
+
+    dataset: str | None
+
+    @property
+    def label(self) -> str:
+        return "all datasets" if self.dataset is None else dataset_text(self.dataset)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result set as every output of it takes it: codecs told apart, the anchor chosen, the metrics described.
+
+    codecs: the anchor first; of them published, those that were read from papers, with what they are of. remarks: which
+    codecs stand under other names than their cards', and what else the result set itself says.
+    """
+
+    results: ResultSet
+    anchor: str
+    anchor_reason: str
+    codecs: tuple[str, ...]
+    published: Mapping[str, str]
+    metrics: tuple[MetricFacts, ...]
+    remarks: tuple[str, ...] = ()
+    options: CompareOptions = field(default_factory=CompareOptions)
+
+    @classmethod
+    def of(
+        cls,
+        results: ResultSet,
+        anchor: str | None = None,
+        metrics: Sequence[str] | None = None,
+        options: CompareOptions | None = None,
+    ) -> Measured:
+        """What there is in a result set: `metrics` of it, by default all, against `anchor`, by default a usual one.
+
+        Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError where they are none.
+        """
+        if not results.cells and not results.published:
+            found = (
+                f" ({len(results.problems)} files cannot be read: {results.problems[0]})" if results.problems else ""
+            )
+            folders = ", ".join(map(str, results.folders)) or "the result set"
+            raise UsageError(f"{folders}: has no results to report{found}; make some with vcbench run")
+        for name in metrics or ():
+            if name not in results.metrics:
+                raise UnknownNameError("metric", name, results.metrics)
+        names = dict.fromkeys(results.metrics if metrics is None else metrics)
+        cells, renamed = told_apart(results.cells)
+        remarks = (*results.notes, *renamed)
+        results = results.having(cells)
+        published = {
+            part.label(curve): f"{curve.codec} in {part.paper.title}"
+            for part in results.published
+            for curve in part.curves
+        }
+        chosen, why = choose_anchor(cells, anchor, published)
+        codecs = tuple(sorted(results.codecs, key=lambda name: (name != chosen, name)))
+        facts = tuple(metric_facts(cells, name) for name in names)
+        return cls(results, chosen, why, codecs, published, facts, remarks, options or CompareOptions())
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a (cell, metric)."""
+        return self.results.to_pandas()
+
+    @cached_property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Each dataset, and all together where there are several."""
+        return tuple(scopes(self.results.cells, self.results.published))
+
+    @cached_property
+    def records(self) -> dict[SequenceKey, SequenceRecord]:
+        """The sequences, in order."""
+        found = {SequenceKey(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in self.results.cells}
+        return {key: found[key] for key in sorted(found)}
+
+    @cached_property
+    def sequences(self) -> tuple[SequenceKey, ...]:
+        """Keys of the sequences, in order."""
+        return tuple(self.records)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the metrics."""
+        return tuple(metric.name for metric in self.metrics)
+
+    def codec_facts(self) -> list[CodecFacts]:
+        """The codecs that were run here, the anchor first."""
+        return [codec_facts(self.results.cells, name) for name in self.codecs if name not in self.published]
+
+    def sequence_facts(self) -> list[SequenceFacts]:
+        """The sequences as they were coded."""
+        return [sequence_facts(record) for record in self.records.values()]
+
+    def environment(self) -> list[tuple[str, list[str]]]:
+        """Versions, machines and command lines: what, and its distinct values."""
+        return environment(self.results, self.results.cells)
+
+
+def choose_anchor(cells: Sequence[CellResult], wanted: str | None, published: Iterable[str] = ()) -> tuple[str, str]:
+    """The anchor, and why it is that one; a published codec only where it is wanted, or there is no other.
+
+    Raises UnknownNameError for a wanted codec that has no cell and is not `published`.
+    """
+    names = {cell.codec.name for cell in cells} | set(published)
+    if wanted is not None:
+        if wanted not in names:
+            raise UnknownNameError("codec", wanted, names)
+        return wanted, "as asked for"
+    usable = {cell.codec.name for cell in cells if cell.status == "ok"} or names
+    if DEFAULT_ANCHOR in usable:
+        return DEFAULT_ANCHOR, "the default anchor"
+    return min(usable), f"the first codec by name, as there is no result of {DEFAULT_ANCHOR}"
+
+
+def scopes(cells: Iterable[CellResult], published: Iterable[PublishedSet] = ()) -> list[Scope]:
+    """Each dataset, and all together where there are several."""
+    datasets = sorted(
+        {cell.sequence.dataset for cell in cells} | {curve.dataset for part in published for curve in part.curves}
+    )
+    return [*map(Scope, datasets), *([Scope(None)] if len(datasets) > 1 else [])]
 
 
 def codec_facts(cells: Sequence[CellResult], name: str) -> CodecFacts:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.report.site.pages import PAGES
+from bench.report.site.pages import pages
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-NAMES = [file for file, _ in PAGES]
+NAMES = list(pages())
 
 
 class Page(HTMLParser):

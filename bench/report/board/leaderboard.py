@@ -24,7 +24,7 @@ from bench.records.cell import CellResult
 from bench.report.board.details import Details, details
 from bench.report.board.evidence import Evidence
 from bench.report.comparisons import comparisons
-from bench.report.measured import MetricFacts, dataset_text, metric_facts
+from bench.report.measured import Measured, MetricFacts, dataset_text, metric_facts
 from bench.results.result_set import ResultSet, load
 
 RULE = (
@@ -520,7 +520,8 @@ def _compared(
         published=entry.results.only(dataset=dataset).published,
     )
     how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
-    of_scopes = comparisons(both.to_pandas(), both, anchor.name, [metric], how)
+    published = {part.label(curve): "" for part in both.published for curve in part.curves}
+    of_scopes = comparisons(Measured(both, anchor.name, "", tuple(both.codecs), published, (metric,), options=how))
     (compared,) = [c for c in of_scopes if c.scope.dataset == dataset]
     return compared.comparison, compared.problem
 

@@ -19,6 +19,8 @@ from bench.report.board.leaderboard import Board, Leaderboard, Row
 from bench.report.escape import markdown, write_csv
 from bench.report.measured import dataset_text
 from bench.report.page import template_folders, templates
+from bench.report.preamble import Preamble
+from bench.report.text.tables import markdown_table
 
 _COLUMNS = (
     *(
@@ -40,7 +42,7 @@ _HEADINGS = (
     *("Rank", "Entry", "BD-rate", "95 % interval", "Sequences", "Points verified", "Coded again"),
     *("Encode, s/frame claimed", "Decode, s/frame claimed", "Ties with", "Submission", "Remark"),
 )
-_RIGHT = frozenset({0, 2, 3, 4, 6, 7, 8})
+_ALIGN = "rlrrrlrrrlll"
 WIDTH, HEIGHT = 320, 180
 
 
@@ -81,6 +83,7 @@ def _html(board: Leaderboard) -> str:
         .get_template("leaderboard.html.j2")
         .render(
             board=board,
+            preamble=_preamble(board),
             style=(assets / "site.css").read_text(encoding="utf-8"),
             script=script,
             script_hash=f"sha256-{digest}",
@@ -89,13 +92,17 @@ def _html(board: Leaderboard) -> str:
                 for one in board.boards
             ],
             headings=_HEADINGS,
-            right=_RIGHT,
+            align=_ALIGN,
             dataset_text=dataset_text,
             plot=_plot,
             facts=_facts,
             signed=_signed,
         )
     )
+
+
+def _preamble(board: Leaderboard) -> Preamble:
+    return Preamble(board.title, board.rule)
 
 
 def _legend(board: Board) -> list[str]:
@@ -189,16 +196,14 @@ def _plot(board: Board, row: Row) -> dict[str, Any] | None:
 
 
 def _markdown(board: Leaderboard) -> str:
-    parts = [f"# {markdown(board.title)}\n\n{markdown(board.rule)}\n"]
+    parts = [_preamble(board).markdown()]
     for one in board.boards:
-        rows = [_HEADINGS, *([cell.text for cell in _cells(row, board.recorded)] for row in one.rows)]
-        lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
-        marks = ["---:" if number in _RIGHT else ":---" for number in range(len(_HEADINGS))]
-        lines.insert(1, f"| {' | '.join(marks)} |")
+        rows = ([markdown(cell.text) for cell in _cells(row, board.recorded)] for row in one.rows)
+        table = markdown_table(list(map(markdown, _HEADINGS)), _ALIGN, rows)
         names = f"{len(one.sequences)} sequences: {', '.join(one.sequences)}"
         title = f"{one.title} ({one.metric}) on {dataset_text(one.dataset)}"
         below = "".join(f"- {markdown(text)}\n" for text in (*_legend(one), *one.notes))
-        table = "\n".join(lines) + "\n" + (f"\n{below}" if below else "")
+        table += f"\n{below}" if below else ""
         parts.append(f"## {markdown(title)}\n\n{markdown(names)}\n\n{table}")
     if board.refused:
         lines = [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.analysis.gate.judge import Check, GateResult
 from bench.report.escape import markdown, printable
+from bench.report.preamble import Preamble
 
 MAX_BYTES = 1_000_000
 """GitHub refuses a step summary of more than 1 MiB."""
@@ -71,7 +72,7 @@ def summary(result: GateResult, most: int = MAX_BYTES) -> str:
     order = {"fail": 0, "error": 1, "inconclusive": 2, "pass": 3}
     checks = sorted(result.checks, key=lambda check: order[check.verdict])
     first = [check for check in checks if check.verdict != "pass"]
-    parts = [f"{_BEGINNING}{headline(result).removeprefix('Gate ')}\n\n{_sides(result)}\n"]
+    parts = [Preamble(headline(result), _sides(result)).markdown(level=2)]
     if first:
         parts.append("\n" + _table(first))
     parts += _folded(f"{result.count('pass')} passed", _rows(check for check in checks if check.verdict == "pass"))
@@ -82,8 +83,7 @@ def summary(result: GateResult, most: int = MAX_BYTES) -> str:
 
 
 def _sides(result: GateResult) -> str:
-    baseline, candidate = (", ".join(map(markdown, side)) for side in (result.baseline, result.candidate))
-    return f"Candidate {candidate} against baseline {baseline}."
+    return f"Candidate {', '.join(result.candidate)} against baseline {', '.join(result.baseline)}."
 
 
 def _table(checks: Iterable[Check]) -> str:

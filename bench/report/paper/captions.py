@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.records.published import PublishedSet
 from bench.report.escape import latex, markdown
-from bench.report.measured import CodecFacts, MetricFacts, SequenceFacts
-from bench.report.page import protocol
+from bench.report.measured import CodecFacts, Measured, MetricFacts, SequenceFacts
 
 T1 = "% Needs \\usepackage[T1]{fontenc}.\n"
 _BREAKABLE = ",:;=/._-@"
@@ -35,22 +34,16 @@ class Section:
     level: int = 2
 
 
-def methods(
-    codecs: Iterable[CodecFacts],
-    sequences: Iterable[SequenceFacts],
-    metrics: Sequence[MetricFacts],
-    published: Iterable[PublishedSet],
-    environment: Iterable[tuple[str, list[str]]],
-    min_overlap: float = 0.0,
-) -> list[Section]:
+def methods(measured: Measured, protocol: tuple[str, ...]) -> list[Section]:
     """Everything that a reader needs to repeat the measurements."""
-    told = [_codec(codec) for codec in codecs]
+    told = [_codec(codec) for codec in measured.codec_facts()]
+    environment = [Item(name, "; ".join(values)) for name, values in measured.environment()]
     sections = [
-        Section("How it was measured", protocol(metrics, min_overlap)),
-        Section("Sequences", items=tuple(map(_sequence, sequences))),
-        Section("Metrics", items=tuple(map(_metric, metrics))),
-        *map(_published, published),
-        Section("Versions and machine", items=tuple(Item(name, "; ".join(values)) for name, values in environment)),
+        Section("How it was measured", protocol),
+        Section("Sequences", items=tuple(map(_sequence, measured.sequence_facts()))),
+        Section("Metrics", items=tuple(map(_metric, measured.metrics))),
+        *map(_published, measured.results.published),
+        Section("Versions and machine", items=tuple(environment)),
     ]
     sections[1:1] = [Section("Codecs"), *told] if told else []
     return [section for section in sections if section.paragraphs or section.items or section.title == "Codecs"]

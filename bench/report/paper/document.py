@@ -7,27 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.analysis.curves import RDCurve, curves
-from bench.analysis.identity import told_apart
 from bench.analysis.options import CompareOptions
 from bench.analysis.pooled import dataset_curves
 from bench.core.folders import check_rewritable, rewritten
-from bench.errors import StoreError, UnknownNameError, UsageError
-from bench.report.comparisons import Compared, Scope, choose_anchor, comparisons
+from bench.errors import StoreError
+from bench.report.comparisons import Compared, comparisons
 from bench.report.escape import latex, markdown, slug
-from bench.report.measured import MetricFacts, codec_facts, dataset_text, environment, metric_facts, sequence_facts
+from bench.report.measured import Measured, MetricFacts, Scope, dataset_text
+from bench.report.overall import DatasetCurves, MeanCurves
 from bench.report.paper import figures
 from bench.report.paper.captions import T1, Section, methods, write_latex, write_markdown
-from bench.report.paper.overall import DatasetCurves, MeanCurves
-from bench.report.text.tables import write_bd_rate
+from bench.report.preamble import Preamble
+from bench.report.text.tables import bd_rate_table, markdown_table, write_tables
 from bench.results.result_set import ResultSet
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 DOCUMENT = "paper.tex"
+TITLE = "What was measured and how"
 COLUMNS = {"single-column": 2, "double-column": 5, "slides": 4}
 """Metrics side by side in a table."""
 
@@ -80,44 +77,23 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     show, StoreError when `out` cannot be written.
     """
     check_rewritable(out, "paper")
-    if not results.codecs:
-        raise UsageError(f"{', '.join(map(str, results.folders))}: has no results; make some with vcbench run")
-    for name in options.metrics or ():
-        if name not in results.metrics:
-            raise UnknownNameError("metric", name, results.metrics)
-    cells, renamed = told_apart(results.cells)
-    renamed = [*results.notes, *renamed]
-    results = results.having(cells)
-    published = [part.label(curve) for part in results.published for curve in part.curves]
-    anchor, _ = choose_anchor(cells, options.anchor, published)
-    metrics = [metric_facts(cells, name) for name in options.metrics or results.metrics]
-    codecs = sorted(results.codecs, key=lambda name: (name != anchor, name))
-    frame = results.to_pandas()
     how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
-    compared = comparisons(frame, results, anchor, metrics, how)
-    measured = sorted({cell.codec.name for cell in cells}, key=codecs.index)
-    records = {(cell.sequence.dataset, cell.sequence.name): cell.sequence for cell in cells}
+    measured = Measured.of(results, options.anchor, options.metrics or None, how)
+    compared = comparisons(measured)
+    preamble = Preamble.of(measured, TITLE)
     try:
         with rewritten(out, "paper") as folder:
-            for kind in ("figures", "tables"):
-                (folder.path / kind).mkdir()
-            drawn = list(_draw(frame, results, metrics, codecs, folder.path / "figures", options))
+            (folder.path / "figures").mkdir()
+            drawn = list(_draw(measured, folder.path / "figures", options))
+            list(write_tables(folder.path / "tables", [bd_rate_table(compared, grids=False)]))
             tables = list(_tables(compared, folder.path / "tables", COLUMNS[options.style]))
-            write_bd_rate(folder.path / "tables" / "bd_rate.csv", compared)
             sections = [
-                *([Section("Read this first", tuple(renamed))] if renamed else []),
+                Section("Read this first", (preamble.lead, *preamble.notes)),
                 *(Section(f"Figure {item.name}", (item.caption,), level=3) for item in drawn),
                 *(Section(f"Table {item.name}", (item.caption,), level=3) for item in tables),
-                *methods(
-                    [codec_facts(cells, name) for name in measured],
-                    [sequence_facts(records[key]) for key in sorted(records)],
-                    metrics,
-                    results.published,
-                    environment(results, cells),
-                    options.min_overlap,
-                ),
+                *methods(measured, preamble.protocol),
             ]
-            write_markdown(folder.path / "captions.md", "What was measured and how", sections)
+            write_markdown(folder.path / "captions.md", preamble.title, sections)
             write_latex(folder.path / "captions.tex", sections)
             _write_document(folder.path, drawn, tables, options.style)
         return out / DOCUMENT
@@ -127,19 +103,12 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
         ) from error
 
 
-def _draw(
-    frame: pd.DataFrame,
-    results: ResultSet,
-    metrics: Sequence[MetricFacts],
-    codecs: Sequence[str],
-    folder: Path,
-    options: PaperOptions,
-) -> Iterator[Float]:
+def _draw(measured: Measured, folder: Path, options: PaperOptions) -> Iterator[Float]:
     """One figure a metric, or several metrics side by side where the style is wide, for each dataset."""
     look = figures.LOOKS[options.style]
     plots: dict[str, list[_Plot]] = {}
-    for metric in metrics:
-        for plot in _plots(frame, results, metric, codecs):
+    for metric in measured.metrics:
+        for plot in _plots(measured, metric):
             plots.setdefault(plot.dataset, []).append(plot)
     with figures.style(look):
         for dataset in sorted(plots):
@@ -163,9 +132,10 @@ class _Plot:
     over: tuple[str, ...]
 
 
-def _plots(frame: pd.DataFrame, results: ResultSet, metric: MetricFacts, codecs: Sequence[str]) -> Iterator[_Plot]:
-    found = curves(frame, metric.name)
-    whole = dataset_curves(results.datasets(metric.name)).values() if metric.pooled else ()
+def _plots(measured: Measured, metric: MetricFacts) -> Iterator[_Plot]:
+    codecs = measured.codecs
+    found = curves(measured.frame, metric.name)
+    whole = dataset_curves(measured.results.datasets(metric.name)).values() if metric.pooled else ()
     for dataset in sorted({key.dataset for key in found}):
         own = [curve for curve in found.values() if curve.dataset == dataset]
         overall = (
@@ -254,11 +224,10 @@ class _Table:
 
     def markdown(self) -> str:
         head = ["Codec", *map(markdown, self.headings)]
-        rule = [":---", *["---:"] * len(self.headings)]
-        lines = [head, rule, *([markdown(codec), *map(self._markdown_cell, row)] for codec, row in self.rows)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows = ([markdown(codec), *map(self._markdown_cell, row)] for codec, row in self.rows)
+        table = markdown_table(head, "l" + "r" * len(self.headings), rows)
         notes = "".join(f"- ({_letter(number)}) {markdown(note)}\n" for number, note in enumerate(self.notes))
-        return f"{markdown(self.caption)}\n\n{table}\n" + (f"\n{notes}" if notes else "")
+        return f"{markdown(self.caption)}\n\n{table}" + (f"\n{notes}" if notes else "")
 
     def _letters(self, entry: Entry) -> str:
         return ",".join(_letter(self.notes.index(note)) for note in entry.notes)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "pdf", "png")
 COLUMN_IN = 3.5
 PAGE_IN = 7.16
-PANELS_A_FIGURE = 28
 PNG_DPI = 300
 
 # Okabe and Ito, "Color universal design", 2008, without the yellow that white paper swallows.
@@ -76,7 +75,7 @@ class Look:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of matplotlib that differ from those of `style`."""
+        """The settings of matplotlib that are its own."""
         small = self.text * 7 / 8
         sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), self.text)
         sizes |= dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), small)
@@ -115,43 +114,6 @@ class Line:
     curve: RDCurve
 
 
-def rd_figure(lines: Sequence[Line], axis: Axis) -> Figure:
-    """All curves in one plot of a paper column's width, the legend below it."""
-    labels = [_shortened(drawable(line.label), 52) for line in lines]
-    columns = _legend_columns(labels, COLUMN_IN)
-    figure = _figure(COLUMN_IN, 2.45 + 0.145 * math.ceil(len(labels) / columns))
-    axes = figure.add_subplot()
-    handles = [_draw(axes, line) for line in lines]
-    _scale(axes, [line.curve for line in lines])
-    axes.set_xlabel(_RATE_LABEL)
-    axes.set_ylabel(drawable(axis.label))
-    _legend(figure, handles, labels, columns)
-    return figure
-
-
-def panel_figure(panels: Sequence[tuple[str, Sequence[Line]]], axis: Axis) -> Figure:
-    """One small plot a sequence, of a page's width; each has its own axes, all have one legend."""
-    entries = {line.style: line for _, lines in panels for line in lines}
-    ordered = [entries[style] for style in sorted(entries)]
-    labels = [_shortened(drawable(line.label), 52) for line in ordered]
-    columns = _legend_columns(labels, PAGE_IN)
-    across = len(panels) if len(panels) <= 4 else min((4, 3), key=lambda columns: -len(panels) % columns)
-    down = math.ceil(len(panels) / across)
-    figure = _figure(PAGE_IN, 0.55 + 1.6 * down + 0.145 * math.ceil(len(labels) / columns))
-    # In a figure of its own within the figure, the common axis labels keep clear of the legend.
-    body = figure.add_subfigure(figure.add_gridspec()[0])
-    handles: dict[int, Any] = {}
-    for number, (title, lines) in enumerate(panels, start=1):
-        axes = body.add_subplot(down, across, number)
-        handles.update({line.style: _draw(axes, line) for line in lines})
-        _scale(axes, [line.curve for line in lines], few=True)
-        axes.set_title(_shortened(drawable(title), 102 // max(across, 2)), fontsize=7)
-    body.supxlabel(_RATE_LABEL, fontsize=8)
-    body.supylabel(drawable(axis.label), fontsize=8, multialignment="center")
-    _legend(figure, [handles[line.style] for line in ordered], labels, columns)
-    return figure
-
-
 def paper_figure(plots: Sequence[tuple[Axis, Sequence[Line]]], look: Look, *, log_rate: bool) -> Figure:
     """One plot a metric with the axes of its own, and one legend for all; drawn within `style(look)`."""
     entries = {line.style: line for _, lines in plots for line in lines}
@@ -185,13 +147,13 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def style(look: Look | None = None) -> Iterator[None]:
+def style(look: Look) -> Iterator[None]:
     """The settings that figures are made and saved with, whatever the user's own; put back afterwards."""
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, **(look.settings if look else {})})
+        matplotlib.rcParams.update({**_STYLE, **look.settings})
         yield
 
 
@@ -279,7 +241,7 @@ def _draw(axes: Axes, line: Line) -> Any:
     return handle
 
 
-def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool = False, log: bool = True) -> None:
+def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool, log: bool) -> None:
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     rates = [rate for curve in curves for rate, _ in _visible(curve)]

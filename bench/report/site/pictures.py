@@ -21,9 +21,9 @@ from bench.engine.plan import CodecEntry
 from bench.engine.verify.origin import source_clip, stored_codec, stored_format
 from bench.errors import MismatchError, StoreError, VcbenchError
 from bench.records.cell import CellResult
-from bench.report.measured import dataset_text
+from bench.report.measured import Measured, dataset_text
 from bench.report.site.frame_values import frame_values
-from bench.report.site.payload import Names, short
+from bench.report.site.payload import short
 from bench.results.result_set import ResultSet
 from bench.video import colour
 from bench.video.frame import Frame
@@ -66,9 +66,8 @@ class _Choice:
 
 
 def write_pictures(
-    results: ResultSet,
+    measured: Measured,
     cells: Mapping[SequenceKey, Sequence[CellResult]],
-    names: Names,
     folder: Rewriting,
     options: PictureOptions,
 ) -> dict[str, Any]:
@@ -77,9 +76,10 @@ def write_pictures(
     Pictures of an earlier report are used again where they are of the same bitstream. What cannot be decoded or found
     is told with its reason. Raises OSError when the folder cannot be written.
     """
+    results = measured.results
     able = {key: found for key, of_key in cells.items() if (found := [c for c in of_key if _is_shown(results, c)])}
     chosen = _Choosing(able, options.limit)
-    gallery = _Gallery(results, names, folder, options)
+    gallery = _Gallery(measured, folder, options)
     shown = [entry for choice in chosen.choices.values() if (entry := gallery.sequence(choice))]
     for path in (folder.path / "pictures").iterdir():
         if path.name not in gallery.files:  # of a video that went wrong later
@@ -175,11 +175,11 @@ def _is_shown(results: ResultSet, cell: CellResult) -> bool:
 class _Gallery:
     """Pictures being written. `files` are those that are shown, `absent` what could not be."""
 
-    def __init__(self, results: ResultSet, names: Names, folder: Rewriting, options: PictureOptions) -> None:
+    def __init__(self, measured: Measured, folder: Rewriting, options: PictureOptions) -> None:
         self.files: set[str] = set()
         self.absent: list[str] = []
-        self._results = results
-        self._names = names
+        self._measured = measured
+        self._results = measured.results
         self._folder = folder
         self._out = folder.path / "pictures"
         self._options = options
@@ -193,7 +193,7 @@ class _Gallery:
         if not videos:
             return None
         return {
-            "sequence": self._names.sequences.index(choice.key),
+            "sequence": self._measured.sequences.index(choice.key),
             "frames": choice.frames,
             "videos": [*([source] if source else []), *videos],
         }
@@ -208,7 +208,7 @@ class _Gallery:
             self.absent.append(f"{cell.codec.name} at {cell.rate.value:g} on {cell.sequence.name}: {error}.")
             return None
         return {
-            "codec": self._names.codecs.index(cell.codec.name),
+            "codec": self._measured.codecs.index(cell.codec.name),
             "parameter": cell.rate.parameter,
             "rate": cell.rate.value,
             "bpp": short(cell.bpp),

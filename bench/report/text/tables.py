@@ -14,8 +14,9 @@ from bench.analysis.compare import Comparison, Overall, SequenceResult, SpeedRat
 from bench.analysis.pooled import OVER_DATASET
 from bench.records.cell import CellResult
 from bench.records.published import PublishedSet
-from bench.report.comparisons import Compared, Scope, Speed
+from bench.report.comparisons import Compared, Speed
 from bench.report.escape import markdown, write_csv
+from bench.report.measured import Scope
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 UNDEFINED = "undefined"
 LOAD = "under load"
 _NO_REASON = "no reason given"
+_NO_COMPARISON = "No sequence has a comparison."
 Row = Mapping[str, Any]
 
 _RD = (
@@ -63,47 +65,77 @@ class Grid:
     legend: tuple[str, ...] = ()
 
 
-def write_results(path: Path, columns: Sequence[str], parts: Iterable[CellResult | PublishedSet]) -> None:
-    """results.csv: one row per (cell, metric), with the columns of `ResultSet.to_pandas`."""
-    write_csv(path, columns, (row for part in parts for row in part.rows()))
+@dataclass(frozen=True)
+class Table:
+    """A table of a report: NAME.csv with every digit, and NAME.md for people where there are grids.
+
+    what: what it holds, in words. nothing: the sentence that stands in place of no grids.
+    """
+
+    name: str
+    what: str
+    columns: Sequence[str]
+    rows: Iterable[Row]
+    grids: Sequence[Grid] | None = None
+    nothing: str = ""
 
 
-def write_rd(path: Path, cells: Iterable[CellResult], metrics: Sequence[str]) -> None:
-    """rd.csv: one row per cell, one column per metric; why a metric is empty stands in the column reason."""
-    write_csv(path, (*_RD, *metrics), (_rd_row(cell, metrics) for cell in cells))
+def write_tables(folder: Path, tables: Iterable[Table]) -> Iterator[tuple[str, str]]:
+    """Write tables into a new folder; names of the files, with what they hold."""
+    folder.mkdir()
+    for table in tables:
+        write_csv(folder / f"{table.name}.csv", table.columns, table.rows)
+        yield f"{table.name}.csv", table.what
+        if table.grids is not None:
+            text = "\n".join(map(_markdown_grid, table.grids)) or f"{markdown(table.nothing)}\n"
+            (folder / f"{table.name}.md").write_text(text, encoding="utf-8")
+            yield f"{table.name}.md", f"{table.what}, Markdown"
 
 
-def write_datasets(path: Path, datasets: Iterable[pd.DataFrame]) -> None:
-    """datasets.csv: one row per (metric, codec, rate, dataset), with the columns of `ResultSet.datasets`."""
+def results_table(columns: Sequence[str], parts: Iterable[CellResult | PublishedSet]) -> Table:
+    """One row per (cell, metric), with the columns of `ResultSet.to_pandas`."""
+    return Table("results", "every measurement", columns, (row for part in parts for row in part.rows()))
+
+
+def rd_table(cells: Iterable[CellResult], metrics: Sequence[str]) -> Table:
+    """One row per cell, one column per metric; why a metric is empty stands in the column reason."""
+    rows = (_rd_row(cell, metrics) for cell in cells)
+    return Table("rd", "rate and quality of every cell", (*_RD, *metrics), rows)
+
+
+def datasets_table(datasets: Iterable[pd.DataFrame]) -> Table:
+    """One row per (metric, codec, rate, dataset), with the columns of `ResultSet.datasets`."""
     tables = list(datasets)
     columns = list(tables[0].columns) if tables else []
     whole = (table.astype(object).where(table.notna(), None) for table in tables)
-    write_csv(path, columns, (dict(zip(columns, row, strict=True)) for part in whole for row in part.to_numpy()))
+    rows = (dict(zip(columns, row, strict=True)) for part in whole for row in part.to_numpy())
+    return Table("datasets", "rate and quality of whole datasets", columns, rows)
 
 
-def write_bd_rate(path: Path, compared: Iterable[Compared]) -> None:
-    """bd_rate.csv: one row per (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
-    write_csv(path, _BD, map(_bd_row, compared))
+def bd_rate_table(compared: Sequence[Compared], no_comparison: str | None = None, *, grids: bool = True) -> Table:
+    """One row per (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
+    shown = bd_rate_grids(compared) if grids else None
+    return Table("bd_rate", "BD-rates", _BD, map(_bd_row, compared), shown, no_comparison or _NO_COMPARISON)
 
 
-def write_bd_rate_sequences(path: Path, compared: Iterable[Compared]) -> None:
-    """bd_rate_sequences.csv: one row per (sequence, test codec, metric)."""
-    write_csv(path, _BD_SEQUENCES, (_sequence_row(c, result) for c in compared for result in _per_sequence(c)))
+def bd_rate_sequences_table(compared: Sequence[Compared], no_comparison: str | None = None) -> Table:
+    """One row per (sequence, test codec, metric)."""
+    rows = (_sequence_row(c, result) for c in compared for result in _per_sequence(c))
+    grids = bd_rate_sequence_grids(compared)
+    what = "BD-rates of each sequence"
+    return Table("bd_rate_sequences", what, _BD_SEQUENCES, rows, grids, no_comparison or _NO_COMPARISON)
 
 
-def write_speed(path: Path, speeds: Iterable[Speed], anchor: str) -> None:
-    """speed.csv: one row per (dataset, codec)."""
-    write_csv(path, _SPEED, (_speed_row(speed, anchor) for speed in speeds))
+def speed_table(speeds: Sequence[Speed], anchor: str) -> Table:
+    """One row per (dataset, codec)."""
+    rows = (_speed_row(speed, anchor) for speed in speeds)
+    return Table("speed", "times", _SPEED, rows, speed_grids(speeds, anchor), "Nothing was timed.")
 
 
-def write_excluded(path: Path, rows: Iterable[Row]) -> None:
-    """excluded.csv: one row for each value that is not there, with the reason."""
-    write_csv(path, _EXCLUDED, rows)
-
-
-def write_markdown(path: Path, grids: Iterable[Grid], none: str) -> None:
-    """Grids as Markdown tables under their titles, or the sentence `none` when there is no grid."""
-    path.write_text("\n".join(map(_markdown_grid, grids)) or f"{markdown(none)}\n", encoding="utf-8")
+def excluded_table(rows: Sequence[Row]) -> Table:
+    """One row for each value that is not there, with the reason."""
+    grids = [excluded_grid(rows)] if rows else []
+    return Table("excluded", "what is excluded", _EXCLUDED, rows, grids, "Nothing is excluded.")
 
 
 def excluded_rows(
@@ -478,12 +510,16 @@ def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
     )
 
 
+def markdown_table(headings: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, of cells that are Markdown already; `align` has l or r for each column."""
+    rule = ["---:" if side == "r" else ":---" for side in align]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (headings, rule, *rows))
+
+
 def _markdown_grid(grid: Grid) -> str:
-    rule = ["---:" if side == "r" else ":---" for side in grid.align]
-    lines = [list(map(markdown, grid.headings)), rule, *(list(map(markdown, row)) for row in grid.rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = markdown_table(list(map(markdown, grid.headings)), grid.align, (list(map(markdown, r)) for r in grid.rows))
     notes = "".join(f"{number}. {markdown(note)}\n" for number, note in enumerate(grid.notes, start=1))
-    text = f"## {markdown(grid.title)}\n\n{markdown(grid.caption)}\n\n{table}\n"
+    text = f"## {markdown(grid.title)}\n\n{markdown(grid.caption)}\n\n{table}"
     if grid.legend:
         text += f"\nMarks: {'; '.join(map(markdown, grid.legend))}.\n"
     return f"{text}\nNotes:\n\n{notes}" if notes else text

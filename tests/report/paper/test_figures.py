@@ -5,6 +5,7 @@ import math
 import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -19,12 +20,17 @@ def curve(codec: str, *, estimated: bool = False, quality: float = 30.0) -> RDCu
 
 
 AXIS = figures.Axis("PSNR of luma", "dB", "higher")
+LOOK = figures.LOOKS["single-column"]
+
+
+def figure_of(lines: list[figures.Line]) -> Any:
+    return figures.paper_figure([(AXIS, lines)], LOOK, log_rate=True)
 
 
 def saved(folder: Path, lines: list[figures.Line]) -> Path:
     folder.mkdir()
-    with figures.style():
-        figures.save(figures.rd_figure(lines, AXIS), folder, "f")
+    with figures.style(LOOK):
+        figures.save(figure_of(lines), folder, "f")
     return folder
 
 
@@ -35,7 +41,7 @@ def test_files_are_what_they_are_called(tmp_path: Path) -> None:
     png = (folder / "f.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     width, _ = struct.unpack(">II", png[16:24])
-    assert width == round(figures.COLUMN_IN * figures.PNG_DPI)
+    assert width == round(LOOK.width * figures.PNG_DPI)
 
 
 def test_fonts_are_embedded_as_type_42(tmp_path: Path) -> None:
@@ -55,15 +61,15 @@ def test_equal_curves_give_equal_files(tmp_path: Path) -> None:
 
 def test_the_users_settings_are_put_back() -> None:
     with matplotlib.rc_context({"lines.linewidth": 9}):
-        with figures.style():
+        with figures.style(LOOK):
             assert matplotlib.rcParams["lines.linewidth"] != 9
         assert matplotlib.rcParams["lines.linewidth"] == 9
 
 
 def test_an_estimated_rate_is_open_and_dashed() -> None:
-    with figures.style():
-        figure = figures.rd_figure(
-            [figures.Line(0, "a", curve("a")), figures.Line(1, "b (rate estimated)", curve("b", estimated=True))], AXIS
+    with figures.style(LOOK):
+        figure = figure_of(
+            [figures.Line(0, "a", curve("a")), figures.Line(1, "b (rate estimated)", curve("b", estimated=True))]
         )
     measured, estimated = figure.axes[0].get_lines()
     assert measured.get_markerfacecolor() != "white" and measured.get_linestyle() == "-"
@@ -72,15 +78,15 @@ def test_an_estimated_rate_is_open_and_dashed() -> None:
 
 def test_styles_of_many_codecs_differ() -> None:
     lines = [figures.Line(number, f"codec{number}", curve(f"codec{number}")) for number in range(28)]
-    with figures.style():
-        drawn = figures.rd_figure(lines, AXIS).axes[0].get_lines()
+    with figures.style(LOOK):
+        drawn = figure_of(lines).axes[0].get_lines()
     looks = [(line.get_color(), line.get_marker()) for line in drawn]
     assert len(set(looks)) == len(looks)
 
 
 def test_axes_say_unit_direction_and_scale() -> None:
-    with figures.style():
-        (axes,) = figures.rd_figure([figures.Line(0, "a", curve("a"))], AXIS).axes
+    with figures.style(LOOK):
+        (axes,) = figure_of([figures.Line(0, "a", curve("a"))]).axes
     assert axes.get_ylabel() == "PSNR of luma (dB)\nhigher is better"
     assert axes.get_xlabel() == "rate (bit/pixel, log scale)" and axes.get_xscale() == "log"
 
@@ -88,8 +94,8 @@ def test_axes_say_unit_direction_and_scale() -> None:
 @pytest.mark.parametrize("count", [1, 4, 12, 24])
 def test_the_legend_lies_outside_and_inside_the_figure(count: int) -> None:
     lines = [figures.Line(n, f"codec-number-{n}@low-delay", curve(f"c{n}", quality=30 + n)) for n in range(count)]
-    with figures.style():
-        figure = figures.rd_figure(lines, AXIS)
+    with figures.style(LOOK):
+        figure = figure_of(lines)
         figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
         axes = figure.axes[0].get_tightbbox()
@@ -101,8 +107,8 @@ def test_the_legend_lies_outside_and_inside_the_figure(count: int) -> None:
 @pytest.mark.parametrize("label", ["_hidden", "$x$", "\u65e5\u672c\u8a9e", "two\nlines", "a\x07b", "$unclosed", "^_{"])
 def test_any_name_can_be_drawn(tmp_path: Path, label: str) -> None:
     saved(tmp_path / "a", [figures.Line(0, label, curve("a"))])
-    with figures.style():
-        figure = figures.rd_figure([figures.Line(0, label, curve("a"))], AXIS)
+    with figures.style(LOOK):
+        figure = figure_of([figures.Line(0, label, curve("a"))])
     assert len(figure.legends[0].get_texts()) == 1
 
 
@@ -110,8 +116,8 @@ def test_points_without_a_place_are_left_out() -> None:
     points = (RDPoint(0.1, 30.0, "1"), RDPoint(0.2, math.inf, "2"), RDPoint(0.0, 20.0, "3"))
     with_lossless = RDCurve("a", "", "s", "psnr_y", "bpp", points)
     assert figures.drawn_points(with_lossless) == 1
-    with figures.style():
-        figure = figures.rd_figure([figures.Line(0, "a", with_lossless)], AXIS)
+    with figures.style(LOOK):
+        figure = figure_of([figures.Line(0, "a", with_lossless)])
     assert list(figure.axes[0].get_lines()[0].get_xdata()) == [0.1]
 
 
@@ -131,9 +137,12 @@ def test_ticks_are_round() -> None:
     assert figures.log_ticks(0.018, 0.34) == [0.02, 0.05, 0.1, 0.2]
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 7, 28])
-def test_every_panel_is_there(count: int) -> None:
-    panels = [(f"sequence {n}", [figures.Line(0, "a", curve("a"))]) for n in range(count)]
-    with figures.style():
-        figure = figures.panel_figure(panels, AXIS)
-    assert [axes.get_title() for axes in figure.axes] == [title for title, _ in panels]
+@pytest.mark.parametrize("style", figures.LOOKS)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_every_metric_has_a_plot_of_its_own(count: int, style: str) -> None:
+    plots = [(figures.Axis(f"metric {n}", "", None), [figures.Line(0, "a", curve("a"))]) for n in range(count)]
+    look = figures.LOOKS[style]
+    with figures.style(look):
+        figure = figures.paper_figure(plots, look, log_rate=False)
+    assert [axes.get_ylabel() for axes in figure.axes] == [axis.label for axis, _ in plots]
+    assert len(figure.legends) == 1

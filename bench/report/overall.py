@@ -15,9 +15,8 @@ from bench.report.paper.figures import can_draw
 
 
 class OverallCurves(ABC):
-    """The curves over all sequences of a dataset. `kind` stands in the names of files, `what` in the list of gaps."""
+    """The curves over all sequences of a dataset. `what` stands in the list of gaps."""
 
-    kind: ClassVar[str]
     what: ClassVar[str]
     curves: Mapping[str, RDCurve]
 
@@ -41,7 +40,6 @@ class MeanCurves(OverallCurves):
     sequences from them. Published curves, which have no sequences, stand beside the means as they are.
     """
 
-    kind = "mean"
     what = "mean curve in the figure"
 
     def __init__(self, found: Sequence[RDCurve], codecs: Sequence[str]) -> None:
@@ -92,7 +90,6 @@ class MeanCurves(OverallCurves):
 class DatasetCurves(OverallCurves):
     """Curves of values that are of the dataset as a whole."""
 
-    kind = "dataset"
     what = f"value {OVER_DATASET}"
 
     def __init__(self, found: Iterable[RDCurve]) -> None:

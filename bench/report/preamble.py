@@ -1,15 +1,19 @@
-"""The sentences before the numbers: what the report is of, and what a reader must know first."""
+"""The words that every output begins with: what it is of, what a reader must know first, and how it was measured."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, Cause
+from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed
-from bench.report.measured import MetricFacts, count_text, machines
+from bench.report.escape import markdown
+from bench.report.measured import Measured, MetricFacts, count_text, machines
 from bench.results.result_set import ResultSet
+
+_REASONS = "The reasons stand in the report's table excluded.csv."
 
 REMEDIES: Mapping[frozenset[Cause], str] = {
     frozenset({Cause.NO_OVERLAP, Cause.LITTLE_OVERLAP}): (
@@ -25,12 +29,91 @@ REMEDIES: Mapping[frozenset[Cause], str] = {
 }
 
 
-def default_title(codecs: Sequence[str], datasets: Sequence[str]) -> str:
+RATE = (
+    "Rate is 8 times the size in bytes of the bitstream file, headers included, divided by the number of frames times"
+    " width times height of the source (bit per pixel, bpp). Every bitstream was decoded by itself in a fresh process;"
+    " frames are paired by their index, and a decoded video of another length, size or format has no value."
+)
+POOLING = (
+    "A quality is one value of a cell, pooled over its frames as the table of metrics says. Metrics are measured at the"
+    " size, chroma format and bit depth of the source; what a codec had to be given or handed back differently stands"
+    " in its description as “changes”."
+)
+POOLED = (
+    "{names}: a distance between two sets of frames. Its value of a sequence is of that video's frames alone; the value"
+    " of a dataset is of the frames of all its videos as one set, no mean of the videos' values. Overall curves and"
+    " BD-rates are of the dataset's values, those of sequences of the videos' own."
+)
+BD = (
+    "BD-rate: the logarithm of rate as a function of quality, interpolated by PCHIP and integrated over the qualities"
+    " that both curves reach; the mean difference, as a per cent of the anchor's rate. The BD-rate of several"
+    " sequences is the arithmetic mean of their BD-rates; that of the two mean curves is given beside it. BD-metric:"
+    " the same with the axes exchanged. Everything in one table is averaged over the same sequences. SSIM and MS-SSIM"
+    " are compared in dB, -10 log10(1 - value). A lossless frame, whose PSNR is infinite, counts as the metric's cap"
+    " there and in mean curves, and only there. A value is undefined where the curves share no interval or have fewer"
+    f" than {MIN_POINTS} usable points. Doubts about a value stand beside it as marks: overlap (the share of the"
+    f" anchor's interval that is compared) under {100 * LITTLE_OVERLAP:g} %; saturated or capped points; points left"
+    " out because a cheaper one is as good; points without a value; three points; and interpolations (PCHIP, Akima,"
+    " linear) that disagree."
+)
+MIN_OVERLAP = "A comparison of less than {share} of the anchor's curve has no value here (--min-overlap)."
+INTERVAL = (
+    "The 95 % interval is an expanded percentile bootstrap over sequences, 2000 resamples from seed 0. It tells how"
+    " much the choice of sequences matters, and needs three of them."
+)
+
+
+@dataclass(frozen=True)
+class Preamble:
+    """What stands before the numbers, the same in every form of output.
+
+    lead: what there is. notes: what limits the numbers, the gravest first. protocol: how rate, quality, BD-rate and
+    interval are defined, a paragraph each.
+    """
+
+    title: str
+    lead: str
+    notes: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        measured: Measured,
+        title: str | None = None,
+        *,
+        compared: Sequence[Compared] = (),
+        speeds: Sequence[Speed] = (),
+    ) -> Preamble:
+        """The preamble of a result set; `compared` and `speeds`: what follows under marks, which the notes explain."""
+        datasets = [scope.label for scope in measured.scopes if scope.dataset is not None]
+        return cls(
+            title or _default_title(measured.codecs, datasets),
+            _lead(measured.results.cells, measured.metrics),
+            tuple(_notes(measured, compared, speeds)),
+            protocol(measured.metrics, measured.options.min_overlap),
+        )
+
+    def markdown(self, level: int = 1) -> str:
+        """Title, lead and notes as Markdown."""
+        notes = "".join(f"- {markdown(note)}\n" for note in self.notes)
+        return f"{'#' * level} {markdown(self.title)}\n\n{markdown(self.lead)}\n" + (f"\n{notes}" if notes else "")
+
+
+def protocol(metrics: Iterable[MetricFacts], min_overlap: float = 0.0) -> tuple[str, ...]:
+    """How rate, quality, BD-rate and interval are defined, as paragraphs."""
+    names = ", ".join(metric.name for metric in metrics if metric.pooled)
+    pooled = [POOLED.format(names=names)] if names else []
+    refused = [MIN_OVERLAP.format(share=per_cent(min_overlap))] if min_overlap else []
+    return (RATE, POOLING, *pooled, " ".join([BD, *refused]), INTERVAL)
+
+
+def _default_title(codecs: Sequence[str], datasets: Sequence[str]) -> str:
     """A title out of codecs and datasets."""
     return f"{_listed(codecs)} on {_listed(datasets)}"
 
 
-def summary(cells: Sequence[CellResult], metrics: Sequence[str]) -> str:
+def _lead(cells: Sequence[CellResult], metrics: Sequence[MetricFacts]) -> str:
     """How many codecs, sequences, metrics and results there are, and how the results ended."""
     codecs = len({cell.codec.name for cell in cells})
     sequences = len({(cell.sequence.dataset, cell.sequence.name) for cell in cells})
@@ -48,18 +131,13 @@ def no_comparison(codecs: Sequence[str], metrics: Sequence[str]) -> str | None:
     return None if metrics else "A BD-rate needs a metric; none was measured or asked for."
 
 
-def notes(
-    results: ResultSet,
-    renamed: Iterable[str],
-    metrics: Iterable[MetricFacts],
-    compared: Sequence[Compared],
-    speeds: Iterable[Speed],
-) -> list[str]:
+def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Speed]) -> list[str]:
     """What limits the numbers, as sentences, the gravest first."""
+    results = measured.results
     return [
         *_gaps(results),
-        *renamed,
-        *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in metrics if metric.problem),
+        *measured.remarks,
+        *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in measured.metrics if metric.problem),
         *_doubts(compared),
         *_estimates(results.cells),
         *_published(results),
@@ -69,11 +147,11 @@ def notes(
 
 def _gaps(results: ResultSet) -> Iterator[str]:
     if results.cells and not any(cell.status == "ok" for cell in results.cells):
-        yield "No cell ended well: there are no rates and no qualities to show. The reasons stand under Excluded."
+        yield f"No cell ended well: there are no rates and no qualities to show. {_REASONS}"
     elif bad := Counter[str](cell.status for cell in results.cells if cell.status != "ok"):
-        yield f"Of {len(results.cells)} cells, {count_text(bad)}; the reasons stand under Excluded."
+        yield f"Of {len(results.cells)} cells, {count_text(bad)}. {_REASONS}"
     if results.problems:
-        yield f"{_count(len(results.problems), 'result file')} could not be read and is left out; see Excluded."
+        yield f"{_count(len(results.problems), 'result file')} could not be read and is left out. {_REASONS}"
 
 
 def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
@@ -129,7 +207,9 @@ def _published(results: ResultSet) -> Iterator[str]:
         )
 
 
-def _times(cells: Sequence[CellResult], speeds: Iterable[Speed]) -> Iterator[str]:
+def _times(cells: Sequence[CellResult], speeds: Sequence[Speed]) -> Iterator[str]:
+    if not speeds:
+        return
     if any(speed.timing in {"shared", "mixed"} for speed in speeds):
         yield "Times were measured while other cells ran; they are marked “under load” and are not fit for ranking."
     count = machines(cells)
