@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.analysis.bd import bd_metric, bd_rate
     from bench.analysis.compare import compare
     from bench.analysis.options import CompareOptions
-    from bench.api import compare_folders, gate, run
+    from bench.api import compare_folders, gate, history, run
     from bench.engine.options import RunOptions
     from bench.engine.score import score
     from bench.results.result_set import ResultSet, load
@@ -31,6 +31,7 @@ _HOMES = {
     "compare": "bench.analysis.compare",
     "compare_folders": "bench.api",
     "gate": "bench.api",
+    "history": "bench.api",
     "load": "bench.results.result_set",
     "run": "bench.api",
     "score": "bench.engine.score",
@@ -46,6 +47,7 @@ __all__ = [
     "compare",
     "compare_folders",
     "gate",
+    "history",
     "load",
     "run",
     "score",

@@ -1,4 +1,4 @@
-"""The main jobs as calls, for notebooks and for the command line: run codecs, compare them, gate a candidate."""
+"""The main jobs as calls, for notebooks and for the command line: run codecs, compare, gate, follow revisions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.analysis.compare import Comparison
     from bench.analysis.equal_rate import AtRate
     from bench.analysis.gate.judge import GateResult
+    from bench.analysis.history import History
     from bench.analysis.options import CompareOptions
     from bench.engine.plan import Plan
     from bench.engine.progress import Progress
@@ -299,3 +300,57 @@ def gate(
         inconclusive=inconclusive,
         min_overlap=min_overlap,
     )
+
+
+def history(
+    folders: Paths,
+    *,
+    metrics: Names = (),
+    codecs: Names = (),
+    fail: Names = (),
+    min_overlap: float = 0.0,
+) -> History:
+    """The codecs of result folders over time: one folder per revision, oldest first.
+
+    A folder that holds result folders stands for these, in the order of their names. ``fail`` are rules of the gate:
+    each revision is held against the one before it. Without them the verdict is read from ``gate.json`` in a revision's
+    folder, the output of ``vcbench gate --json``. Raises StoreError for a folder that is no result set, UsageError for
+    fewer than two revisions or one given twice, UnknownNameError for a metric or codec that was not measured.
+    """
+    from bench.analysis.gate.judge import judge
+    from bench.analysis.gate.rules import parse_rules
+    from bench.analysis.history import Revision
+    from bench.analysis.history import history as compute
+    from bench.records.gate_verdict import GateVerdict, read_verdict
+    from bench.results.result_set import ResultSet, load
+
+    found = [part for folder in paths(folders, distinct=False) for part in _result_folders(folder)]
+    if len({folder.resolve() for folder in found}) < len(found):
+        raise UsageError("a result folder is given twice; a history takes one folder per revision")
+    if len(found) < 2:
+        raise UsageError("a history needs two revisions or more; name a result folder for each")
+    rules = parse_rules(names(fail))
+    loaded = [load(folder, apart=False) for folder in found]
+    labels = [folder.resolve().name for folder in found]
+    if len(set(labels)) < len(labels):
+        labels = [str(folder) for folder in found]
+    revisions = []
+    for number, (label, folder, results) in enumerate(zip(labels, found, loaded, strict=True)):
+        verdict = None
+        if not rules:
+            verdict = read_verdict(folder)
+        elif number:
+            judged = judge([loaded[number - 1]], [results], rules, codecs=names(codecs), min_overlap=min_overlap)
+            verdict = GateVerdict.model_validate(judged.to_dict())
+        revisions.append(Revision(label, results, verdict))
+    everything = ResultSet(tuple(found), [cell for results in loaded for cell in results.cells])
+    wanted = names(metrics) or tuple(_comparable_metrics(everything)[0])
+    return compute(revisions, wanted, names(codecs), min_overlap=min_overlap)
+
+
+def _result_folders(folder: Path) -> list[Path]:
+    """The folder itself, or the result folders in it."""
+    if (folder / "cells").is_dir():
+        return [folder]
+    inside = sorted(path.parent for path in folder.glob("*/cells"))
+    return inside or [folder]

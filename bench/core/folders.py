@@ -153,6 +153,8 @@ def check_rewritable(out: Path, kind: str) -> None:
 
 
 def _is_earlier(out: Path, kind: str) -> bool:
+    if kind not in _EARLIER:
+        return False
     name, beginning = _EARLIER[kind]
     try:
         with (out / name).open("rb") as stream:

@@ -55,7 +55,7 @@ def test_only_the_job_that_decodes_nothing_may_write() -> None:
                 assert step["with"]["persist-credentials"] is False
 
 
-@pytest.mark.parametrize("name", ["gate.yml", "pre-commit.yml", "leaderboard.yml"])
+@pytest.mark.parametrize("name", ["gate.yml", "history.yml", "pre-commit.yml", "leaderboard.yml"])
 def test_workflows_are_yaml(name: str) -> None:
     yaml = pytest.importorskip("yaml")
     content = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))

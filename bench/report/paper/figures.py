@@ -276,6 +276,11 @@ def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], colum
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.8, columnspacing=1.2)
 
 
+def codec_look(number: int) -> tuple[str, str]:
+    """Colour and marker of a codec by its number, as in every figure."""
+    return _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+
+
 def _shortened(text: str, length: int) -> str:
     # What tells long names apart stands at their ends more often than in the middle.
     return text if len(text) <= length else f"{text[: length // 2]}…{text[-(length // 2 - 1) :]}"

@@ -1,0 +1,64 @@
+"""vcbench history: result sets of successive revisions -> a page, a picture, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, print_table
+from bench.cli.output import say
+
+
+@click.command("history", cls=Command, short_help="Draw BD-rate, time and memory over revisions.")
+@click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
+@click.option("--out", "-o", type=LocalPath(), required=True, help="Folder of the page, the picture and the tables.")
+@click.option("--metrics", type=CommaList(), default=(), help="BD-rate by these metrics; default all measured.")
+@click.option("--codecs", type=CommaList(), default=(), help="Only these codecs.")
+@click.option(
+    "--fail",
+    multiple=True,
+    metavar="RULE",
+    help="Judge each revision against the one before it, by rules of vcbench gate; may be repeated.",
+)
+@click.option("--min-overlap", type=PerCent(), default=0.0, help="Least share of a curve that BD-rate compares.")
+@click.option("--title", help="Title of the page.")
+@as_json
+def command(
+    folders: tuple[Path, ...],
+    out: Path,
+    metrics: tuple[str, ...],
+    codecs: tuple[str, ...],
+    fail: tuple[str, ...],
+    min_overlap: float,
+    title: str | None,
+    json_output: bool,
+) -> int:
+    """Draw how codecs changed over revisions: BD-rate, time and memory, with the gate's verdicts.
+
+    FOLDERS are result folders, one per revision, oldest first; a folder of result folders stands for these, in the
+    order of their names. Verdicts are read from gate.json in each of them (the output of vcbench gate --json), or
+    reached by --fail.
+
+    \b
+    Examples:
+      vcbench history results/v1 results/v2 results/v3 -o history
+      vcbench history nightly -o history --fail 'bd_rate(psnr_y)>0.5%'
+    """
+    from bench.api import history
+    from bench.report.history.page import bounds_text, change_text, write_history
+
+    found = history(folders, metrics=metrics, codecs=codecs, fail=fail, min_overlap=min_overlap)
+    page = write_history(found, out, title)
+    if json_output:
+        print_json({"report": str(page), **found.to_dict()})
+        return 0
+    last = found.revisions[-1]
+    rows = [
+        [track.codec, track.title, change_text(track.points[-1]), bounds_text(track.points[-1]), track.reference]
+        for track in found.tracks
+    ]
+    verdict = "not judged" if last.verdict is None else f"gate: {last.verdict.word}"
+    print_table(f"{last.label} ({verdict})", ["codec", "quantity", "change", "95 % bounds", "since"], rows, right=(2,))
+    say(f"history: {page}")
+    return 0

@@ -1,0 +1,1 @@
+"""A history of revisions as a page, a picture and tables."""
