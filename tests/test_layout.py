@@ -19,7 +19,7 @@ STAGES = (
     {"core"},
     {"video"},
     {"bitstream", "cards"},
-    {"datasets", "records"},
+    {"datasets", "records", "protocols"},
     {"weights"},
     {"networks"},
     {"metrics"},

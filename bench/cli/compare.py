@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from bench.cli.options import CommaList, Command, NumbersOr, PerCent, as_json, existing, print_json, print_table
+from bench.cli.options import (
+    PROTOCOL_NAMES,
+    CommaList,
+    Command,
+    NumbersOr,
+    PerCent,
+    as_json,
+    existing,
+    print_json,
+    print_table,
+)
 from bench.cli.output import tell
 
 
@@ -30,6 +40,7 @@ from bench.cli.output import tell
     show_default=True,
     help="Interpolation of the RD curves.",
 )
+@click.option("--protocol", type=click.Choice(PROTOCOL_NAMES), help="Method and convention of these conditions.")
 @click.option(
     "--convention",
     type=click.Choice(["per-sequence", "mean-curve", "dataset"]),
@@ -80,10 +91,14 @@ def command(**options: Any) -> int:
     from bench.analysis.options import CompareOptions
     from bench.api import compare_folders
     from bench.cli.comparison_table import loaded_codecs, show_comparisons, show_sequences
+    from bench.protocols import protocol_of
 
     if options["at_rate"]:
         return _at_rate(options)
     asked = {name: options[name] for name in ("anchor", "test", "metrics", "dataset")}
+    if options["protocol"]:
+        protocol = protocol_of(options["protocol"])
+        options = {**options, "method": protocol.method, "convention": options["convention"] or protocol.convention}
     how = CompareOptions(
         **{field.name: options[field.name] for field in fields(CompareOptions) if field.name in options}
     )

@@ -15,6 +15,9 @@ import click
 from bench.cli.output import escaped_line, is_terminal, say, say_json
 from bench.core.paths import local_path, readable
 
+PROTOCOL_NAMES = ("jvet-ra", "jvet-ld", "aom-ctc", "dcvc")
+"""Names of `bench.protocols.PROTOCOLS`, which is loaded where one is given."""
+
 
 # generic in newer releases of click only, so that the type argument cannot be given
 class CommaList(click.ParamType):  # type: ignore[type-arg]

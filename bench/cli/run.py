@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.options import (
+    PROTOCOL_NAMES,
     CommaList,
     LocalPath,
     ManyFilesCommand,
@@ -59,6 +60,11 @@ if TYPE_CHECKING:
 @click.option("--fps", help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001.")
 @click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips.")
 @click.option("--frames", type=click.IntRange(min=1), help="At most so many frames of each clip; default all.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOL_NAMES),
+    help="Conditions by name: GOP structure of codecs named without a configuration, frames, metrics, BD-rate.",
+)
 @click.option(
     "--rates",
     type=NumbersOr("auto"),
@@ -119,6 +125,7 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265 --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
       vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
       vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265
+      vcbench run --codecs x265,vvenc --datasets hevc-b --protocol jvet-ra
     """
     from bench.api import Listener, carry_out
     from bench.core.folders import check_rewritable

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from bench.core.paths import local_path
 from bench.errors import UsageError
+from bench.protocols import protocol_of
 
 Names = str | Iterable[str]
 """A name, or several."""
@@ -68,6 +69,8 @@ class RunOptions(ExecutionOptions):
     metrics: by name, "+name" adds to the default ones; none: the default ones.
     rates: values of the rate parameter in place of each card's. match_rate (the name of an anchor), target_bpp (bits
     per pixel) and rates "auto" search rate points, to within tolerance, a share (`bench.engine.rate_search.match`).
+    protocol: conditions by name (`bench.protocols`), which set the GOP structure of codecs named without a
+    configuration, and frames and metrics where none are given.
     paths: further folders of cards and manifests. trust: cards there may run programs and Python files.
     sandbox: confine encoders and decoders (`bench.core.sandbox`).
 
@@ -88,6 +91,7 @@ class RunOptions(ExecutionOptions):
     match_rate: str | None = None
     target_bpp: tuple[float, ...] = ()
     tolerance: float | None = None
+    protocol: str | None = None
     paths: tuple[Path, ...] = ()
     trust: bool = False
     sandbox: bool = False
@@ -97,6 +101,10 @@ class RunOptions(ExecutionOptions):
             self._set(name, names(getattr(self, name)))
         for name in ("inputs", "paths"):
             self._set(name, paths(getattr(self, name)))
+        if self.protocol is not None:
+            protocol = protocol_of(self.protocol)
+            self._set("frames", self.frames or protocol.frames)
+            self._set("metrics", self.metrics or (protocol.metrics,))
         self._set("target_bpp", tuple(dict.fromkeys(self.target_bpp or ())))
         if isinstance(self.rates, str):
             if self.rates != "auto":

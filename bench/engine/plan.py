@@ -75,13 +75,14 @@ class Plan:
     """The cells of a run and the metrics wanted on each, by name with their keys.
 
     ``unavailable``: those that cannot run on this machine, with the reason. ``together``: how many cells of a sequence
-    are best measured in one pass, for what their metrics have in common.
+    are best measured in one pass, for what their metrics have in common. ``protocol``: whose conditions these are.
     """
 
     cells: tuple[Cell, ...]
     metrics: dict[str, str]
     unavailable: dict[str, str] = field(default_factory=dict)
     together: int = 1
+    protocol: str | None = None
 
     def groups(self, cells: Iterable[Cell], jobs: int) -> list[tuple[Cell, ...]]:
         """Cells in groups of one sequence each, small enough that there is a group for each of the jobs."""

@@ -21,6 +21,7 @@ from bench.engine.provenance import collect
 from bench.engine.schedule import History
 from bench.engine.store.folder import Store
 from bench.metrics.sets import expanded
+from bench.protocols import protocol_of
 from bench.records.cell import CellResult
 from bench.registry import DEFAULT_METRICS, metric_class
 from bench.video.sequence import Sequence as Clip
@@ -67,7 +68,12 @@ def open_sequences(options: RunOptions, catalog: Catalog) -> list[Clip]:
 def open_codecs(options: RunOptions, catalog: Catalog) -> list[CodecEntry]:
     """The codecs of a run, each able to run here."""
     confined = required() if options.sandbox else None
-    return codec_entries(catalog, options.codecs, trust=options.trust, sandbox=confined)
+    protocol = protocol_of(options.protocol) if options.protocol else None
+    if protocol is None:
+        return codec_entries(catalog, options.codecs, trust=options.trust, sandbox=confined)
+    names = [protocol.codec(name, catalog.codec(name)[0]) for name in options.codecs]
+    entries = codec_entries(catalog, names, trust=options.trust, sandbox=confined)
+    return [replace(entry, card=protocol.card(entry.card)) for entry in entries]
 
 
 def cut(clip: Clip, frames: int | None) -> Clip:
@@ -89,7 +95,8 @@ def plan(options: RunOptions) -> Plan:
     catalog = Catalog(options.paths)
     metrics = resolve_metrics(options.metrics)
     entries = open_codecs(options, catalog)
-    return make_plan(entries, open_sequences(options, catalog), metrics, rates=options.values)
+    planned = make_plan(entries, open_sequences(options, catalog), metrics, rates=options.values)
+    return replace(planned, protocol=options.protocol)
 
 
 def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[Any]:
@@ -129,9 +136,10 @@ def run(
         for clip in dict.fromkeys(cell.sequence for cell in todo):
             store.keep_source(clip.path, clip.source.digest())
     facts = {"jobs": pool.at_once, "backend": pool.name}
+    told = {"protocol": planned.protocol} if planned.protocol else {}
     threads, cpus = pool.threads()
     shared = Task(
-        (), planned.metrics, store.root, {**collect(command), **facts}, mode, threads, options.time_limit,
+        (), planned.metrics, store.root, {**collect(command), **facts, **told}, mode, threads, options.time_limit,
         frozenset(planned.unavailable), cpus,
     )  # fmt: skip
     outcomes: dict[str, CellResult] = {}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
+from bench.protocols import PROTOCOLS
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed
 from bench.report.escape import markdown
@@ -135,6 +136,7 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
     """What limits the numbers, as sentences, the gravest first."""
     results = measured.results
     return [
+        *_protocol(results.cells),
         *_gaps(results),
         *measured.remarks,
         *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in measured.metrics if metric.problem),
@@ -143,6 +145,19 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
         *_published(results),
         *_times(results.cells, speeds),
     ]
+
+
+def _protocol(cells: Sequence[CellResult]) -> Iterator[str]:
+    """Whose conditions the results were made under, and which codecs have another structure."""
+    names = Counter(str(name) for cell in cells if (name := cell.provenance.get("protocol")))
+    for name, count in names.items():
+        protocol = PROTOCOLS.get(name)
+        told = protocol.describe() if protocol else "conditions that this vcbench does not know"
+        rest = "" if count == len(cells) else f", {len(cells) - count} were not"
+        yield f"{_count(count, 'cell')} ran under the protocol {name} ({told}){rest}."
+        others = sorted({cell.codec.name for cell in cells if protocol and protocol.deviates(cell.codec.card)})
+        if others:
+            yield f"Another GOP structure than that of {name}: {', '.join(others)}."
 
 
 def _gaps(results: ResultSet) -> Iterator[str]:
