@@ -136,10 +136,10 @@ def run(
         for clip in dict.fromkeys(cell.sequence for cell in todo):
             store.keep_source(clip.path, clip.source.digest())
     facts = {"jobs": pool.at_once, "backend": pool.name}
-    told = {"protocol": planned.protocol} if planned.protocol else {}
+    conditions = {"protocol": planned.protocol} if planned.protocol else {}
     threads, cpus = pool.threads()
     shared = Task(
-        (), planned.metrics, store.root, {**collect(command), **facts, **told}, mode, threads, options.time_limit,
+        (), planned.metrics, store.root, {**collect(command), **facts, **conditions}, mode, threads, options.time_limit,
         frozenset(planned.unavailable), cpus,
     )  # fmt: skip
     outcomes: dict[str, CellResult] = {}
