@@ -10,7 +10,23 @@ from contextlib import suppress
 import click
 
 from bench._version import __version__
-from bench.cli import compare, doctor, fetch, gate, history, ls, measure, report, run, status, train, validate, verify
+from bench.cli import (
+    compare,
+    controls,
+    correlate,
+    doctor,
+    fetch,
+    gate,
+    history,
+    ls,
+    measure,
+    report,
+    run,
+    status,
+    train,
+    validate,
+    verify,
+)
 from bench.cli.options import print_json
 from bench.cli.output import drop, open_standard_files, remedy, tell
 from bench.errors import VcbenchError
@@ -38,7 +54,23 @@ def vcbench() -> None:
     """
 
 
-for _module in (run, status, report, compare, gate, history, measure, ls, validate, verify, fetch, train, doctor):
+for _module in (
+    run,
+    status,
+    report,
+    compare,
+    history,
+    gate,
+    measure,
+    controls,
+    correlate,
+    ls,
+    validate,
+    verify,
+    fetch,
+    train,
+    doctor,
+):
     vcbench.add_command(_module.command)
 
 

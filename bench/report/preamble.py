@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.agreement import order_kept
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
+from bench.analysis.fooled import fooled_by, resting_on
 from bench.protocols import PROTOCOLS
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed
@@ -141,6 +143,8 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
         *measured.remarks,
         *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in measured.metrics if metric.problem),
         *_doubts(compared),
+        *_fooled(compared),
+        *_order(results),
         *_estimates(results.cells),
         *_published(results),
         *_times(results.cells, speeds),
@@ -193,6 +197,39 @@ def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
             if counts[flag]
         )
         yield f"{len(flagged)} {total} {_are(len(flagged))} flagged as doubtful: {listed}.{_remedies(counts)}"
+
+
+def _fooled(compared: Sequence[Compared]) -> Iterator[str]:
+    """Codecs whose lead over the anchor rests on metrics alone that tricks fool."""
+    leads: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    for c in compared:
+        rate = c.comparison.bd_rate if c.comparison else None
+        if rate is not None and rate.value is not None:
+            clear = rate.interval.high is None or rate.interval.high < 0
+            leads[c.scope.label, c.test][c.metric.name] = rate.value < 0 and clear
+    for (scope, test), ahead in leads.items():
+        resting = resting_on(ahead)
+        if resting:
+            others = [name for name in ahead if name not in resting]
+            told = _listed([f"{name} (fooled by {', '.join(fooled_by(name))})" for name in resting])
+            yield (
+                f"On {scope}, the lead of {test} over {compared[0].anchor} rests on {told} alone"
+                f"{f', and not on {_listed(others)}' if others else '; no other metric was compared'}:"
+                " these reward what helps no viewer (docs/metrics.md, Controls)."
+            )
+
+
+def _order(results: ResultSet) -> Iterator[str]:
+    """Metrics that do not keep the order of rates."""
+    orders = order_kept(results.cells)
+    broken = sorted((order for order in orders if order.kept < 1), key=lambda order: order.kept)
+    if broken:
+        told = ", ".join(f"{order.metric} {order.kept:.1%} of {_count(order.pairs, 'pair')}" for order in broken[:6])
+        more = f" and {len(broken) - 6} more" if len(broken) > 6 else ""
+        yield (
+            f"Of {len(orders)} metrics, {len(broken)} do not always find the rate point with more bits better: "
+            f"{told}{more} in order (vcbench correlate lists all)."
+        )
 
 
 def _remedies(causes: Collection[Cause | None]) -> str:

@@ -1,0 +1,72 @@
+"""What stands before the numbers: leads that rest on metrics that can be fooled, metrics that break the order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from bench.analysis import fooled
+from bench.analysis.significance import Interval
+from bench.report.text import summary
+
+
+@dataclass
+class _Rate:
+    value: float | None
+    interval: Interval
+
+
+@dataclass
+class _Comparison:
+    bd_rate: _Rate
+
+
+@dataclass
+class _Named:
+    name: str = ""
+    label: str = ""
+
+
+@dataclass
+class _Compared:
+    metric: _Named
+    comparison: _Comparison | None
+    test: str = "mine"
+    anchor: str = "x265"
+    scope: _Named = None  # type: ignore[assignment]
+
+
+def compared(rates: Mapping[str, tuple[float | None, float | None]]) -> list[_Compared]:
+    scope = _Named(label="set")
+    return [
+        _Compared(_Named(metric), _Comparison(_Rate(value, Interval(None, high))), scope=scope)
+        for metric, (value, high) in rates.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rates", "says"),
+    [
+        ({"niqe": (-30.0, -20.0), "psnr_y": (12.0, 20.0)}, "rests on niqe (fooled by grain) alone, and not on psnr_y"),
+        ({"niqe": (-30.0, None), "psnr_y": (-1.0, 4.0)}, "alone, and not on psnr_y"),
+        ({"niqe": (-30.0, None)}, "alone; no other metric was compared"),
+        ({"niqe": (-30.0, -20.0), "psnr_y": (-5.0, -1.0)}, None),
+        ({"niqe": (30.0, 40.0), "psnr_y": (5.0, 9.0)}, None),
+        ({"niqe": (None, None), "psnr_y": (5.0, 9.0)}, None),
+    ],
+)
+def test_a_lead_that_rests_on_fooled_metrics_alone_is_named(
+    monkeypatch: pytest.MonkeyPatch, rates: dict[str, tuple[float | None, float | None]], says: str | None
+) -> None:
+    monkeypatch.setattr(fooled, "FOOLED", {"niqe": ("grain",)})
+    found = list(summary._fooled(compared(rates)))  # type: ignore[arg-type]
+    assert len(found) == (says is not None)
+    assert says is None or (says in found[0] and found[0].startswith("On set, the lead of mine over x265"))
+
+
+def test_a_variant_is_fooled_as_its_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fooled, "FOOLED", {"ewarp": ("blur",), "vmaf": ("sharpen",)})
+    assert fooled.fooled_by("ewarp:raft") == ("blur",)
+    assert fooled.fooled_by("vmaf_neg") == ()
