@@ -32,9 +32,13 @@ SETS = {
     ),
     "temporal": MetricSet(
         "what moves: consistency, motion and video models",
-        ("ewarp", "tof", "tlpips", "flolpips", "flicker", "cvvdp", "pvcs", "fvd"),
+        ("ewarp", "tof", "tlpips", "flolpips", "flicker", "cvvdp", "speed_qa", "pvcs", "fvd"),
     ),
     "jvet": MetricSet("JVET's common test conditions", ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim")),
+    "hdr": MetricSet(
+        "PQ material: JVET's HDR test conditions, PU21 and ColorVideoVDP",
+        ("wpsnr_y", "wpsnr_u", "wpsnr_v", "deltae100", "pu_psnr", "pu_ssim", "deltae_itp", "cvvdp:standard_hdr_pq"),
+    ),
     "dcvc": MetricSet(
         "evaluation code of the DCVC family",
         ("psnr_y:dcvc", "psnr_u:dcvc", "psnr_v:dcvc", "psnr_yuv:dcvc", "psnr_rgb:dcvc", "ms_ssim:dcvc",

@@ -120,3 +120,18 @@ def test_every_set_of_metrics_is_documented_and_known() -> None:
         assert re.findall(r"`([^`]+)`", row.split("|")[2]) == list(found.metrics)
         assert [metric_class(metric).name for metric in found.metrics] == list(found.metrics)
         assert name not in BUILTIN_METRICS
+
+
+def test_the_table_of_tricks_is_the_one_that_reports_go_by() -> None:
+    from bench.analysis.fooled import FOOLED
+    from bench.conformance.tricks import TRICKS
+
+    text = sections("metrics.md")["Controls"]
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(TRICKS) + 1 and "`" in cells[0]:
+            bold = {trick for trick, cell in zip(TRICKS, cells[1:], strict=True) if cell.startswith("**")}
+            found[cells[0].strip("`")] = found.get(cells[0].strip("`"), set()) | bold
+    assert {metric: tricks for metric, tricks in found.items() if tricks} == {m: set(t) for m, t in FOOLED.items()}
+    assert set(re.findall(r"^\| `(\w+)` \| [A-Za-z]", text, flags=re.MULTILINE)) == set(TRICKS)
