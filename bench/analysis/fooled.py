@@ -18,6 +18,10 @@ FOOLED: Mapping[str, tuple[str, ...]] = {
         "blur",
         "filter",
     ),
+    "stlpips": ("grain",),
+    "vmaf_neg": ("sharpen",),
+    "vmaf_v1": ("sharpen",),
+    "cambi": ("grain",),
 }
 """Tricks by the metrics they fool, on the embedded dataset coded by x265 (docs/metrics.md, Controls)."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.analysis import fooled
 from bench.analysis.significance import Interval
-from bench.report.text import summary
+from bench.report import preamble as summary
 
 
 @dataclass
