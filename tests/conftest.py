@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +80,28 @@ class _Room:
 _room = pytest.StashKey[_Room]()
 
 
+_NEEDS_EXTRA = re.compile(
+    r"^(?:import|from) (?:torch|torchvision|diffusers|compressai|safetensors|pytorch_msssim|torchmetrics|"
+    r"bench\.(?:neural\.(?!training\.recipe|own_codecs)|networks\.(?!device)))",
+    re.MULTILINE,
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without the extra ``neural``, files that import what it brings are not collected."""
+    if find_spec("torch") is None and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
+        return bool(_NEEDS_EXTRA.search(collection_path.read_text(encoding="utf-8"))) or None
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is neither ``slow`` nor ``alone`` is ``quick``, before ``-m`` chooses."""
     for item in items:
         if not any(item.iter_markers("slow")) and not any(item.iter_markers("alone")):
             item.add_marker("quick")
+        if any(item.iter_markers("neural")) and find_spec("torch") is None:
+            item.add_marker(pytest.mark.skip(reason="needs the extra neural"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
 from bench.cards import Card
 from bench.core.files import file_digest
-from bench.core.require import require, versions
+from bench.core.require import NEURAL, require, versions
 from bench.datasets.manifest import Url
 from bench.errors import BitstreamError, CardError, DecodeError, UnavailableError
 from bench.video.frame import Frame
@@ -86,7 +86,7 @@ class CompressaiCodec(Codec):
             )
 
     def check(self) -> None:
-        require(LIBRARIES)
+        require(*LIBRARIES, extra=NEURAL)
         for rate in self.card.rates.values:
             self.weight_file(int(rate), asked_as=self.card.name)
 

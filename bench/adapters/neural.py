@@ -18,7 +18,7 @@ from bench.adapters.base import Codec, EncodeInfo, RatePoint, Settings
 from bench.adapters.card_weights import locate
 from bench.adapters.compressai import CompressaiCodec
 from bench.cards import Card, brought, load_card, parted
-from bench.core.require import require, versions
+from bench.core.require import NEURAL, require, versions
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
 from bench.networks.device import DEVICE
 from bench.neural.own_codecs import CODINGS, CodecOptions, options_of
@@ -73,7 +73,7 @@ class NeuralCodec(Codec):
             raise CardError(f"card {card.name}: settings.options.{error}") from None
 
     def check(self) -> None:
-        require(LIBRARIES)
+        require(*LIBRARIES, extra=NEURAL)
         self._weights()
         self._options.check_programs()
         named, images = self._options.image_card(), self._images()

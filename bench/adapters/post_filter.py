@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.cards import Grain, PostFilter
-from bench.core.require import require
+from bench.core.require import NEURAL, require
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples, sample_dtype
 
@@ -47,7 +47,7 @@ def _grain(chosen: Grain) -> Callable[[Frame], Frame]:
 
 def _temporal(share: float) -> Callable[[Frame], Frame]:
     """Our codecs' recursive filter along motion, with the decoded picture as its own guide."""
-    require(("torch",))
+    require("torch", extra=NEURAL)
     from bench.neural.coding.pictures import to_frame, to_tensor
     from bench.neural.coding.temporal_filter import TemporalFilter
 

@@ -1,21 +1,32 @@
-"""Libraries that codecs in Python need: whether they are installed, in which version, without importing them."""
+"""Libraries that come with an extra: whether they are installed, in which version, without importing them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from bench.errors import UnavailableError
 
+NEURAL = "neural"
+"""The extra with torch and what our own codecs take."""
+PERCEPTUAL = "perceptual"
+"""The extra with the metrics on deep features, and NEURAL."""
 
-def require(names: Iterable[str]) -> None:
-    """Raise UnavailableError, saying what to install, where a library is missing."""
-    missing = [name for name in names if _version(name) is None]
+
+def require(*modules: str, extra: str) -> None:
+    """Raise UnavailableError, naming the extra to install, unless the modules are installed; imports none of them."""
+    missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise UnavailableError(
-            f"{', '.join(missing)} not installed: pip install {' '.join(missing)}"
-            + (" (it has wheels up to Python 3.12)" if "compressai" in missing else "")
+            f"{', '.join(missing)} not installed: {how_to_install(extra)}"
+            + (" (compressai has no wheels beyond Python 3.12)" if "compressai" in missing else "")
         )
+
+
+def how_to_install(*extras: str) -> str:
+    """The command that adds extras to an installation."""
+    return f"pip install 'vcbench[{','.join(extras)}]'"
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:

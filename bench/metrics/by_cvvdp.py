@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import UnavailableError, UnknownNameError
+from bench.core.require import how_to_install, require
+from bench.errors import UnknownNameError
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
 from bench.networks.device import device, rgb_tensor
 from bench.video import colour
@@ -17,8 +17,6 @@ from bench.video.frame import Frame
 
 if TYPE_CHECKING:
     import torch
-
-HOW_TO_INSTALL = "pip install 'vcbench[cvvdp]'"
 
 DISPLAYS = {
     "standard_4k": "30 inch 4K monitor, 200 cd/m2, seen from 0.75 m",
@@ -40,7 +38,7 @@ class Cvvdp(DeferredMetric):
     name, title = "cvvdp", "ColorVideoVDP (standard_4k)"
     unit = "JOD"
     bounds: ClassVar[tuple[float | None, float | None]] = (None, 10.0)
-    needs = HOW_TO_INSTALL
+    needs = how_to_install("cvvdp")
     headline = "video"
     display: ClassVar[str] = "standard_4k"
     variants: ClassVar[Mapping[str, str]] = {name: what for name, what in DISPLAYS.items() if name != "standard_4k"}
@@ -66,9 +64,7 @@ class Cvvdp(DeferredMetric):
 
     @classmethod
     def check(cls) -> None:
-        missing = [name for name in ("pycvvdp", "torch", "torchvision", "pyexr") if find_spec(name) is None]
-        if missing:
-            raise UnavailableError(f"{', '.join(missing)} not installed: {HOW_TO_INSTALL}")
+        require("pycvvdp", "torch", "torchvision", "pyexr", extra="cvvdp")
 
     @classmethod
     def identity(cls) -> dict[str, Any]:

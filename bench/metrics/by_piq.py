@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from bench.core.require import PERCEPTUAL, require
 from bench.errors import MetricError, UnknownNameError
 from bench.metrics.base import Direction, FramePair, Metric
-from bench.networks.device import require, rgb_tensor
+from bench.networks.device import rgb_tensor
 from bench.video import colour
 from bench.video.formats import VideoFormat
 
@@ -77,7 +78,7 @@ class Piq(Metric):
 
     @classmethod
     def check(cls) -> None:
-        require("torch", "torchvision", "piq")
+        require("torch", "torchvision", "piq", extra=PERCEPTUAL)
 
     @classmethod
     def identity(cls) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.one_thread import one_thread
+from bench.core.require import PERCEPTUAL, require
 from bench.errors import MetricError, UnknownNameError
 from bench.metrics import distances
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
-from bench.networks.device import require
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
@@ -116,7 +116,7 @@ class DistributionMetric(DeferredMetric):
 
     @classmethod
     def check(cls) -> None:
-        require(*cls.network.modules)
+        require(*cls.network.modules, extra=PERCEPTUAL)
         weights.available(cls.network.weights)
 
     @classmethod

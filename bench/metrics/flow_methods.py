@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-from bench.networks.device import require
+from bench.core.require import NEURAL, PERCEPTUAL, require
 from bench.video.colour import rgb_of
 from bench.video.flow import (
     DEFAULT_PRESET,
@@ -94,7 +94,9 @@ class Network(FlowMethod):
         return {"name": self.name, "weights": weights.sha256(self.file)}
 
     def check(self) -> None:
-        require("torch", *(["torchvision"] if self.name.startswith("raft") else []))
+        if self.name.startswith("raft"):
+            require("torch", "torchvision", extra=PERCEPTUAL)
+        require("torch", extra=NEURAL)
         weights.available(self.file)
 
 

@@ -6,10 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from bench.core.require import PERCEPTUAL, require
 from bench.errors import MetricError
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
 from bench.networks import lpips_weights
-from bench.networks.device import device, require
+from bench.networks.device import device
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
@@ -131,7 +132,7 @@ class Dists(FeatureDistance):
 
     @classmethod
     def check(cls) -> None:
-        require("torch")
+        require("torch", extra=PERCEPTUAL)
         weights.available("vgg16")
         weights.available("dists")
 

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from bench.core.require import NEURAL, require
 from bench.errors import MetricError
 from bench.metrics.base import DeferredMetric, FramePair, Values
-from bench.networks.device import device, require
+from bench.networks.device import device
 from bench.video import colour
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
@@ -43,7 +44,7 @@ class Pvcs(DeferredMetric):
 
     @classmethod
     def check(cls) -> None:
-        require("torch")
+        require("torch", extra=NEURAL)
         weights.available("i3d")
 
     @classmethod

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import MetricError, UnavailableError
+from bench.core.require import how_to_install, require
+from bench.errors import MetricError
 from bench.metrics.base import FramePair, Metric
 from bench.video import colour
 from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 
-HOW_TO_INSTALL = "pip install 'vcbench[ssimulacra2]'"
 MIN_SIDE = 8
 
 Array = npt.NDArray[np.float64]
@@ -33,7 +32,7 @@ class Ssimulacra2(Metric):
     name, title = "ssimulacra2", "SSIMULACRA2"
     unit = "score"
     bounds: ClassVar[tuple[float | None, float | None]] = (None, 100.0)
-    needs = HOW_TO_INSTALL
+    needs = how_to_install("ssimulacra2")
     shares_reference = True
 
     def __init__(self, fmt: VideoFormat) -> None:
@@ -43,8 +42,7 @@ class Ssimulacra2(Metric):
 
     @classmethod
     def check(cls) -> None:
-        if find_spec("ssimulacra2") is None:
-            raise UnavailableError(f"ssimulacra2 is not installed: {HOW_TO_INSTALL}")
+        require("ssimulacra2", extra="ssimulacra2")
 
     @classmethod
     def identity(cls) -> dict[str, Any]:

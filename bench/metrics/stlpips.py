@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.core.files import file_digest
+from bench.core.require import how_to_install, require
 from bench.errors import UnavailableError, UnknownNameError
 from bench.metrics.base import Metric
 from bench.metrics.perceptual import FeatureDistance
@@ -19,7 +20,6 @@ from bench.video.frame import Frame
 if TYPE_CHECKING:
     import torch
 
-HOW_TO_INSTALL = "pip install 'vcbench[stlpips]'"
 # the package imports the last two without declaring them
 MODULES = ("stlpips_pytorch", "torch", "torchvision", "torchsummary", "IPython")
 
@@ -31,7 +31,7 @@ class StLpips(FeatureDistance):
     """
 
     name, title = "stlpips", "ST-LPIPS (AlexNet)"
-    needs = HOW_TO_INSTALL
+    needs = how_to_install("stlpips")
     network, smallest = "AlexNet, shift-tolerant", 48
     net: ClassVar[str] = "alex"
     variants: ClassVar[Mapping[str, str]] = {"vgg": "on VGG16"}
@@ -44,9 +44,7 @@ class StLpips(FeatureDistance):
 
     @classmethod
     def check(cls) -> None:
-        missing = [name for name in MODULES if find_spec(name) is None]
-        if missing:
-            raise UnavailableError(f"{', '.join(missing)} not installed: {HOW_TO_INSTALL}")
+        require(*MODULES, extra="stlpips")
         _weights(cls.net)
 
     @classmethod
@@ -79,7 +77,7 @@ def _weights(net: str) -> Path:
         file = Path(folder, "weights", "vST0.0", f"{net}_shift_tolerant.pth")
         if file.is_file():
             return file
-    raise UnavailableError(f"stlpips-pytorch lacks its weights of {net}: install it again, {HOW_TO_INSTALL}")
+    raise UnavailableError(f"stlpips-pytorch lacks its weights of {net}: install it again, {how_to_install('stlpips')}")
 
 
 @cache

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bench.core.one_thread import hold_torch
-from bench.errors import UnavailableError, UsageError
+from bench.errors import UsageError
 from bench.video.colour import rgb_of
 from bench.video.frame import Frame
 
@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 DEVICE = "VCBENCH_DEVICE"
-HOW_TO_INSTALL = "pip install 'vcbench[perceptual]'"
-
-
-def require(*modules: str) -> None:
-    """Raise UnavailableError, saying what to install, unless the modules are installed; imports none of them."""
-    from importlib.util import find_spec
-
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise UnavailableError(f"{', '.join(missing)} not installed: {HOW_TO_INSTALL}")
 
 
 def device() -> torch.device:

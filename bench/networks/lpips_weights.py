@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.files import file_digest
+from bench.core.require import PERCEPTUAL, how_to_install, require
 from bench.errors import UnavailableError
-from bench.networks.device import HOW_TO_INSTALL, require
 from bench.weights import files as weights
 
 HEADS = "v0.1"
@@ -17,7 +17,7 @@ BACKBONES = {"alex": "alexnet", "vgg": "vgg16"}
 
 def check(net: str) -> None:
     """Raise UnavailableError, saying what to do, unless LPIPS with the network "alex" or "vgg" can run here."""
-    require("torch", "lpips")
+    require("torch", "lpips", extra=PERCEPTUAL)
     weights.available(BACKBONES[net])
     heads_file(net)
 
@@ -34,4 +34,6 @@ def heads_file(net: str) -> Path:
         file = Path(folder, "weights", HEADS, f"{net}.pth")
         if file.is_file():
             return file
-    raise UnavailableError(f"lpips is not installed, or lacks its weights/{HEADS}/{net}.pth: {HOW_TO_INSTALL}")
+    raise UnavailableError(
+        f"lpips is not installed, or lacks its weights/{HEADS}/{net}.pth: {how_to_install(PERCEPTUAL)}"
+    )

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_type_hints
 
-from bench.errors import UnavailableError, UnknownNameError, UsageError
+from bench.core.require import NEURAL, require
+from bench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -62,18 +62,11 @@ class Recipe(Protocol):
 
 
 def recipe(codec: str) -> Recipe:
-    """The recipe of a codec; UnknownNameError where it has none."""
+    """The recipe of a codec. Raises UnknownNameError where it has none, UnavailableError where training cannot run."""
     if codec not in RECIPES:
         raise UnknownNameError("codec to train", codec, RECIPES)
+    require("torch", "compressai", "diffusers", extra=NEURAL)
     return cast(Recipe, import_module(RECIPES[codec]))
-
-
-def require(*modules: str, extra: str | None = None) -> None:
-    """Raise UnavailableError, saying what to install, unless the modules are installed; imports none of them."""
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        package = f"'vcbench[{extra}]'" if extra else " ".join(missing)
-        raise UnavailableError(f"{', '.join(missing)} not installed: pip install {package}")
 
 
 def with_settings(config: Any, settings: Mapping[str, str]) -> Any:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.require import PERCEPTUAL, require
 from bench.errors import UnavailableError, UnknownNameError
-from bench.networks.device import require
 from bench.neural.codecs.actdiff_vc.splat import Splat
 from bench.neural.codecs.actdiff_vc.tracks import Picture
 from bench.weights import files as weights
@@ -72,7 +72,7 @@ class SqueezeNetDistance(Measure):
     name = "squeezenet"
 
     def __init__(self) -> None:
-        require("torch", "torchvision")
+        require("torch", "torchvision", extra=PERCEPTUAL)
         weights.path("squeezenet")
         self._network = _network(weights.sha256("squeezenet"))
 

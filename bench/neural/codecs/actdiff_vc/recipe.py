@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.core.require import require
 from bench.neural.codecs.actdiff_vc import paper
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig
 from bench.neural.codecs.actdiff_vc.model import small
@@ -26,7 +27,7 @@ from bench.neural.codecs.actdiff_vc.transform import start_as_transform
 from bench.neural.networks.perceptual_loss import DeepFeatures
 from bench.neural.training.clips import Pictures
 from bench.neural.training.loop import Stage
-from bench.neural.training.recipe import Options, require, with_settings
+from bench.neural.training.recipe import Options, with_settings
 from bench.weights import files as weights
 
 SUBSTITUTIONS = {
@@ -39,7 +40,6 @@ SUBSTITUTIONS = {
 
 def check(options: Options) -> None:
     """Raise UnavailableError or UsageError for a package, a file of weights or a network that is not here."""
-    require("compressai", "diffusers")
     require("torchvision", extra="perceptual")
     weights.path("squeezenet")
     if options.scale == "paper":

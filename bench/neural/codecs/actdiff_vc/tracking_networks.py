@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.require import NEURAL, require
 from bench.errors import UnavailableError, UnknownNameError
-from bench.networks.device import device, require
+from bench.networks.device import device
 from bench.neural.codecs.actdiff_vc.tracks import Dis, Grid, Mask, Picture, Points, Tracker
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class NetworkTracker(Tracker):
 
     def _found(self) -> tuple[Path, Path]:
         """The checkout, and the file of weights in it; UnavailableError, saying what to do, where either is not."""
-        require("torch")
+        require("torch", extra=NEURAL)
         folder = Path(os.environ.get(self.environment) or ".")
         if not os.environ.get(self.environment) or not (folder / self.code).is_file():
             raise UnavailableError(

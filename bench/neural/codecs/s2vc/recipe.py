@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.core.require import require
 from bench.networks.flow import SpyNet
 from bench.neural.codecs.s2vc import paper
 from bench.neural.codecs.s2vc.model import S2vc, S2vcConfig
@@ -27,7 +28,7 @@ from bench.neural.networks.backbones import small_unet
 from bench.neural.networks.perceptual_loss import DeepFeatures
 from bench.neural.training.clips import Pictures
 from bench.neural.training.loop import Stage
-from bench.neural.training.recipe import Options, require, with_settings
+from bench.neural.training.recipe import Options, with_settings
 from bench.weights import files as weights
 
 SUBSTITUTIONS = {
@@ -39,7 +40,6 @@ SUBSTITUTIONS = {
 
 def check(options: Options) -> None:
     """Raise UnavailableError or UsageError for a package, a file of weights or a network that is not here."""
-    require("compressai", "diffusers")
     require("torchvision", extra="perceptual")
     for name in ("squeezenet", "spynet"):
         weights.path(name)
