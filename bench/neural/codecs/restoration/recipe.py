@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.core.require import require
 from bench.errors import UsageError
 from bench.neural.codecs.restoration import base
 from bench.neural.codecs.restoration.network import NetworkConfig
@@ -25,7 +26,7 @@ from bench.neural.codecs.restoration.training import (
 from bench.neural.networks.perceptual_loss import DeepFeatures
 from bench.neural.training.clips import Pictures
 from bench.neural.training.loop import Stage
-from bench.neural.training.recipe import Options, require, with_settings
+from bench.neural.training.recipe import Options, with_settings
 from bench.weights import files as weights
 
 BEGINNING = "realesr-animevideov3"
