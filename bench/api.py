@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -81,8 +82,10 @@ def carry_out(options: RunOptions, folder: Path, *, command: list[str], listener
     from bench.engine.pools.backends import open_pool
 
     hears = listener or Listener()
-    with open_pool(options.backend, options.jobs, scheduler=options.scheduler, timing=options.timing) as pool:
-        # the workers are under way while this process imports the rest
+    open_workers = partial(open_pool, jobs=options.jobs, scheduler=options.scheduler, timing=options.timing)
+    with ExitStack() as stack:
+        # workers that are processes are under way while this process imports the rest
+        pool = None if options.backend == "auto" else stack.enter_context(open_workers(options.backend))
         from bench.engine.rate_search.match import match, plan_match
         from bench.engine.run import plan
         from bench.engine.run import run as run_cells
@@ -93,6 +96,8 @@ def carry_out(options: RunOptions, folder: Path, *, command: list[str], listener
         planned = plan(options) if search is None else search.planned
         if not planned.cells and search is None:
             return Outcome(planned, [], begun=False)
+        if pool is None:
+            pool = stack.enter_context(open_workers(planned.backend(options.backend)))
         hears.planned(planned)
         store = Store.create(folder)
         work = partial(run_cells, store=store, options=options, pool=pool, command=command, progress=hears.progress)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.core import process
+from bench.core.files import Stamp
 
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"))
 _LAUNCHERS = _SHELLS | {
@@ -99,8 +100,24 @@ def _without_scratch(commands: str) -> str:
     return _BOOKKEEPING.sub(" ", _WRITTEN.sub(" ", commands))
 
 
-def _linked(program: Path) -> Iterator[Path]:
-    """The shared libraries of a program, asked of the system's loader; some versions of ldd run the program itself."""
+_known: dict[Path, tuple[Stamp, tuple[Path, ...]]] = {}
+"""Shared libraries of programs, and the stamp of all of them when they were looked for."""
+
+
+def _linked(program: Path) -> tuple[Path, ...]:
+    """The shared libraries of a program; looked for again where it, or one of them, is not as it was."""
+    with suppress(KeyError, OSError):
+        stamp, libraries = _known[program]
+        if stamp.settled and Stamp.of([program, *libraries]).files == stamp.files:
+            return libraries
+    libraries = tuple(_libraries(program))
+    with suppress(OSError):
+        _known[program] = Stamp.of([program, *libraries]), libraries
+    return libraries
+
+
+def _libraries(program: Path) -> Iterator[Path]:
+    """What the system's loader says; some versions of ldd run the program itself."""
     loader = next((path for pattern in _LOADERS for path in sorted(Path("/").glob(pattern))), None)
     if loader is None:
         return

@@ -92,9 +92,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--backend",
-    type=click.Choice(["loky", "threading", "dask", "ray"]),
-    default="loky",
-    help="Where cells run: processes or threads of this machine, a Dask or a Ray cluster.",
+    type=click.Choice(["auto", "loky", "threading", "dask", "ray"]),
+    default="auto",
+    help="Where cells run: processes or threads of this machine (auto: what suits the metrics), a Dask or Ray cluster.",
     show_default=True,
 )
 @click.option(
@@ -168,7 +168,7 @@ def _dry_run(options: RunOptions, out: Path, *, json_output: bool) -> int:
 
     if options.matching is not None:
         raise UsageError("--dry-run cannot show the cells of a search: each depends on the encodes before it")
-    return _show_plan(plan(options), out, timing=options.timing, json_output=json_output)
+    return _show_plan(plan(options), out, options, json_output=json_output)
 
 
 def _notes(planned: Plan) -> list[str]:
@@ -178,7 +178,7 @@ def _notes(planned: Plan) -> list[str]:
     )
 
 
-def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> int:
+def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bool) -> int:
     from bench.engine.store.folder import Store
 
     stored = Store(out.resolve())
@@ -190,12 +190,21 @@ def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> 
             "sequence": cell.sequence.name,
             "frames": cell.sequence.frames,
             "cell": cell.name,
-            **_state(stored, cell.name, planned, timing=timing),
+            **_state(stored, cell.name, planned, timing=options.timing),
         }
         for cell in planned.cells
     ]
+    backend = planned.backend(options.backend)
     if json_output:
-        print_json({"out": str(out), "metrics": list(planned.metrics), "notes": _notes(planned), "cells": rows})
+        print_json(
+            {
+                "out": str(out),
+                "backend": backend,
+                "metrics": list(planned.metrics),
+                "notes": _notes(planned),
+                "cells": rows,
+            }
+        )
     else:
         header = ["codec", "rate", "sequence", "frames", "state"]
         lines = [
@@ -208,7 +217,7 @@ def _show_plan(planned: Plan, out: Path, *, timing: bool, json_output: bool) -> 
             ]
             for row in rows
         ]
-        title = f"{counted(len(rows), 'cell')} for {out}, metrics {', '.join(planned.metrics)}"
+        title = f"{counted(len(rows), 'cell')} for {out}, metrics {', '.join(planned.metrics)}, backend {backend}"
         print_table(title, header, lines, right=(1, 3))
         for note in _notes(planned):
             tell(f"note: {note}")

@@ -45,14 +45,15 @@ class ExecutionOptions:
     """Where and how the cells of a run are worked on.
 
     jobs: cells side by side; None: one for each CPU, or all of a cluster. backend: "loky", "threading", "dask" or
-    "ray", and scheduler the address of a running cluster (`bench.engine.pools.backends.open_pool`).
+    "ray", or "auto" for what suits the plan (`bench.engine.plan.Plan.backend`), and scheduler the address of a running
+    cluster (`bench.engine.pools.backends.open_pool`).
     copy_inputs: copy the clips into the result folder, for workers that lack them.
     timing: one cell at a time with nothing beside it, decoded once more for the clock alone.
     time_limit: seconds that one encode or decode may take.
     """
 
     jobs: int | None = 1
-    backend: str = "loky"
+    backend: str = "auto"
     scheduler: str | None = None
     copy_inputs: bool = False
     timing: bool = False

@@ -84,6 +84,18 @@ class Plan:
     together: int = 1
     protocol: str | None = None
 
+    def backend(self, wanted: str) -> str:
+        """The backend that is wanted; for "auto" the faster one of this machine.
+
+        Encoders, decoders and filters are programs of their own, whatever the backend. Where the metrics' work is done
+        outside Python too, threads start at once and share what is imported; else processes keep it apart, as they do
+        the decoders of strangers.
+        """
+        if wanted != "auto":
+            return wanted
+        apart = any(cell.codec.is_foreign for cell in self.cells)
+        return "threading" if not apart and all(metric_class(name).outside_python for name in self.metrics) else "loky"
+
     def groups(self, cells: Iterable[Cell], jobs: int) -> list[tuple[Cell, ...]]:
         """Cells in groups of one sequence each, small enough that there is a group for each of the jobs."""
         cells = list(cells)

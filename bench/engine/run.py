@@ -123,7 +123,9 @@ def run(
     this process's own.
     """
     if pool is None:
-        with open_pool(options.backend, options.jobs, scheduler=options.scheduler, timing=options.timing) as opened:
+        with open_pool(
+            planned.backend(options.backend), options.jobs, scheduler=options.scheduler, timing=options.timing
+        ) as opened:
             return run(planned, store, options, pool=opened, command=command, progress=progress)
     mode: Timing = "alone" if options.timing else "shared"
     todo = unfinished(planned, store, mode)

@@ -70,7 +70,8 @@ class Metric(ABC):
     ``shares_reference``: much of its work is on source frames alone, so that the cells of a sequence are better
     measured together. ``fidelity``: it is about closeness to the source, so that the source itself has the best value;
     not so for a metric without reference, or one of consistency alone, which a blurred video can win. ``no_value``: the
-    reason where no frame has one.
+    reason where no frame has one. ``outside_python``: its work is done by other programs, or by kernels that let other
+    threads run meanwhile, so that threads of one process measure side by side.
     """
 
     name: ClassVar[str]
@@ -87,6 +88,7 @@ class Metric(ABC):
     variants: ClassVar[Mapping[str, str]] = {}
     shares_reference: ClassVar[bool] = False
     no_value: ClassVar[str] = "no frame has a value"
+    outside_python: ClassVar[bool] = False
     fidelity: ClassVar[bool] = True
 
     def __init__(self, fmt: VideoFormat) -> None:
@@ -163,6 +165,8 @@ class FilterMetric(Metric):
 
     Metrics with the same ``group`` come from one filter instance.
     """
+
+    outside_python = True
 
     group: ClassVar[str]
     chromas: ClassVar[tuple[str, ...]] = ("420", "422", "444")

@@ -37,6 +37,8 @@ class Fidelity(Metric):
     ``conventions``: what of the class each of them changes; its ``title`` says what that means.
     """
 
+    outside_python = True
+
     conventions: ClassVar[Conventions] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:

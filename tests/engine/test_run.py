@@ -144,14 +144,14 @@ def test_a_good_codec_is_measured(tmp_path: Path, clip: Path, codec) -> None:
 
 @pytest.mark.alone
 def test_fault_02_worker_killed_once(tmp_path: Path, clip: Path, codec) -> None:
-    bad, good = run_one(tmp_path, clip, codec("encode-kills-worker"), codec("good"), jobs=2)
+    bad, good = run_one(tmp_path, clip, codec("encode-kills-worker"), codec("good"), jobs=2, backend="loky")
     assert (tmp_path / "once").exists()
     assert (bad.status, good.status) == ("ok", "ok")
 
 
 @pytest.mark.alone
 def test_fault_02_worker_killed_again_and_again(tmp_path: Path, clip: Path, codec) -> None:
-    bad, good = run_one(tmp_path, clip, codec("encode-always-kills-worker"), codec("good"), jobs=2)
+    bad, good = run_one(tmp_path, clip, codec("encode-always-kills-worker"), codec("good"), jobs=2, backend="loky")
     assert (bad.status, bad.reason) == ("failed", "worker_lost")
     assert good.status == "ok"
 

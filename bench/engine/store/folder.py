@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -249,12 +249,7 @@ class Store:
         path = self.frames_path(name)
         length = len(next(iter(columns.values())))
         old = self._old_frames(path, length)
-        # NaN is how a frame without a value was read
-        table = {
-            key: pa.array(values, pa.float64(), from_pandas=True)
-            for key, values in {**old, **columns}.items()
-            if len(values) == length
-        }
+        table = {key: _column(values) for key, values in {**old, **columns}.items() if len(values) == length}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(table), sink)
         write_atomically(path, sink.getvalue().to_pybytes())
@@ -391,3 +386,17 @@ def disk_full(root: Path) -> StoreError:
 def is_disk_full(error: OSError) -> bool:
     """Whether a write failed for want of room."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _column(values: Sequence[float | None]) -> Any:
+    """Values as Parquet stores them; NaN is how a frame without one was read.
+
+    Arrow is given the memory itself: asked to convert values, it imports pandas to see whether they are pandas'.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    numbers = np.array(values, np.float64)
+    there = ~np.isnan(numbers)
+    bits = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+    return pa.Array.from_buffers(pa.float64(), len(numbers), [bits, pa.py_buffer(numbers)])
