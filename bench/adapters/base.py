@@ -426,7 +426,7 @@ def fill(arguments: Iterable[str], values: Mapping[str, Any], where: str) -> lis
 def placeholders(coded: VideoFormat, frames: int, rate: RatePoint) -> dict[str, Any]:
     """Values that a card's arguments may name.
 
-    ``intra_period`` follows the VVC common test conditions: 32 frames up to 30 frames a second, 64 above.
+    ``intra_period`` follows the VVC common test conditions: 32 frames up to 30 frames per second, 64 above.
     ``bits_per_second`` is the bitrate where the rate is in bits per pixel.
     """
     return {

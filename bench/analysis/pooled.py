@@ -53,7 +53,7 @@ def is_pooled(metric: str) -> bool:
 
 
 def dataset_table(results: CellSet, metric: str) -> pd.DataFrame:
-    """One row a (codec, rate, dataset): see `ResultSet.datasets`."""
+    """One row per codec, rate and dataset: see `ResultSet.datasets`."""
     import pandas as pd
 
     if metric not in results.metrics:

@@ -1,4 +1,4 @@
-"""The command line, one file a command. Commands import what they need when they run."""
+"""The command line, one file per command. Commands import what they need when they run."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ from bench.cli.output import tell
     type=click.Choice(["bpp", "kbps"]),
     default="bpp",
     show_default=True,
-    help="Rate in bits per pixel or kilobits a second.",
+    help="Rate in bits per pixel or kilobits per second.",
 )
 @click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
 @click.option(

@@ -169,10 +169,10 @@ def duration(seconds: float) -> str:
 
 
 def pace(rate: float | None, left_s: float | None) -> str:
-    """Speed of a run and its estimated time left: "14.2 cells a minute, about 12 min left"; empty if not known."""
+    """Speed of a run and its estimated time left: "14.2 cells per minute, about 12 min left"; empty if not known."""
     if rate is None or left_s is None:
         return ""
-    told = f"{rate:.1f} cells a minute" if rate >= 1 else f"{60 * rate:.1f} cells an hour"
+    told = f"{rate:.1f} cells per minute" if rate >= 1 else f"{60 * rate:.1f} cells per hour"
     return f"{told}, about {duration(left_s)} left"
 
 

@@ -64,7 +64,7 @@ def refusal(folder: Path, what: str) -> StoreError:
 
 
 def mark(folder: Path, kind: str) -> None:
-    """Leave word of what a folder is; nothing is done where that was done before."""
+    """Record what a folder is, unless it is recorded already."""
     with suppress(FileExistsError), (folder / MARKER).open("x", encoding="utf-8") as stream:
         stream.write(f"{json.dumps({_KIND: kind})}\n")
 

@@ -44,7 +44,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def imported(module: str) -> Any:
-    """The module of compressai or diffusers by its full name; deprecated calls that its own imports make are not told.
+    """The module of compressai or diffusers by its full name; deprecated calls of its own imports are not reported.
 
     The rest of the library can be imported as ever afterwards. Names that its modules took from what was left out stay
     hollow: of diffusers those of its pipelines and of hooks for other libraries' layers. To it peft is not installed

@@ -75,7 +75,7 @@ class Entry(Model):
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
     fps: Annotated[str, BeforeValidator(_fps)] | None = Field(
-        default=None, description='frames a second, such as 30 or "30000/1001"; may be absent for y4m, which says it'
+        default=None, description='frames per second, such as 30 or "30000/1001"; may be absent for y4m, which says it'
     )
     frames: int | None = Field(default=None, ge=1, description="number of frames used; absent: all from start")
     pix_fmt: Annotated[str, AfterValidator(_pix_fmt)] = Field(default="yuv420p", description="FFmpeg's name")
@@ -131,7 +131,7 @@ class Manifest(Model):
             values = [getattr(entry, key) for entry in self.sequences]
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
-                raise ValueError(f"sequences: {key} {twice[0]!r} stands there twice; each must be its own")
+                raise ValueError(f"sequences: the {key} {twice[0]!r} appears twice; each sequence needs its own")
         names = {entry.name for entry in self.sequences}
         for subset, members in self.subsets.items():
             if unknown := sorted(set(members) - names):
@@ -189,7 +189,7 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def data_root() -> Path:
-    """Folder that downloads go to, one folder a dataset below it: VCBENCH_DATA, or ``data`` in the cache folder."""
+    """Folder that downloads go to, one folder per dataset below it: VCBENCH_DATA, or ``data`` in the cache folder."""
     named = os.environ.get(ENVIRONMENT)
     return local_path(named) if named else cache_folder() / "data"
 

@@ -248,7 +248,7 @@ def _unpacked(entry: weights.Entry, staging: Path, transfer: Transfer) -> tuple[
     except ValueError as error:
         file.unlink()
         raise FetchError(
-            f"{entry.url}: has not the layout {entry.packed.layout} ({error}); correct the entry"
+            f"{entry.url}: does not have the layout {entry.packed.layout} ({error}); correct the entry"
         ) from None
     return {key: npy(array) for key, array in arrays.items()}, [file]
 

@@ -66,7 +66,7 @@ class RunOptions(ExecutionOptions):
 
     codecs: by name, name@configuration, or card file. datasets: by name; sequences: only these, or subsets.
     inputs: clips, or folders of pictures; size ("352x288"), pix_fmt and fps describe those that are raw; start: their
-    first frame. frames: at most so many of each clip.
+    first frame. frames: the first N of each clip, or all it has.
     metrics: by name, "+name" adds to the default ones; none: the default ones.
     rates: values of the rate parameter in place of each card's. match_rate (the name of an anchor), target_bpp (bits
     per pixel) and rates "auto" search rate points, to within tolerance, a share (`bench.engine.rate_search.match`).

@@ -1,4 +1,4 @@
-"""How far a run is, told by its result folder alone: to its own terminal, to another one, from another machine.
+"""How far a run is, read from its result folder alone: to its own terminal, to another one, from another machine.
 
 A driver leaves a file in ``work/`` that names the cells it is to run, and takes it away when all of them are finished;
 that of a driver that was ended early stays, and tells what is left.
@@ -87,7 +87,7 @@ class RunState:
     """A run that is going on, or was ended early (``alive`` false).
 
     total: cells of its plan, those that were measured before among them. done: finished, before and now. failed: among
-    those finished now. rate: cells a minute; left_s: estimated seconds to the end; None, with the reason, where not
+    those finished now. rate: cells per minute; left_s: estimated seconds to the end; None, with the reason, where not
     known.
     """
 
@@ -120,7 +120,7 @@ class FolderState:
 
 @contextmanager
 def announced(store: Store, jobs: Iterable[Job], total: int, facts: Mapping[str, Any]) -> Iterator[dict[str, float]]:
-    """Leave word of a run in the store while it goes on; gives the estimated seconds of each of its cells.
+    """Mark a run in the store as under way; gives the estimated seconds of each of its cells.
 
     ``total``: cells of its plan, finished ones among them. ``facts``: backend and jobs.
     """
@@ -255,7 +255,7 @@ class Watch:
         now = time.monotonic()
         elapsed = now - self._started
         self._pace.finish(result.name, elapsed)
-        if now - self._looked > self._LOOK_EVERY_S:  # seen in the store, which costs a file a worker
+        if now - self._looked > self._LOOK_EVERY_S:  # seen in the store, which costs one file per worker
             self._running = len(self._store.working())
             self._looked = now
         return Progress(

@@ -1,6 +1,6 @@
 """What a cell's result file holds.
 
-A result set is a folder: ``cells/`` has one strict-JSON file a cell, ``bitstreams/`` the files that were decoded,
+A result set is a folder: ``cells/`` has one strict-JSON file per cell, ``bitstreams/`` the files that were decoded,
 ``frames/`` the per-frame values (Parquet). Everything else is derived from them. Curves of papers are a folder too,
 with nothing but ``published.json``.
 """

@@ -91,7 +91,7 @@ class PublishedSet(Model):
         return f"{self.paper.name}: {curve.dataset}"
 
     def rows(self) -> Iterable[dict[str, Any]]:
-        """One row a point, with the columns of a result table that a published value has."""
+        """One row per point, with the columns of a result table that a published value has."""
         for curve in self.curves:
             for number, (rate, value) in enumerate(curve.points, start=1):
                 yield {
@@ -138,7 +138,7 @@ def read_published(folder: Path) -> PublishedSet:
 
 
 def write_published(folder: Path, published: PublishedSet) -> Path:
-    """Write a folder of published curves, one line a curve; its path is returned."""
+    """Write a folder of published curves, one line per curve; its path is returned."""
     head = published.model_dump(mode="json", exclude={"curves"})
     lines = [json.dumps(curve.model_dump(mode="json"), ensure_ascii=False) for curve in published.curves]
     text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")

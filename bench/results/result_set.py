@@ -25,7 +25,7 @@ class ResultSet(CellSet):
     def datasets(self, metric: str) -> pd.DataFrame:
         """Values of whole datasets: codec, rate, dataset, sequences, frames, bpp, metric, value, status, reason ...
 
-        One row a (codec, rate point, dataset). ``value`` is the metric's over all frames of the dataset as one set
+        One row per codec, rate point and dataset. ``value`` is the metric's over all frames of the dataset as one set
         where it is defined so (FID), the mean of the sequences' values otherwise; ``pooling`` says which. ``bpp`` and
         ``kbps`` are means over sequences, ``frames`` the sum. A row is "undefined", with the reason, unless every
         sequence that any codec of this result set has of the dataset is measured. Raises UnknownNameError for a metric
@@ -38,10 +38,10 @@ class ResultSet(CellSet):
     def at_rate(
         self, targets: Iterable[float] | None = None, *, anchor: str | None = None, metrics: Iterable[str] = ()
     ) -> pd.DataFrame:
-        """Codecs at equal rate: one row a (sequence, target, codec), with the codec's nearest measured cell.
+        """Codecs at equal rate: one row per sequence, target and codec, with the codec's nearest measured cell.
 
         Columns: dataset, sequence, target_bpp, codec, parameter, rate, bpp, distance (bpp over target less 1), cell,
-        reason, and one a metric. ``targets`` are in bpp; without them they are the rates of ``anchor``. Raises what
+        reason, and one per metric. ``targets`` are in bpp; without them they are the rates of ``anchor``. Raises what
         `bench.analysis.equal_rate.at_rate` raises.
         """
         import pandas as pd

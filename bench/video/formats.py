@@ -30,8 +30,8 @@ MAX_FPS = 1_000_000
 class VideoFormat:
     """Format of every frame of a sequence.
 
-    ``width`` and ``height`` are in luma samples, ``bit_depth`` in bits a sample (8 to 16; more than 8 are stored
-    as little-endian 16-bit words), ``fps`` in frames a second. ``matrix``, ``full_range`` and ``siting`` say how
+    ``width`` and ``height`` are in luma samples, ``bit_depth`` in bits per sample (8 to 16; more than 8 are stored
+    as little-endian 16-bit words), ``fps`` in frames per second. ``matrix``, ``full_range`` and ``siting`` say how
     the samples relate to RGB; for chroma "rgb" the planes are G, B, R and the matrix has no meaning.
     """
 

@@ -43,7 +43,7 @@ class Source(ABC):
     """Which of ``full_range`` and ``matrix`` the file itself states; the others of the format are usual ones."""
 
     def frame_rate(self, start: int, count: int) -> Fraction:
-        """Mean frames a second of a part of the clip."""
+        """Mean frames per second of a part of the clip."""
         return self.format.fps
 
     @abstractmethod

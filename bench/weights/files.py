@@ -270,7 +270,7 @@ def _read(file: Path, modified: int) -> Mapping[str, Entry]:
         raise ManifestError(f"{file}:\n  {explain(error)}") from None
     names = [entry.name for entry in entries]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ManifestError(f"{file}: name {twice[0]!r} stands there twice; each must be its own")
+        raise ManifestError(f"{file}: the name {twice[0]!r} appears twice; each entry needs its own")
     return dict(zip(names, entries, strict=True))
 
 

@@ -54,7 +54,7 @@ def arrays(param: str, data: bytes) -> Iterator[tuple[str, dict[str, NDArray[np.
         elif kind == "PReLU":
             yield kind, {"weight": take("<f4", int(settings["0"]))}
         elif kind not in {"Input", "Split", "PixelShuffle", "Interp", "BinaryOp"}:
-            raise ValueError(f"layer {kind} is none that is read here")
+            raise ValueError(f"layer {kind} is not supported")
     if at != len(data):
         raise ValueError(f"{len(data) - at} bytes of the bin file are left over")
 

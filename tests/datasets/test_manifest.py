@@ -166,7 +166,7 @@ def test_a_wrong_manifest_gets_file_key_and_remedy(load, tmp_path, old, new, mes
 
 
 def test_two_sequences_of_one_name_are_refused(load):
-    with pytest.raises(ManifestError, match="name 'garden' stands there twice"):
+    with pytest.raises(ManifestError, match="the name 'garden' appears twice"):
         load(BASIC + BASIC[BASIC.index("[[sequences]]") :])
 
 

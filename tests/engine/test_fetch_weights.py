@@ -162,7 +162,7 @@ def test_wrong_parts_are_fetched_anew(describe: Describe, http_server: Any) -> N
 def test_what_is_packed_otherwise_is_named(describe: Describe, http_server: Any) -> None:
     packed = f'[weights.packed]\nsha256 = "{SHA256}"\nbytes = {len(CONTENT)}\nlayout = "deep-compression"'
     describe(file="net.npz", extra=f'url = "{http_server.url}/net.pth"\n{packed}')
-    with pytest.raises(FetchError, match=r"net\.pth: has not the layout deep-compression .*(?s:.)*By hand"):
+    with pytest.raises(FetchError, match=r"net\.pth: does not have the layout deep-compression .*(?s:.)*By hand"):
         fetch("net")
 
 

@@ -134,7 +134,7 @@ def test_psnr_rgb_of_444_by_the_equations_of_bt709(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", ["25", "50"])
 def test_xpsnr_equals_ffmpegs_filter(tmp_path: Path, rate: str) -> None:
-    """Above 32 frames a second the filter weighs motion over two frames, so that the rate must reach it."""
+    """Above 32 frames per second the filter weighs motion over two frames, so that the rate must reach it."""
     source = make_clip(tmp_path / "source.y4m", "yuv420p", rate=rate)
     distorted = make_clip(tmp_path / "distorted.y4m", "yuv420p", noise=12, rate=rate)
     done = subprocess.run(

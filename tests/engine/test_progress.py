@@ -166,7 +166,7 @@ def test_the_command_tells_people_and_programs(store: Store, capsys: pytest.Capt
     assert _run(["status", str(store.root)]) == 0
     told = capsys.readouterr().out
     assert f"{store.root}: 1 cell: 1 ok" in told
-    assert "dask, 4 jobs): 7 of 8 done; " in told and " cells a minute, about 2" in told
+    assert "dask, 4 jobs): 7 of 8 done; " in told and " cells per minute, about 2" in told
     assert _run(["status", str(store.root), "--json"]) == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert (run["done"], run["total"], run["alive"]) == (7, 8, True)

@@ -142,7 +142,7 @@ def test_unknown_weights_are_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([described(), described()], "'net' stands there twice"),
+        ([described(), described()], "the name 'net' appears twice"),
         ([described(extra='url = "ftp://example.org/net"')], "http"),
         ([described(file="../net.pth")], r"weights\.0\.file"),
         ([described().replace("made =", "maker =")], "maker"),

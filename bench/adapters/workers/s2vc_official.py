@@ -23,7 +23,7 @@ HYPER_BITS = 14
 leaves out."""
 
 ROUNDING = 0.5e-6
-"""Half of the last digit of bits a pixel in upstream's file names."""
+"""Half of the last digit of bits per pixel in upstream's file names."""
 
 SEQUENCE, DATASET = "sequence", "vcbench"
 _NAME = re.compile(r"im(\d{5})_bpp_(\d+\.\d{6})\.png")
@@ -99,7 +99,7 @@ def _environment(job: Any) -> Dict[str, str]:  # noqa: UP006
 
 
 def _outputs(folder: Path, frames: int) -> List[Any]:  # noqa: UP006
-    """(file, bits a pixel) of each picture; ValueError unless there is one for each frame."""
+    """(file, bits per pixel) of each picture; ValueError unless there is one for each frame."""
     found = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _NAME.fullmatch(path.name)
@@ -138,5 +138,5 @@ def _whole_bytes(bpp: float, pixels: int) -> int:
     """Bits of a P frame, which are whole bytes; ValueError for a rate that no whole number of them gives."""
     bits = 8 * round(bpp * pixels / 8)
     if abs(bits - bpp * pixels) > ROUNDING * pixels + 1e-3:
-        raise ValueError(f"a P frame of {bpp:.6f} bits a pixel is no whole number of bytes on {pixels} pixels")
+        raise ValueError(f"a P frame of {bpp:.6f} bits per pixel is no whole number of bytes on {pixels} pixels")
     return bits

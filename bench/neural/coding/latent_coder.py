@@ -254,7 +254,7 @@ class LatentCoder(nn.Module):
 def _bits(residual: Tensor, symbols: Tensor, scale: Tensor) -> Tensor:
     """Bits of the symbols, as they are coded; their gradient towards the latent is that under uniform noise.
 
-    Noise alone would tell a floor of about 0.1 bit a symbol however surely it is zero, which is several times the rate
+    Noise alone would give a floor of about 0.1 bit per symbol however surely it is zero, several times the rate
     of ultra-low rate points; rounding alone has no slope where a symbol is zero.
     """
     told = gaussian_bits(symbols, scale)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Points = list[tuple[float, float]]
 
-_UNITS = {"bpp": "bits a pixel", "psnr": "PSNR of RGB (dB)"}
+_UNITS = {"bpp": "bits per pixel", "psnr": "PSNR of RGB (dB)"}
 _NO_CURVE = {"stage", "step", "seconds", "gradient", "skipped"}
 _STYLE: dict[str, Any] = {
     "font.size": 8,

@@ -68,7 +68,7 @@ def write_markdown(path: Path, result: GateResult) -> None:
 
 
 def summary(result: GateResult, most: int = MAX_BYTES) -> str:
-    """The summary in Markdown, at most so many bytes."""
+    """The summary in Markdown, of up to ``most`` bytes."""
     order = {"fail": 0, "error": 1, "inconclusive": 2, "pass": 3}
     checks = sorted(result.checks, key=lambda check: order[check.verdict])
     first = [check for check in checks if check.verdict != "pass"]

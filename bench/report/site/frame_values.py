@@ -15,7 +15,7 @@ MOST_VALUES = 1_500_000
 
 
 def frame_values(results: ResultSet, cell: CellResult) -> dict[str, list[float | None]]:
-    """Values by metric, one a frame, None where a frame has none; empty where nothing is stored.
+    """Values by metric, one per frame, None where a frame has none; empty where nothing is stored.
 
     Raises StoreError for a file that is damaged.
     """

@@ -19,7 +19,7 @@ start((index) => {
     choice.set({ sequence: sequence.name, dataset: sequence.dataset, metric: index.metrics[metric()]?.name });
     data = await vcbench.need(`sequence-${number}`);
     frames = sequence.framesData ? await vcbench.need(`frames-${number}`) : null;
-    get("about").textContent = `${sequence.dataset}: ${sequence.size}, ${sequence.frames} frames from ${sequence.start}, ${sequence.fps} frames a second, ${data.source.format}, ${data.source.matrix}. File ${data.source.file}, SHA-256 ${data.source.sha256}.`;
+    get("about").textContent = `${sequence.dataset}: ${sequence.size}, ${sequence.frames} frames from ${sequence.start}, ${sequence.fps} frames per second, ${data.source.format}, ${data.source.matrix}. File ${data.source.file}, SHA-256 ${data.source.sha256}.`;
     listRates();
     showCells();
     const chosen = data.cells.find((cell) => cell.name === choice.get("cell"));

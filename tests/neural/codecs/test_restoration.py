@@ -71,7 +71,7 @@ def test_every_format_comes_back_as_it_was(tiny_clip: TinyClip, width: int, heig
 
 
 def test_delimiters_are_left_out_and_come_back(tiny_clip: TinyClip) -> None:
-    """What dav1d is given is what SVT-AV1 wrote; the stream in the container is shorter by two bytes a frame."""
+    """What dav1d is given is what SVT-AV1 wrote; the stream in the container is shorter by two bytes per frame."""
     frames = frames_of(tiny_clip(64, 64, 9))
     with base.BaseEncoder(frames[0].format, (2,)) as encoder:
         for frame in frames:

@@ -31,7 +31,7 @@ from bench.neural.training.clips import Pictures
 from bench.neural.training.loop import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (0.00006, 0.02)
-"""Weight of the mean squared error on a scale of 255 against bits a pixel, at the lowest and highest rate index."""
+"""Weight of the mean squared error on a scale of 255 against bits per pixel, at the lowest and highest rate index."""
 
 FEATURES, TEXTURE, CHANGES, FLOW, ADVERSARIAL = 0.25, 1.0, 0.5, 0.1, 0.3
 """Weights of distances of deep features and of their contrast, frames' changes, the velocity, and the critic's eye."""
@@ -59,7 +59,7 @@ STEPS = 10
 
 
 def weights_of_error(rates: int) -> Tensor:
-    """Weight of the mean squared error of pictures 0 to 1 against bits a pixel, of each rate index."""
+    """Weight of the mean squared error of pictures 0 to 1 against bits per pixel, of each rate index."""
     first, last = LAMBDAS
     return 255**2 * first * (last / first) ** torch.linspace(0, 1, rates)
 
@@ -199,7 +199,7 @@ class ActDiffTask:
     def validate(self) -> dict[str, float]:
         """Figures of the part just trained, on clips held out, at the lowest and highest rate; empty without any.
 
-        Of keyframes PSNR of RGB and bits a pixel. Of segments of 17 frames PSNR and distance of deep features, of
+        Of keyframes PSNR of RGB and bits per pixel. Of segments of 17 frames PSNR and distance of deep features, of
         the warped keyframes and of what is made of them.
         """
         device = next(self._codec.parameters()).device

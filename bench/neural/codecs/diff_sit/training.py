@@ -29,7 +29,7 @@ from bench.neural.training.clips import Pictures
 from bench.neural.training.loop import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (0.00006, 0.02)
-"""Weight of the mean squared error on a scale of 255 against bits a pixel, at the lowest and highest rate index.
+"""Weight of the mean squared error on a scale of 255 against bits per pixel, at the lowest and highest rate index.
 
 Those that HEVC's test model has for about QP 55 and 30, by its rule 0.85 x 2^((QP - 12) / 3).
 """
@@ -63,7 +63,7 @@ LEARNS = {
 
 
 def weights_of_error(rates: int) -> Tensor:
-    """Weight of the mean squared error of pictures 0 to 1 against bits a pixel, of each rate index."""
+    """Weight of the mean squared error of pictures 0 to 1 against bits per pixel, of each rate index."""
     first, last = LAMBDAS
     return 255**2 * first * (last / first) ** torch.linspace(0, 1, rates)
 
@@ -227,7 +227,7 @@ class DiffSitTask:
         """Figures of the part just trained, on the first frames of clips held out; empty where there are none.
 
         PSNR of RGB: of the autoencoder; of warped pictures; or of the intermediate sequence at the lowest and highest
-        rate, with its bits a pixel, and of the restored one, with its distance of deep features.
+        rate, with its bits per pixel, and of the restored one, with its distance of deep features.
         """
         device = next(self._diff_sit.parameters()).device
         clips = [to_batch(clip[None, :HELD_OUT], device) for clip in self._held_out[:3]]

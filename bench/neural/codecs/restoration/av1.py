@@ -2,7 +2,7 @@
 
 A stream is a row of OBUs in the low-overhead format (AV1 Bitstream & Decoding Process Specification, section 5). A
 temporal delimiter says nothing that the frames do not: a temporal unit ends with the frame that it shows. Two bytes a
-frame are 3 % of a stream of 0.005 bits a pixel.
+frame are 3 % of a stream of 0.005 bits per pixel.
 """
 
 from __future__ import annotations

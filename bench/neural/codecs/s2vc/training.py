@@ -1,7 +1,7 @@
 """How S2VC is trained: the paper's loss terms, stage by stage, with a growing number of frames.
 
 Loss of a sequence, mean over its frames: lambda R + L1 + deep-feature distance + alpha |teacher - P(s)|
-+ beta |flow(x) - flow(x_hat)|, with R in bits a pixel. Where the paper has LPIPS and DINOv3, SqueezeNet's features
++ beta |flow(x) - flow(x_hat)|, with R in bits per pixel. Where the paper has LPIPS and DINOv3, SqueezeNet's features
 stand in; the model card says so.
 """
 
@@ -21,7 +21,7 @@ from bench.neural.training.clips import Pictures
 from bench.neural.training.loop import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (24.0, 0.5)
-"""Weight of the rate (bits a pixel) at the lowest and the highest rate index; between them evenly in logarithm.
+"""Weight of the rate (bits per pixel) at the lowest and the highest rate index; between them evenly in logarithm.
 
 The paper's 5.2 to 0.2 belong to its distances, LPIPS above all; with ours they would give several times its rates.
 """
@@ -203,7 +203,7 @@ class S2vcTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR of RGB and bits a pixel at the lowest and highest rate, on the first frames of clips held out.
+        """PSNR of RGB and bits per pixel at the lowest and highest rate, on the first frames of clips held out.
 
         The autoencoder's stage gives the PSNR of the autoencoder alone. Empty where no clip is held out.
         """
@@ -235,5 +235,5 @@ class S2vcTask:
 
 
 def _means(bpps: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """Bits a pixel of intra and inter frames, where there were any."""
+    """Bits per pixel of intra and inter frames, where there were any."""
     return {name: torch.stack(list(found)).mean() for name, found in bpps.items() if found}
