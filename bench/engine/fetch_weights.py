@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,8 @@ def fetch_weights(
     ``folder`` is where they go and the only place they are looked for; by default they go to the cache and are taken
     from wherever they are. ``progress``, ``attempts`` and ``pause`` are those of ``fetch_dataset``. Raises
     UnavailableError with the instructions where a file is offered by nobody, before anything is downloaded;
-    FetchError, with what to do by hand, where a download fails or is not what it should be. The metrics of pyiqa bring
+    FetchError, with what to do by hand, where a download fails or is not what it should be, once all the others were
+    tried. The metrics of pyiqa bring
     their own, into that package's caches. ``catalog`` finds the codecs; by default they are those of the usual folders.
     """
     known = catalog or Catalog()
@@ -57,16 +59,44 @@ def fetch_weights(
     there = _present(entries, weights.folders() if folder is None else [folder])
     target = folder or weights.own_folder()
     transfer = Transfer(progress, attempts, pause)
-    fetched = [
-        FetchedWeights(entry.name, there[entry.name], file_digest(there[entry.name]), "present")
-        if entry.name in there
-        else FetchedWeights(entry.name, _download(entry, target, transfer), entry.sha256, "downloaded")
-        for entry in entries
-    ]
     where = weights.folders() if folder is None else [folder]
-    of_codecs = dict.fromkeys(file for files in by_codec.values() for file in files)
-    fetched += [_fetch_published(file, where, target, transfer) for file in of_codecs]
-    return fetched + [file for name, model in by_pyiqa.items() for file in _from_pyiqa(name, model)]
+    jobs: dict[str, Callable[[], list[FetchedWeights]]] = {
+        entry.name: partial(_taken, entry, there.get(entry.name), target, transfer) for entry in entries
+    }
+    for file in dict.fromkeys(file for files in by_codec.values() for file in files):
+        jobs[file.file] = partial(_published, file, where, target, transfer)
+    jobs |= {name: partial(_from_pyiqa, name, model) for name, model in by_pyiqa.items()}
+    return _all(jobs)
+
+
+def _taken(entry: weights.Entry, there: Path | None, target: Path, transfer: Transfer) -> list[FetchedWeights]:
+    if there is not None:
+        return [FetchedWeights(entry.name, there, file_digest(there), "present")]
+    return [FetchedWeights(entry.name, _download(entry, target, transfer), entry.sha256, "downloaded")]
+
+
+def _published(file: weights.Published, where: list[Path], target: Path, transfer: Transfer) -> list[FetchedWeights]:
+    return [_fetch_published(file, where, target, transfer)]
+
+
+def _all(jobs: Mapping[str, Callable[[], list[FetchedWeights]]]) -> list[FetchedWeights]:
+    """What every job brings; where some fail, FetchError once all were tried, naming these and what has arrived."""
+    fetched: list[FetchedWeights] = []
+    arrived: list[str] = []
+    failed: dict[str, FetchError] = {}
+    for name, job in jobs.items():
+        try:
+            fetched += job()
+            arrived.append(name)
+        except FetchError as error:
+            failed[name] = error
+    if not failed:
+        return fetched
+    if len(jobs) == 1:
+        raise next(iter(failed.values()))
+    told = "\n".join(f"{name}: {error}" for name, error in failed.items())
+    here = f"; here are: {', '.join(arrived)}" if arrived else ""
+    raise FetchError(f"{len(failed)} of {len(jobs)} failed ({', '.join(failed)}){here}\n{told}")
 
 
 def _of_codec(name: str, catalog: Catalog) -> list[weights.Published] | None:

@@ -125,6 +125,22 @@ def test_what_nobody_offers_stops_before_anything_is_downloaded(describe: Descri
     assert http_server.requests == []
 
 
+def test_of_several_all_are_tried_and_those_that_fail_are_named(
+    describe: Describe, http_server: Any, tmp_path: Path
+) -> None:
+    """The first is nowhere, the second another file; the third arrives for all that."""
+    http_server.files["/other.pth"] = CONTENT[::-1]
+    entry = '[[weights]]\nname = "{0}"\ntitle = "t"\nlicence = "l"\nsource = "s"\nfile = "{0}.pth"\n'
+    entry += f'sha256 = "{SHA256}"\nbytes = {len(CONTENT)}\nurl = "{http_server.url}/{{1}}.pth"\n'
+    lost = f'url = "{http_server.url}/lost.pth"\n'
+    describe(extra=lost + entry.format("other", "other") + entry.format("third", "net"))
+    with pytest.raises(
+        FetchError, match=r"(?s)2 of 3 failed \(net, other\); here are: third\nnet: .*\nother: .*SHA-256"
+    ):
+        fetch("net", "other", "third", attempts=1)
+    assert weights.path("third").read_bytes() == CONTENT
+
+
 def npy(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
