@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import Outcome, Vcbench, in_process
 
 if TYPE_CHECKING:
     from bench.neural.codecs.s2vc.model import S2vc
@@ -163,6 +164,16 @@ def shared_weights(monkeypatch: pytest.MonkeyPatch) -> Path:
     return SHARED / "weights"
 
 
+@pytest.fixture
+def vcbench(capsys: pytest.CaptureFixture[str]) -> Vcbench:
+    """Call the command line in this process, with arguments of any type."""
+
+    def call(*arguments: object) -> Outcome:
+        return in_process(capsys, *arguments)
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def ffmpeg_exe() -> str:
     from bench.video import ffmpeg
@@ -192,12 +203,14 @@ def run_ffmpeg(ffmpeg_exe: str) -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[..., bytes]) -> TinyClip:
-    """Factory of synthetic y4m clips, each made once a session.
+    """Factory of synthetic y4m clips, each made once a session, whichever worker needs it first.
 
     ``tiny_clip(width=64, height=64, frames=9, pix_fmt="yuv420p", rate="25", noise=12, full_range=False)``. Odd sizes
     are exact; the same arguments give the same bytes.
     """
-    folder = tmp_path_factory.mktemp("clips")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if _WORKERS > 1 else base) / "clips"
+    folder.mkdir(exist_ok=True)
 
     def make(
         width: int = 64,
@@ -217,9 +230,11 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[...
             pattern = _PATTERN.format(width=width + width % 2, height=height + height % 2, rate=rate)
             filters = (_NOISE.format(noise=noise) if noise else "") + f"format={pix_fmt}"
             filters += f",crop={width}:{height}:0:0:exact=1,setparams=range={'pc' if full_range else 'tv'}"
+            written = tmp_path_factory.mktemp("clip") / name
             run_ffmpeg(
-                "-f", "lavfi", "-i", pattern, "-frames:v", str(frames), "-vf", filters, "-strict", "-1", path
+                "-f", "lavfi", "-i", pattern, "-frames:v", str(frames), "-vf", filters, "-strict", "-1", written
             )  # fmt: skip
+            written.replace(path)
         return path
 
     return make

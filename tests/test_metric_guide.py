@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import program
 
 import bench
 from bench.conformance import Finding
@@ -52,10 +53,7 @@ def installed(guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def vcbench(folder: Path, *arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(map(str, filter(None, (GUIDE.parents[1], site))))
-    argv = [sys.executable, "-m", "bench.cli", *arguments]
-    return subprocess.run(
-        argv, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
-    )
+    return program(*arguments, cwd=folder, env={**os.environ, "PYTHONPATH": path})
 
 
 def commands(*, trusted: bool) -> list[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Vcbench
 
 import bench
 from bench.adapters.base import Codec, RatePoint, copy_alone, placeholders
@@ -337,13 +335,14 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs" / "add-a-codec.md"
 
 
 @pytest.fixture
-def guide(tmp_path: Path) -> Path:
-    """The files that the guide shows, in a working directory of their own."""
+def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the guide shows, in a working directory of their own, which is the current one."""
     blocks = re.findall(r"^`(codecs/[\w.-]+)`:\n\n```\w+\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     assert {name for name, _ in blocks} == {"codecs/gzip.toml", "codecs/upper_bits.py", "codecs/upper-bits.toml"}
     (tmp_path / "codecs").mkdir()
     for name, text in blocks:
         (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -351,17 +350,11 @@ def commands_of_the_guide() -> list[str]:
     return re.findall(r"^    vcbench (run .*)$", GUIDE.read_text(), re.MULTILINE)
 
 
-def vcbench(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "bench.cli", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(GUIDE.parents[1])}
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, env=env, check=False)
-
-
 @pytest.mark.parametrize("command", commands_of_the_guide(), ids=lambda command: command.split()[2])
-def test_examples_of_the_guide_run(guide: Path, tiny_clip: TinyClip, command: str) -> None:
+def test_examples_of_the_guide_run(guide: Path, vcbench: Vcbench, tiny_clip: TinyClip, command: str) -> None:
     shutil.copy(tiny_clip(67, 45, 5), guide / "clip.y4m")
-    done = vcbench(guide, command.split())
-    assert done.returncode == 0, done.stderr
+    done = vcbench(*command.split())
+    assert done.code == 0, done.err
     out = guide / command.rsplit(maxsplit=1)[-1]
     table = bench.load(out).to_pandas()
     assert (table["status"] == "ok").all()
@@ -370,22 +363,24 @@ def test_examples_of_the_guide_run(guide: Path, tiny_clip: TinyClip, command: st
     assert np.isinf(quality).all() == ("gzip" in command)  # lossless
 
 
-def test_first_steps_of_the_guide_lead_from_a_card_to_a_report(guide: Path, tiny_clip: TinyClip) -> None:
+def test_first_steps_of_the_guide_lead_from_a_card_to_a_report(
+    guide: Path, vcbench: Vcbench, tiny_clip: TinyClip
+) -> None:
     steps = re.search(r"and go:\n\n((?:    vcbench .*\n)+)", GUIDE.read_text())
     assert steps is not None
     shutil.copy(tiny_clip(), guide / "clip.y4m")
-    said = [vcbench(guide, line.split()[1:]) for line in steps[1].splitlines()]
-    assert [done.returncode for done in said] == [0, 0, 0], [done.stderr for done in said]
-    assert said[0].stdout == "codecs/gzip.toml: ok\n"
+    said = [vcbench(*line.split()[1:]) for line in steps[1].splitlines()]
+    assert [done.code for done in said] == [0, 0, 0], [done.err for done in said]
+    assert said[0].out == "codecs/gzip.toml: ok\n"
     assert (guide / "results" / "gzip" / "report" / "index.html").is_file()
 
 
-def test_example_of_the_guide_is_not_executed_without_trust(guide: Path, tiny_clip: TinyClip) -> None:
+def test_example_of_the_guide_is_not_executed_without_trust(guide: Path, vcbench: Vcbench, tiny_clip: TinyClip) -> None:
     (guide / "codecs" / "upper_bits.py").write_text("open('executed', 'w')")
     for arguments in (["ls", "codecs"], ["validate"], ["run", "--codecs", "upper-bits", "--input", str(tiny_clip())]):
-        done = vcbench(guide, arguments)
-        assert (done.returncode != 0) == (arguments[0] == "run")
-    assert "--trust" in done.stderr + done.stdout
+        done = vcbench(*arguments)
+        assert (done.code != 0) == (arguments[0] == "run")
+    assert "--trust" in done.err + done.out
     assert not list(guide.rglob("executed"))
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from card_texts import command_card
+from command_line import Vcbench
 
 from bench.adapters.base import RatePoint
 from bench.cards import Card, brought, is_ours, load_card
-from bench.cli import _run
 from bench.errors import UnavailableError
 from bench.registry import build
 from bench.video.formats import VideoFormat
@@ -19,26 +20,10 @@ from bench.video.sequence import open_sequence
 
 OURS = next(folder for folder in brought("codecs") if folder.is_dir())
 
-STRANGER = """
-name = "{name}"
-title = "a stranger's card"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-rates = {{ parameter = "index", values = [0], minimum = 0, maximum = 9 }}
-[settings]
-get = "It is everywhere."
-[settings.encoder]
-env = "STRANGER"
-names = ["sh"]
-version_arguments = ["-c", "touch {witness}"]
-arguments = ["-c", "touch {witness}"]
-[settings.decoder]
-env = "STRANGER"
-names = ["sh"]
-arguments = ["-c", "touch {witness}"]
-"""
+
+def strangers_card(name: str, witness: Path) -> str:
+    touch = ["-c", f"touch {witness}"]
+    return command_card(name, "STRANGER", touch, touch, version=touch, names=["sh"])
 
 
 @pytest.fixture
@@ -46,7 +31,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory whose codecs/ replace x265 by a program; the file that exists once the program has run."""
     witness = tmp_path / "executed"
     (tmp_path / "codecs").mkdir()
-    (tmp_path / "codecs" / "x265.toml").write_text(STRANGER.format(name="x265", witness=witness))
+    (tmp_path / "codecs" / "x265.toml").write_text(strangers_card("x265", witness))
     monkeypatch.chdir(tmp_path)
     return witness
 
@@ -64,12 +49,12 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_no_command_runs_a_strangers_program(
-    stranger: Path, tiny_clip: Callable[..., Path], capsys: pytest.CaptureFixture[str], command: list[str], code: int
+    stranger: Path, tiny_clip: Callable[..., Path], vcbench: Vcbench, command: list[str], code: int
 ) -> None:
     more = ["--input", str(tiny_clip(64, 48, frames=2)), "--metrics", "psnr_y"] if command[0] == "run" else []
-    assert _run([*command, *more]) == code
+    told = vcbench(*command, *more)
+    assert told.code == code
     assert not stranger.exists()
-    told = capsys.readouterr()
     if code == 4:
         assert "card x265 in codecs would run sh or what STRANGER names; give --trust" in told.err.replace(
             str(Path.cwd() / "codecs"), "codecs"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from command_line import Vcbench
 
 import bench
 from bench.adapters.base import RatePoint
@@ -413,7 +412,9 @@ def test_workers_run_in_older_interpreters_and_without_us(path: Path) -> None:
     assert not {name for name in modules if name.partition(".")[0] == "bench"}
 
 
-def test_the_pages_example_runs(tiny_clip: TinyClip, tmp_path: Path) -> None:
+def test_the_pages_example_runs(
+    vcbench: Vcbench, tiny_clip: TinyClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = PAGE.read_text()
     blocks = re.findall(r"^`(codecs/[\w.-]+)`:\n\n```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert {name for name, _ in blocks} == {"codecs/steps.py", "codecs/steps.toml"}
@@ -422,10 +423,10 @@ def test_the_pages_example_runs(tiny_clip: TinyClip, tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     shutil.copy(tiny_clip(66, 46, 4), tmp_path / "clip.y4m")
     (command,) = re.findall(r"^    vcbench (run .*)$", text, re.MULTILINE)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "STEPS_PYTHON": sys.executable}
-    argv = [sys.executable, "-m", "bench.cli", *command.split()]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("STEPS_PYTHON", sys.executable)
+    monkeypatch.chdir(tmp_path)
+    done = vcbench(*command.split())
+    assert done.code == 0, done.err
     (cell,) = bench.load(tmp_path / "results" / "steps").cells
     psnr = cell.measurements["psnr_y"].value
     assert psnr is not None

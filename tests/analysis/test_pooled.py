@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+from command_line import Vcbench
 
 import bench
 from bench.analysis.compare import compare
 from bench.analysis.pooled import dataset_curves, is_pooled
-from bench.cli import _run
 from bench.engine.store.folder import Store
 from bench.errors import UnknownNameError, UsageError
 from bench.records.cell import CellResult
@@ -353,43 +353,44 @@ class TestComparison:
 
 
 class TestTerminal:
-    def test_json(self, half: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert _run(["compare", str(half), "--anchor", "x265", "--test", "half", "--metric", "fid", "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
+    def test_json(self, half: Path, vcbench: Vcbench) -> None:
+        done = vcbench("compare", half, "--anchor", "x265", "--test", "half", "--metric", "fid", "--json")
+        assert done.code == 0
+        found = done.json
         assert found["bd_rate"]["convention"] == "dataset"
         assert found["bd_rate"]["value"] == pytest.approx(-50, abs=0.01)
         assert found["bd_rate"]["ci_reason"].startswith("values are pooled over the dataset")
 
-    def test_text(self, half: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert _run(["compare", str(half), "--anchor", "x265", "--metric", "fid,psnr_y"]) == 0
-        said = capsys.readouterr().out
+    def test_text(self, half: Path, vcbench: Vcbench) -> None:
+        done = vcbench("compare", half, "--anchor", "x265", "--metric", "fid,psnr_y")
+        assert done.code == 0
+        said = done.out
         assert "(pchip, pooled over the dataset)" in said
         assert "psnr_y: mean over sequences" in said
 
-    def test_two_folders(self, build: Callable[..., Builder], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_two_folders(self, build: Callable[..., Builder], vcbench: Vcbench) -> None:
         before, after = build("before").curves({"x265": 1.0}), build("after").curves({"x265": 0.5})
         arguments = ["compare", before.root, after.root, "--anchor", "x265", "--metric", "fid", "--json"]
-        assert _run([str(argument) for argument in arguments]) == 0
-        found = json.loads(capsys.readouterr().out)
+        found = vcbench(*arguments).json
         assert (found["anchor"], found["test"]) == ("before:x265", "after:x265")
         assert found["bd_rate"]["value"] == pytest.approx(-50, abs=0.01)
 
-    def test_one_of_several_datasets(self, build: Callable[..., Builder], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_one_of_several_datasets(self, build: Callable[..., Builder], vcbench: Vcbench) -> None:
         builder = build().curves({"x265": 1.0, "half": 0.5})
         builder.curves({"x265": 1.0, "half": 2.0}, ["akiyo"], dataset="other")
         arguments = ["--anchor", "x265", "--test", "half", "--metric", "fid", "--dataset", "other", "--json"]
-        assert _run(["compare", str(builder.root), *arguments]) == 0
-        assert json.loads(capsys.readouterr().out)["bd_rate"]["value"] == pytest.approx(100, abs=0.01)
+        assert vcbench("compare", builder.root, *arguments).json["bd_rate"]["value"] == pytest.approx(100, abs=0.01)
 
     def test_validate_names_features_that_are_gone_or_changed(
-        self, build: Callable[..., Builder], capsys: pytest.CaptureFixture[str]
+        self, build: Callable[..., Builder], vcbench: Vcbench
     ) -> None:
         builder = build().cell(fid=features("akiyo", 22))
         first, second = sorted((builder.root / "features").glob("*.npy"))
         first.unlink()
         second.write_bytes(b"other")
-        assert _run(["validate", str(builder.root)]) == 4
-        said = capsys.readouterr().out
+        done = vcbench("validate", builder.root)
+        assert done.code == 4
+        said = done.out
         assert f"features/{first.name} is missing or not the file that was stored" in said
         assert f"features/{second.name} is missing or not the file that was stored" in said
 
@@ -454,7 +455,7 @@ class TestReport:
         assert not any("pooled over the dataset" in path.read_text(encoding="utf-8") for path in folder.rglob("*.html"))
 
 
-def test_names_with_a_colon_go_everywhere(build: Callable[..., Builder], tmp_path: Path) -> None:
+def test_names_with_a_colon_go_everywhere(build: Callable[..., Builder], vcbench: Vcbench, tmp_path: Path) -> None:
     """Variants such as ewarp:spynet: files, tables, the page, comparisons, per-frame values."""
     names = {"psnr_y": "ewarp:spynet", "fid": "fid:antialias"}
     builder = build().curves({"x265": 1.0, "half": 0.5})
@@ -473,4 +474,4 @@ def test_names_with_a_colon_go_everywhere(build: Callable[..., Builder], tmp_pat
     assert {row["metric"] for row in read(folder, "bd_rate.csv")} == set(names.values())
     assert {"ewarp:spynet", "fid:antialias"} <= set(read(folder, "rd.csv")[0])
     arguments = ["--anchor", "x265", "--test", "half", "--metric", "ewarp:spynet,fid:antialias", "--json"]
-    assert _run(["compare", str(builder.root), *arguments]) == 0
+    assert vcbench("compare", builder.root, *arguments).code == 0

@@ -6,12 +6,12 @@ import os
 import pty
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from command_line import argv, program
 
 from bench.cli import vcbench as group
 from bench.cli.options import CommaList
@@ -147,13 +147,7 @@ def test_a_reader_that_went_away_is_no_regression(arguments: tuple[str, ...]) ->
     read, write = os.pipe()
     os.close(read)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.cli", *arguments],
-            stdout=write,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        done = program(*arguments, stdout=write)
     finally:
         os.close(write)
     assert done.returncode == 2
@@ -164,9 +158,8 @@ def on_a_terminal(*arguments: object) -> str:
     """What a command shows on a terminal of 100 columns."""
     master, slave = pty.openpty()
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
-    command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
     shown = b""
-    with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environment) as process:
+    with subprocess.Popen(argv(*arguments), stdout=slave, stderr=slave, stdin=slave, env=environment) as process:
         os.close(slave)
         while True:
             try:

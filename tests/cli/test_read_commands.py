@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import program
 
 import bench
 from bench.cards import Catalog
@@ -367,10 +366,8 @@ def test_fetch_makes_the_embedded_dataset(vcbench, tmp_path: Path) -> None:
 
 def test_doctor_fails_without_ffmpeg_and_says_what_to_do(vcbench) -> None:
     assert vcbench("doctor").code == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "doctor", "--json"],
-        capture_output=True, text=True, check=False, env={**os.environ, "VCBENCH_FFMPEG": "/nowhere/ffmpeg"},
-    )  # fmt: skip
+    # which FFmpeg it is, is looked up once in a process
+    done = program("doctor", "--json", env={**os.environ, "VCBENCH_FFMPEG": "/nowhere/ffmpeg"})
     assert done.returncode == 4, done.stderr
     told = json.loads(done.stdout)
     (row,) = (row for row in told["machine"] if row["name"] == "ffmpeg")

@@ -7,28 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from card_texts import command_card
 
 import bench
 from bench.metrics.sets import SETS
 from bench.registry import DEFAULT_METRICS
-
-CARD = """
-name = "broken"
-title = "a codec whose encoder fails"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-[rates]
-parameter = "index"
-values = [0]
-minimum = 0
-maximum = 9
-[settings]
-get = "It is part of the test."
-encoder = { env = "BROKEN", arguments = ["-c", "import sys; sys.exit('no bits today')"] }
-decoder = { env = "BROKEN", arguments = ["-c", "pass", "{bitstream}", "{output}"] }
-"""
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -181,7 +164,10 @@ def test_a_failed_cell_exits_with_6_and_json_tells_why(
 
     monkeypatch.setenv("BROKEN", sys.executable)
     (tmp_path / "codecs").mkdir()
-    (tmp_path / "codecs" / "broken.toml").write_text(CARD)
+    (tmp_path / "codecs" / "broken.toml").write_text(
+        command_card("broken", "BROKEN", ["-c", "import sys; sys.exit('no bits today')"],
+                     ["-c", "pass", "{bitstream}", "{output}"])
+    )  # fmt: skip
     arguments = ["run", "--codecs", "broken,x264", "--rates", 3, "--input", clips[0], "--metrics", "psnr_y",
                  "--jobs", 1, "--path", tmp_path, "--trust", "--out", tmp_path / "out"]  # fmt: skip
     told = vcbench(*arguments)

@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import argv, program
 
 from bench.cli.output import escaped, escaped_json, escaped_line
 from bench.core.files import home
@@ -77,11 +77,6 @@ def test_a_failed_cell_cannot_forge_what_verify_and_report_find(vcbench, measure
         assert "\n8 cells of 8; checks" not in f"\n{done.out}{done.err}", arguments
 
 
-def run(*arguments: object, stdout: object, stderr: object = subprocess.PIPE, **settings: object):  # type: ignore[no-untyped-def]
-    argv = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
-    return subprocess.run(argv, stdout=stdout, stderr=stderr, text=True, check=False, **settings)  # type: ignore[call-overload]
-
-
 def gate(measured: Path, tmp_path: Path) -> list[object]:
     candidate = tmp_path / "candidate"
     shutil.copytree(measured, candidate)
@@ -96,14 +91,14 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="has no /dev/full")
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_gate_whose_output_is_lost_finds_no_regression(measured: Path, tmp_path: Path, more: list[str]) -> None:
     with FULL.open("w") as full:
-        done = run(*gate(measured, tmp_path), *more, stdout=full)
+        done = program(*gate(measured, tmp_path), *more, stdout=full)
     assert done.returncode == 4, done.stderr
     assert "standard output cannot be written: No space left on device; free some room" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_gate_whose_output_nobody_wants_says_it_by_its_exit_code(measured: Path, tmp_path: Path) -> None:
-    arguments = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "bench.cli", *map(str, gate(measured, tmp_path))]
+    arguments = ["sh", "-c", '"$@" >&-', "sh", *argv(*gate(measured, tmp_path))]
     done = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -112,7 +107,7 @@ def test_a_gate_whose_output_nobody_wants_says_it_by_its_exit_code(measured: Pat
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ls", "datasets"], ["ls", "datasets", "--json"]])
 def test_other_output_that_is_lost_is_no_fault_of_vcbench(arguments: list[str]) -> None:
     with FULL.open("w") as full:
-        done = run(*arguments, stdout=full)
+        done = program(*arguments, stdout=full)
     assert done.returncode == 4, done.stderr
     assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
 
@@ -123,7 +118,7 @@ def test_a_run_does_not_need_its_remarks(tmp_path: Path, tiny_clip, closed: bool
     arguments = ["run", "--codecs", "x264", "--rates", 30, "--input", tiny_clip(64, 48, frames=2), "--metrics",
                  "psnr_y", "--jobs", 1, "--out", tmp_path / "out"]  # fmt: skip
     with FULL.open("w") as full:
-        done = run(
+        done = program(
             *arguments,
             stdout=subprocess.DEVNULL,
             stderr=full,
@@ -139,7 +134,7 @@ def test_a_limit_of_file_sizes_is_no_fault_of_vcbench(tmp_path: Path, tiny_clip)
     arguments = ["run", "--codecs", "x264", "--rates", 10, "--input", tiny_clip(64, 48, frames=5), "--metrics",
                  "psnr_y", "--jobs", 1, "--out", tmp_path / "out"]  # fmt: skip
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))  # noqa: E731
-    done = run(*arguments, stdout=subprocess.DEVNULL, preexec_fn=limit)
+    done = program(*arguments, stdout=subprocess.DEVNULL, preexec_fn=limit)
     assert done.returncode in {4, 6}, done.stderr  # our own file, or the encoder's alone
     assert "please report it" not in done.stderr
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Vcbench
 
 from bench.cards import load_card
 from bench.conformance import Check, check_codec
@@ -325,29 +322,24 @@ def test_a_file_that_is_not_trusted_is_not_executed(tmp_path: Path) -> None:
         list(check_codec(CodecEntry(load_card(tmp_path / "packed.toml"), tmp_path)))
 
 
-def validate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "bench.cli", "validate", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(Path(kit.__file__).parents[2])}
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, env=env, check=False)
-
-
-def test_the_command_on_a_clip_of_ones_own(tmp_path: Path, tiny_clip: Callable[..., Path]) -> None:
+def test_the_command_on_a_clip_of_ones_own(vcbench: Vcbench, tiny_clip: Callable[..., Path]) -> None:
     """x265 keeps the contract but for damage, which its decoder conceals; the exit code says that all is well."""
-    done = validate(tmp_path, "--run", "x265@low-delay", "--input", str(tiny_clip(64, 64, 5)), "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
+    done = vcbench("validate", "--run", "x265@low-delay", "--input", tiny_clip(64, 64, 5), "--json")
+    assert done.code == 0, done.out + done.err
+    found = done.json
     assert (found["codec"], found["passed"]) == ("x265@low-delay", True)
     assert [check["name"] for check in found["checks"]] == list(kit.RULES)
     assert "5 frames of 64x64 yuv420p at 25 fps" in next(c["message"] for c in found["checks"] if c["name"] == "encode")
 
 
-def test_the_command_tells_what_failed(tmp_path: Path) -> None:
+def test_the_command_tells_what_failed(vcbench: Vcbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "packed.py").write_text(SOURCE)
     (tmp_path / "packed.toml").write_text(
         CARD.format(codec="Silent", kind="learned", deterministic="true", rates="1, 2", maximum="6")
     )
-    done = validate(tmp_path, "--run", "packed.toml", "--trust")
-    assert done.returncode == 6
-    assert done.stdout.splitlines()[-1] == "packed: failed: encode"
-    assert "--run takes neither targets" in validate(tmp_path, "--run", "x264", "packed.toml").stderr
-    assert "--input is for --run" in validate(tmp_path, "--input", "packed.toml").stderr
+    done = vcbench("validate", "--run", "packed.toml", "--trust")
+    assert done.code == 6
+    assert done.out.splitlines()[-1] == "packed: failed: encode"
+    assert "--run takes neither targets" in vcbench("validate", "--run", "x264", "packed.toml").err
+    assert "--input is for --run" in vcbench("validate", "--input", "packed.toml").err

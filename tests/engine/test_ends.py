@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from card_texts import command_card
+from command_line import argv
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their environment")
 
@@ -20,25 +22,6 @@ SCRIPT = """#!/bin/sh
 [ "$1" = -V ] && exit
 (setsid sleep 600 &)
 sleep 600
-"""
-
-CARD = """
-name = "lasting"
-title = "test codec that goes on for ten minutes"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-rates = { parameter = "index", values = [0, 1], minimum = 0, maximum = 9 }
-[settings]
-get = "It is part of the test."
-[settings.encoder]
-env = "TEST_CODEC"
-arguments = ["encode", "{input}", "{bitstream}"]
-version_arguments = ["-V"]
-[settings.decoder]
-env = "TEST_CODEC"
-arguments = ["decode", "{bitstream}", "{output}"]
 """
 
 RUN_AND_RUN_AGAIN = """
@@ -62,7 +45,11 @@ class Family:
         tool.write_text(SCRIPT)
         tool.chmod(0o755)
         (folder / "codecs").mkdir()
-        (folder / "codecs" / "lasting.toml").write_text(CARD)
+        card = command_card(
+            "lasting", "TEST_CODEC", ["encode", "{input}", "{bitstream}"], ["decode", "{bitstream}", "{output}"],
+            version=["-V"], rates=[0, 1],
+        )  # fmt: skip
+        (folder / "codecs" / "lasting.toml").write_text(card)
         self.environment = {**os.environ, "TEST_CODEC": str(tool), "TEST_TOKEN": self._token}
 
     def living(self, command: str = "") -> list[str]:
@@ -119,7 +106,7 @@ def test_fault_03_a_signal_to_the_driver_alone(
     arguments = ["run", "--codecs", "lasting", "--path", tmp_path, "--trust", "--input", tiny_clip(64, 48, frames=2),
                  "--metrics", "psnr_y", "--jobs", 2, "--backend", backend, "--out", tmp_path / "out"]  # fmt: skip
     driver = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *map(str, arguments)],
+        argv(*arguments),
         env=family.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     family.wait_for("sleep 600", 4)
@@ -151,7 +138,7 @@ def test_nohup_keeps_a_run_alive(tmp_path: Path, tiny_clip, family: Family) -> N
     arguments = ["run", "--codecs", "lasting", "--path", tmp_path, "--trust", "--input", tiny_clip(64, 48, frames=2),
                  "--metrics", "psnr_y", "--jobs", 1, "--time-limit", 2, "--out", tmp_path / "out"]  # fmt: skip
     driver = subprocess.Popen(
-        ["nohup", sys.executable, "-m", "bench.cli", *map(str, arguments)],
+        ["nohup", *argv(*arguments)],
         env=family.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     family.wait_for("sleep 600", 2)

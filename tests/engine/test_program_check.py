@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from card_texts import command_card
 
 import bench
 from bench.core.files import Stamp
@@ -31,34 +32,13 @@ for change in filter(None, os.environ[direction.upper()].split(";")):
 open(target, "wb").write(data)
 """
 
-CARD = """
-name = "swaps"
-title = "a codec that replaces files"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-[rates]
-parameter = "index"
-values = [0]
-minimum = 0
-maximum = 9
-[settings]
-get = "It is part of the test."
-[settings.encoder]
-env = "SWAPS"
-arguments = ["encode", "{input}", "{bitstream}"]
-[settings.decoder]
-env = "SWAPS"
-arguments = ["decode", "{bitstream}", "{output}"]
-"""
-
 
 @pytest.fixture
 def files(tmp_path: Path, tiny_clip: Callable[..., Path]) -> Path:
     """A folder with clip.y4m, its copy same.y4m, another clip other.y4m, and the program tool.py with a copy."""
     (tmp_path / "codecs").mkdir()
-    (tmp_path / "codecs" / "swaps.toml").write_text(CARD)
+    card = command_card("swaps", "SWAPS", ["encode", "{input}", "{bitstream}"], ["decode", "{bitstream}", "{output}"])
+    (tmp_path / "codecs" / "swaps.toml").write_text(card)
     for name, noise in (("clip", 4), ("same", 4), ("other", 40)):
         (tmp_path / f"{name}.y4m").write_bytes(tiny_clip(noise=noise, frames=3).read_bytes())
     for name in ("tool.py", "same.py", "other.py"):

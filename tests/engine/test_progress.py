@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command_line import Vcbench
 
 from bench.engine.cell import Task
 from bench.engine.progress import Pace, announced, state
@@ -158,15 +159,11 @@ def test_signs_of_life_are_given_until_the_end(tmp_path: Path, monkeypatch: pyte
     assert presence.silence(tmp_path / "gone") == float("inf")
 
 
-def test_the_command_tells_people_and_programs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.cli import _run
-
+def test_the_command_tells_people_and_programs(store: Store, vcbench: Vcbench) -> None:
     leave_run(store, {"new": 1.0, "left": 1.0}, started=time.time() - 20)
     result(store, "new")
-    assert _run(["status", str(store.root)]) == 0
-    told = capsys.readouterr().out
+    told = vcbench("status", store.root).out
     assert f"{store.root}: 1 cell: 1 ok" in told
     assert "dask, 4 jobs): 7 of 8 done; " in told and " cells per minute, about 2" in told
-    assert _run(["status", str(store.root), "--json"]) == 0
-    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    (run,) = vcbench("status", store.root, "--json").json["runs"]
     assert (run["done"], run["total"], run["alive"]) == (7, 8, True)

@@ -6,15 +6,17 @@ import json
 import os
 import re
 import signal
-import stat
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import misbehaving
 import pandas as pd
 import pytest
+from card_texts import command_card
+from command_line import Vcbench, argv
 
 import bench
 from bench.engine.options import ExecutionOptions
@@ -26,63 +28,6 @@ from bench.errors import UsageError
 from bench.records.cell import CellResult
 
 pytestmark = pytest.mark.slow
-
-SCRIPT = '''#!{python}
-"""A lossless "codec" that can be told to misbehave: tool.py encode|decode MODE IN OUT."""
-import os, sys, time
-direction, mode, source, target = sys.argv[1:]
-def worker():
-    # the parent is the supervisor of this program
-    return int(open(f"/proc/{{os.getppid()}}/stat").read().rpartition(")")[2].split()[1])
-if mode == direction + "-fails":
-    print("this is why", file=sys.stderr)
-    sys.exit(7)
-if mode == direction + "-hangs":
-    time.sleep(600)
-if mode == direction + "-kills-worker" and not os.path.exists(os.environ["ONCE"]):
-    open(os.environ["ONCE"], "w").close()
-    os.kill(worker(), 9)
-    time.sleep(5)
-if mode == direction + "-always-kills-worker":
-    os.kill(worker(), 9)
-    time.sleep(5)
-if mode == "decode-fails-if-told" and direction == "decode" and os.path.exists(os.environ["ONCE"]):
-    sys.exit("this is why")
-data = open(source, "rb").read()
-if direction == "encode" and "meets" in mode:
-    meeting = os.environ["ONCE"] + "-met"
-    os.makedirs(meeting, exist_ok=True)
-    open(os.path.join(meeting, str(os.getpid())), "w").close()
-    while len(os.listdir(meeting)) < 2:
-        time.sleep(0.01)
-if "differs" in mode:
-    data = os.urandom(16) + data if direction == "encode" else data[16:]
-with open(target, "wb") as out:
-    out.write(data)
-'''
-
-CARD = """
-name = "{name}"
-title = "test codec, mode {mode}"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-[rates]
-parameter = "index"
-values = [0]
-minimum = 0
-maximum = 9
-[settings]
-get = "It is part of the test."
-[settings.encoder]
-env = "TEST_CODEC"
-arguments = ["encode", "{mode}", "{{input}}", "{{bitstream}}"]
-version_arguments = ["-V"]
-[settings.decoder]
-env = "TEST_CODEC"
-arguments = ["decode", "{mode}", "{{bitstream}}", "{{output}}"]
-"""
 
 
 def make_clip(path: Path, *, frames: int = 5, size: str = "64x48", rate: str = "25") -> Path:
@@ -105,18 +50,11 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture
 def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Make a card of the misbehaving codec in a mode; gives the folder for --path and the codec's name."""
-    tool = tmp_path / "tool.py"
-    tool.write_text(SCRIPT.format(python=sys.executable))
-    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("TEST_CODEC", str(tool))
-    monkeypatch.setenv("ONCE", str(tmp_path / "once"))
+    misbehaving.install(tmp_path, monkeypatch)
     end_workers()  # or those of an earlier test, which have its environment, would be used again
 
     def make(mode: str) -> str:
-        folder = tmp_path / "codecs"
-        folder.mkdir(exist_ok=True)
-        (folder / f"test-{mode}.toml").write_text(CARD.format(name=f"test-{mode}", mode=mode))
-        return f"test-{mode}"
+        return misbehaving.card(tmp_path, mode)
 
     return make
 
@@ -124,12 +62,6 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run_one(tmp_path: Path, clip: Path, *codecs: str, jobs: int = 1, **settings: object) -> list[CellResult]:
     options = RunOptions(codecs=codecs, inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
     return run(plan(options), Store.create(tmp_path / "out"), ExecutionOptions(jobs=jobs, **settings))
-
-
-def vcbench(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench.cli", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
-    )
 
 
 def test_a_good_codec_is_measured(tmp_path: Path, clip: Path, codec) -> None:
@@ -171,7 +103,7 @@ class Odd(Codec):
 
 def test_a_fault_in_a_plug_in_is_a_failed_cell_with_its_trace(tmp_path: Path, clip: Path, codec) -> None:
     good = codec("good")
-    card = CARD.format(name="odd", mode="none").partition("[settings]")[0].replace('"command"', '"odd.py:Odd"')
+    card = command_card("odd", "-", [], []).partition("[settings]")[0].replace('"command"', '"odd.py:Odd"')
     (tmp_path / "codecs" / "odd.toml").write_text(card)
     (tmp_path / "codecs" / "odd.py").write_text(ODD_CODEC)
     options = RunOptions(codecs=("odd", good), inputs=(clip,), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
@@ -181,7 +113,9 @@ def test_a_fault_in_a_plug_in_is_a_failed_cell_with_its_trace(tmp_path: Path, cl
     assert fine.status == "ok"
 
 
-def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(tmp_path: Path, clip: Path, codec) -> None:
+def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(
+    vcbench: Vcbench, tmp_path: Path, clip: Path, codec
+) -> None:
     name = codec("encode-fails")
     arguments = (
         "run",
@@ -198,11 +132,11 @@ def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(tmp_path: P
         "psnr_y",
     )
     first = vcbench(*arguments)
-    assert first.returncode == 6, first.stderr
-    assert "this is why" in first.stderr
+    assert first.code == 6, first.err
+    assert "this is why" in first.err
     card = tmp_path / "codecs" / f"{name}.toml"
     card.write_text(card.read_text().replace('"encode-fails"', '"good"'))
-    assert vcbench(*arguments).returncode == 0
+    assert vcbench(*arguments).code == 0
 
 
 def test_real_encoders_give_files_whose_size_is_the_rate(tmp_path: Path) -> None:
@@ -307,30 +241,15 @@ def test_two_clips_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -
     assert {cell.sequence.name for cell in cells} == {"a_clip", "b_clip"}
 
 
-def test_a_sequence_a_codec_cannot_take_is_skipped_with_the_reason(tmp_path: Path) -> None:
-    from bench.video import ffmpeg
-
-    clip = tmp_path / "clip.y4m"
-    subprocess.run(
-        [
-            *ffmpeg.base_command(),
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=size=96x80",
-            "-frames:v",
-            "2",
-            "-pix_fmt",
-            "yuv444p",
-            str(clip),
-        ],
-        check=True,
-    )
+def test_a_sequence_a_codec_cannot_take_is_skipped_with_the_reason(
+    vcbench: Vcbench, tiny_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    clip = tiny_clip(96, 80, 2, "yuv444p")
     done = vcbench(
         "run", "--codecs", "svt-av1,x264", "--rates", "30", "--input", clip, "--out", tmp_path / "out", "--json"
     )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    summary = done.json
     assert summary["cells"] == {"ok": 1, "failed": 0, "skipped": 1}
     assert summary["skipped"][0]["reason"] == "chroma"
     assert "svt-av1 takes chroma 420, the sequence is yuv444p" in summary["skipped"][0]["message"]
@@ -370,7 +289,7 @@ def comparable(folder: Path) -> list[dict]:
 
 
 @pytest.mark.alone
-def test_fault_01_kill_9_in_mid_run(tmp_path: Path) -> None:
+def test_fault_01_kill_9_in_mid_run(vcbench: Vcbench, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=30, size="176x144")
     out = tmp_path / "killed"
     arguments = [
@@ -386,7 +305,7 @@ def test_fault_01_kill_9_in_mid_run(tmp_path: Path) -> None:
         "--out",
     ]
     driver = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *arguments, str(out)],
+        argv(*arguments, out),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -399,11 +318,11 @@ def test_fault_01_kill_9_in_mid_run(tmp_path: Path) -> None:
     finished = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*.json")}
     assert 2 <= len(finished) < 8
     again = vcbench(*arguments, out)
-    assert again.returncode == 0, again.stderr
+    assert again.code == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert list((out / "work").iterdir()) == []
     quiet = vcbench(*arguments, tmp_path / "quiet")
-    assert quiet.returncode == 0, quiet.stderr
+    assert quiet.code == 0, quiet.err
     assert comparable(out) == comparable(tmp_path / "quiet")
 
 
@@ -421,8 +340,8 @@ def ended_within(seconds: float, command: str) -> bool:
 def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
     name = codec("encode-hangs")
     driver = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", "run", "--codecs", name, "--input", str(clip), "--path", str(tmp_path),
-         "--trust", "--out", str(tmp_path / "out"), "--metrics", "psnr_y", "--jobs", "2", "--rates", "0,1,2"],
+        argv("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "--out", tmp_path / "out",
+             "--metrics", "psnr_y", "--jobs", 2, "--rates", "0,1,2"),
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 30
@@ -438,26 +357,25 @@ def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
 
 
 @pytest.mark.alone
-def test_fault_18_two_runs_on_one_store(tmp_path: Path) -> None:
+def test_fault_18_two_runs_on_one_store(vcbench: Vcbench, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=9, size="96x80")
     arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y", "--jobs", "2", "--out"]
     drivers = [
-        subprocess.Popen([sys.executable, "-m", "bench.cli", *map(str, arguments), str(tmp_path / "both")],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(argv(*arguments, tmp_path / "both"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                         text=True)
         for _ in range(2)
     ]  # fmt: skip
     for driver in drivers:
         _, said = driver.communicate(timeout=60)
         assert driver.returncode == 0, said
-    assert vcbench(*arguments, tmp_path / "alone").returncode == 0
+    assert vcbench(*arguments, tmp_path / "alone").code == 0
     assert comparable(tmp_path / "both") == comparable(tmp_path / "alone")
 
 
 def drivers(*calls: tuple[object, ...]) -> list[int]:
     """Exit codes of commands that run at the same time."""
     begun = [
-        subprocess.Popen([sys.executable, "-m", "bench.cli", *map(str, call)], stdout=subprocess.DEVNULL,
-                         stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(argv(*call), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for call in calls
     ]  # fmt: skip
     said = [driver.communicate(timeout=240)[1] for driver in begun]
@@ -507,7 +425,7 @@ def test_times_alone_cost_no_values(tmp_path: Path, clip: Path, codec, mode: str
     assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}]
 
 
-def test_a_cell_that_fails_later_keeps_its_values(tmp_path: Path, clip: Path, codec, monkeypatch) -> None:
+def test_a_cell_that_fails_later_keeps_its_values(vcbench: Vcbench, tmp_path: Path, clip: Path, codec) -> None:
     name = codec("decode-fails-if-told")
     settings = {"inputs": clip, "out": tmp_path / "out", "paths": tmp_path, "trust": True}
     (before,) = bench.run(name, metrics=["psnr_y"], **settings).cells
@@ -518,8 +436,8 @@ def test_a_cell_that_fails_later_keeps_its_values(tmp_path: Path, clip: Path, co
     assert "this is why" in after.measurements["ssim"].reason
     arguments = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "--metrics", "psnr_y")
     timed = vcbench(*arguments, "--out", tmp_path / "out", "--timing")
-    assert timed.returncode == 6
-    assert "decode" in timed.stderr
+    assert timed.code == 6
+    assert "decode" in timed.err
     assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y"}]
     (tmp_path / "once").unlink()
     (again,) = bench.run(name, metrics=["psnr_y", "ssim"], **settings).cells

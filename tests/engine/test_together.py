@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from card_texts import command_card
 
 from bench.engine.measure import DecodedVideo, measure, measure_together
 from bench.engine.options import ExecutionOptions
@@ -216,29 +217,6 @@ def test_groups_hold_one_sequence_and_leave_no_job_idle(options: RunOptions) -> 
         assert sorted(cell.name for group in groups for cell in group) == sorted(cell.name for cell in planned.cells)
 
 
-CARD = """
-name = "{name}"
-title = "copies, and breaks where its rate says so"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-[rates]
-parameter = "index"
-values = [0, 1, 2, 3]
-minimum = 0
-maximum = 9
-[settings]
-get = "It is part of the test."
-[settings.encoder]
-env = "TEST_TOOL"
-arguments = ["encode", "{{rate}}", "{{input}}", "{{bitstream}}"]
-version_arguments = ["-V"]
-[settings.decoder]
-env = "TEST_TOOL"
-arguments = ["decode", "-", "{{bitstream}}", "{{output}}"]
-"""
-
 TOOL = """#!/bin/sh
 # encode RATE IN OUT | decode - IN OUT; rate 1 cannot be encoded, what rate 2 wrote cannot be decoded
 [ "$1" = -V ] && exit 0
@@ -257,7 +235,11 @@ def test_a_cell_that_fails_leaves_the_others_of_its_group(
     tool.chmod(0o755)
     monkeypatch.setenv("TEST_TOOL", str(tool))
     (tmp_path / "codecs").mkdir()
-    (tmp_path / "codecs" / "breaks.toml").write_text(CARD.format(name="breaks"))
+    card = command_card(
+        "breaks", "TEST_TOOL", ["encode", "{rate}", "{input}", "{bitstream}"],
+        ["decode", "-", "{bitstream}", "{output}"], version=["-V"], rates=[0, 1, 2, 3],
+    )  # fmt: skip
+    (tmp_path / "codecs" / "breaks.toml").write_text(card)
     chosen = RunOptions(codecs=("breaks",), inputs=(tiny_clip(),), metrics=("psnr_y",), paths=(tmp_path,), trust=True)
     planned = replace(plan(chosen), together=4)
     store = Store.create(tmp_path / "out")

@@ -1,8 +1,7 @@
-"""A codec that misbehaves as told, the command line in this process and as a program, and disks that fill."""
+"""Runs of a codec that misbehaves as told, and disks that fill."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,103 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import misbehaving
 import pytest
+from command_line import Outcome, Vcbench
 
 import bench
-from bench.cli import _run
-
-SCRIPT = '''#!{python}
-"""A lossless codec of y4m that does as told: tool.py encode|decode MODE IN OUT."""
-import os, subprocess, sys, time
-if sys.argv[1] == "-V":
-    sys.exit()
-direction, mode, source, target = sys.argv[1:]
-fault = mode.removeprefix(direction + "-") if mode.startswith(direction + "-") else None
-if fault == "fails":
-    print("this is why", file=sys.stderr)
-    sys.exit(7)
-if fault == "crashes":
-    os.kill(os.getpid(), 11)
-if fault == "hangs":
-    subprocess.Popen(["sleep", os.environ["NAP"]])
-    time.sleep(600)
-if fault == "writes-nothing":
-    sys.exit(0)
-data = b"" if fault == "writes-empty" else open(source, "rb").read()
-if fault == "stops-halfway" and os.path.exists(os.environ["SLOW"]):
-    with open(target, "wb") as out:
-        out.write(data[: len(data) // 2])
-    time.sleep(600)
-header, _, frames = data.partition(b"\\n")
-frames = frames.split(b"FRAME\\n")[1:]
-if mode == "loses-a-frame" and direction == "decode":
-    frames = frames[:-1]
-if mode == "adds-a-frame" and direction == "decode":
-    frames += frames[:1]
-if mode == "other-size" and direction == "decode":
-    header = header.replace(b"W64 H48", b"W96 H32")
-if mode == "other-format" and direction == "decode":
-    header, frames = b"YUV4MPEG2 W64 H48 F25:1 Cmono", [frame[: 64 * 48] for frame in frames]
-if mode == "eight-bit" and direction == "decode":
-    header, frames = header.replace(b"420p10", b"420jpeg"), [frame[::2] for frame in frames]
-if data:
-    data = header + b"\\n" + b"".join(b"FRAME\\n" + frame for frame in frames)
-if mode == "cuts-a-frame" and direction == "decode":
-    data = data[:-10]
-with open(target, "wb") as out:
-    out.write(data)
-'''
-
-CARD = """
-name = "{name}"
-title = "test codec, mode {mode}"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-rates = {{ parameter = "index", values = [0], minimum = 0, maximum = 9 }}
-input = {{ bit_depths = [8, 10] }}
-[settings]
-get = "It is part of the test."
-frames_in = "y4m"
-frames_out = "y4m"
-[settings.encoder]
-env = "TEST_CODEC"
-arguments = ["encode", "{mode}", "{{input}}", "{{bitstream}}"]
-version_arguments = ["-V"]
-[settings.decoder]
-env = "TEST_CODEC"
-arguments = ["decode", "{mode}", "{{bitstream}}", "{{output}}"]
-"""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        def refuse(name: str) -> float:
-            raise ValueError(f"{name} is not JSON")
-
-        return json.loads(self.out, parse_constant=refuse)
-
-
-@pytest.fixture
-def vcbench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Call the command line in this process."""
-
-    def call(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = _run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 @dataclass(frozen=True)
@@ -116,7 +23,7 @@ class Bench:
 
     folder: Path
     clip: Path
-    call: Callable[..., Outcome]
+    call: Vcbench
     modes: list[str] = field(default_factory=list)
 
     @property
@@ -125,10 +32,7 @@ class Bench:
 
     def card(self, mode: str) -> str:
         """Name of a card whose codec has that mode."""
-        (self.folder / "codecs").mkdir(exist_ok=True)
-        path = self.folder / "codecs" / f"test-{mode}.toml"
-        path.write_text(CARD.format(name=path.stem, mode=mode))
-        return path.stem
+        return misbehaving.card(self.folder, mode, frames_in="y4m", frames_out="y4m")
 
     def arguments(
         self,
@@ -158,15 +62,9 @@ class Bench:
 
 
 @pytest.fixture
-def trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: Callable[..., Path], vcbench: Callable[..., Outcome]
-) -> Bench:
+def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: Callable[..., Path], vcbench: Vcbench) -> Bench:
     """The misbehaving codec, ready to be run on a clip of 64x48 and five frames."""
-    tool = tmp_path / "tool.py"
-    tool.write_text(SCRIPT.format(python=sys.executable))
-    tool.chmod(0o755)
-    monkeypatch.setenv("TEST_CODEC", str(tool))
-    monkeypatch.setenv("SLOW", str(tmp_path / "slow"))
+    misbehaving.install(tmp_path, monkeypatch)
     monkeypatch.setenv("NAP", f"6{abs(hash(str(tmp_path))) % 10**9:010d}")
     return Bench(tmp_path, tiny_clip(64, 48, frames=5), vcbench)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import argv
 
 import bench
 from bench.engine.store.folder import Store
@@ -65,7 +65,7 @@ def test_fault_07_truncated_bitstream_is_never_reused(trial) -> None:
     slow.touch()
     arguments = trial.arguments("encode-stops-halfway")
     driver = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *arguments],
+        argv(*arguments),
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120

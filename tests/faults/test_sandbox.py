@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from card_texts import command_card
 
 import bench
 from bench.adapters.base import RatePoint
@@ -94,26 +95,12 @@ elif way == "writes":
     sys.exit(9)
 '''
 
-CARD = """
-name = "{name}"
-title = "cheats: {way}"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-rates = {{ parameter = "index", values = [0], minimum = 0, maximum = 9 }}
-[settings]
-get = "It is part of the test."
-frames_in = "y4m"
-frames_out = "y4m"
-[settings.encoder]
-env = "CHEAT"
-arguments = ["encode", "{way}", "{{input}}", "{{bitstream}}"]
-version_arguments = ["-V"]
-[settings.decoder]
-env = "CHEAT"
-arguments = ["decode", "{way}", "{{bitstream}}", "{{output}}"]
-"""
+
+def card(name: str, way: str) -> str:
+    return command_card(
+        name, "CHEAT", ["encode", way, "{input}", "{bitstream}"], ["decode", way, "{bitstream}", "{output}"],
+        version=["-V"], settings={"frames_in": "y4m", "frames_out": "y4m"},
+    )  # fmt: skip
 
 
 @pytest.fixture(params=METHODS)
@@ -170,7 +157,7 @@ def cheat(
 
         def make(way: str) -> Path:
             path = folder / f"cheat-{way}.toml"
-            path.write_text(CARD.format(name=path.stem, way=way))
+            path.write_text(card(path.stem, way))
             return path
 
         yield make
@@ -264,7 +251,7 @@ def python_card(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "mine.py").write_text(PYTHON.format(trace=tmp_path / "trace"))
     card = folder / "mine.toml"
-    text = CARD.format(name="mine", way="").partition("[settings]")[0]
+    text = card("mine", "").partition("[settings]")[0]
     card.write_text(text.replace('"command"', '"mine.py:Mine"'))
     return card
 

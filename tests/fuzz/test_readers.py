@@ -21,6 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import card_texts
 import cv2
 import numpy as np
 import pytest
@@ -338,23 +339,8 @@ def changed(base: Any, values: st.SearchStrategy[Any] = VALUES) -> st.SearchStra
     return st.lists(st.tuples(st.integers(0, count - 1), values, st.booleans()), min_size=1, max_size=3).map(apply)
 
 
-def toml(value: Any) -> str:
-    """A value in TOML."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return json.dumps(value.encode("utf-8", "replace").decode()).replace("\x7f", "\\u007f")
-        case dict():
-            return "{" + ", ".join(f"{toml(str(key))} = {toml(item)}" for key, item in value.items()) + "}"
-        case list():
-            return "[" + ", ".join(map(toml, value)) + "]"
-        case _:
-            return str(value)
-
-
 def document(base: dict[str, Any]) -> bytes:
-    return "".join(f"{toml(str(key))} = {toml(value)}\n" for key, value in base.items()).encode()
+    return card_texts.document(base).encode()
 
 
 TOML_VALUES = st.one_of(VALUES, st.just(datetime.date(2026, 1, 1)))

@@ -89,21 +89,6 @@ def bd_rate(vcbench: Any, *arguments: object) -> dict[str, Any]:
     return {**outcome.json["bd_rate"], "warnings": outcome.json["warnings"]}
 
 
-@pytest.fixture
-def vcbench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    from types import SimpleNamespace
-
-    from bench.cli import _run
-
-    def call(*arguments: object) -> Any:
-        capsys.readouterr()
-        code = _run([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err, json=json.loads(out) if "--json" in arguments else None)
-
-    return call
-
-
 def test_curves_of_one_paper_are_compared(vcbench: Any, points: Any) -> None:
     anchor, test = "diff-sit:HM16.25", "diff-sit:VTM17.0"
     found = bd_rate(vcbench, DIFF_SIT, "--anchor", anchor, "--test", test, "--metric", "dists", "--dataset", "hevc-b")

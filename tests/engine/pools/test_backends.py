@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import stat
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import misbehaving
 import psutil
 import pytest
 
@@ -30,34 +29,7 @@ from bench.records.cell import CellResult
 
 pytestmark = pytest.mark.alone
 
-KILLER = """#!{python}
-import os, shutil, sys, time
-mode, source, target = sys.argv[1:]
-if mode == "always" or (mode == "once" and not os.path.exists(os.environ["KILLED"])):
-    open(os.environ["KILLED"], "w").close()
-    # the parent is the supervisor of this program, whose parent is the worker
-    os.kill(int(open(f"/proc/{{os.getppid()}}/stat").read().rpartition(")")[2].split()[1]), 9)
-    time.sleep(5)
-shutil.copyfile(source, target)
-"""
-
-CARD = """
-name = "{name}"
-title = "a lossless codec that kills its worker {name}"
-adapter = "command"
-licence = "none"
-gop = "all intra"
-extension = "bin"
-[rates]
-parameter = "index"
-values = [0]
-minimum = 0
-maximum = 9
-[settings]
-get = "It is part of the test."
-encoder = {{ env = "KILLER", arguments = ["{name}", "{{input}}", "{{bitstream}}"] }}
-decoder = {{ env = "KILLER", arguments = ["never", "{{bitstream}}", "{{output}}"] }}
-"""
+ONCE, ALWAYS = "encode-kills-worker", "encode-always-kills-worker"
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +38,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mark(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """File that says that a worker was killed; if the program named it, the file would be a part of the program."""
-    return tmp_path_factory.mktemp("mark") / "killed"
-
-
-@pytest.fixture(scope="module")
-def cards(folder: Path, mark: Path) -> Iterator[Path]:
-    """Folder with cards of codecs that kill their worker once or always; the program is found by the environment."""
-    (folder / "codecs").mkdir()
-    for name in ("once", "always"):
-        (folder / "codecs" / f"{name}.toml").write_text(CARD.format(name=name))
-    program = folder / "killer.py"
-    program.write_text(KILLER.format(python=sys.executable))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+def cards(folder: Path) -> Iterator[Path]:
+    """Folder with cards of a codec that kills its worker once or always; the program is found by the environment."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KILLER", str(program))
-        patch.setenv("KILLED", str(mark))
+        misbehaving.install(folder, patch)
+        for mode in (ONCE, ALWAYS):
+            misbehaving.card(folder, mode)
         yield folder
 
 
@@ -142,12 +103,12 @@ def test_a_dask_scheduler_of_the_users_gives_what_one_process_gives(
 
 
 def test_a_dask_worker_that_is_killed_loses_no_cell(
-    tmp_path: Path, dask_scheduler: str, cards: Path, mark: Path, tiny_clip
+    tmp_path: Path, dask_scheduler: str, cards: Path, tiny_clip
 ) -> None:
-    wanted = options(tiny_clip(), "once", rates=(0, 1, 2), paths=(cards,), trust=True)
+    wanted = options(tiny_clip(), f"test-{ONCE}", rates=(0, 1, 2), paths=(cards,), trust=True)
     with open_pool("dask", scheduler=dask_scheduler) as pool:
         results = run(plan(wanted), Store.create(tmp_path), pool=pool)
-    assert mark.exists()
+    assert (cards / "once").exists()
     assert [(result.status, result.reason) for result in results] == [("ok", None)] * 3
     assert {result.measurements["psnr_y"].value for result in results} == {float("inf")}
 
@@ -155,7 +116,7 @@ def test_a_dask_worker_that_is_killed_loses_no_cell(
 def test_a_cell_that_kills_every_worker_fails_and_the_others_are_measured(
     tmp_path: Path, dask_scheduler: str, cards: Path, tiny_clip
 ) -> None:
-    wanted = options(tiny_clip(), "always", "once", rates=(0,), paths=(cards,), trust=True)
+    wanted = options(tiny_clip(), f"test-{ALWAYS}", f"test-{ONCE}", rates=(0,), paths=(cards,), trust=True)
     with open_pool("dask", scheduler=dask_scheduler) as pool:
         bad, good = run(plan(wanted), Store.create(tmp_path), pool=pool)
     assert (bad.status, bad.reason) == ("failed", "worker_lost")

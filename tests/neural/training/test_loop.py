@@ -312,7 +312,7 @@ def test_a_figure_of_some_steps_is_their_mean(tmp_path: Path) -> None:
     assert float(TrainingLog(tmp_path / "log.csv").rows()[0]["rare"]) == (1 + 3 + 5) / 3
 
 
-def test_curves_are_drawn_with_every_figure_and_stage(tmp_path: Path) -> None:
+def test_curves_are_drawn_with_every_figure_and_stage(drawn: None, tmp_path: Path) -> None:
     from bench.neural.training.curves import curves, draw
 
     trained(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 from pathlib import Path
 
@@ -58,10 +60,18 @@ def features() -> DeepFeatures:
     return DeepFeatures(torchvision.models.squeezenet1_0(weights=None).state_dict())
 
 
-def task(features: DeepFeatures, clips: list[Pictures], held_out: list[Pictures] | None = None) -> DiffSitTask:
+@functools.cache
+def started() -> DiffSit:
+    """A new model, started as a transform of the clips: once, since that takes longer than most of what is tested."""
     torch.manual_seed(0)
     model = small(CONFIG)
-    start_as_transform(model, clips)
+    start_as_transform(model, [moving_clip(seed) for seed in range(3)])
+    return model
+
+
+def task(features: DeepFeatures, held_out: list[Pictures] | None = None) -> DiffSitTask:
+    model = copy.deepcopy(started())
+    torch.manual_seed(0)
     return DiffSitTask(model, features, held_out or [])
 
 
@@ -80,7 +90,7 @@ def batch_of(clips: list[Pictures], frames: int, size: int = 64) -> torch.Tensor
 def test_gradients_reach_what_should_learn_and_nothing_else(
     features: DeepFeatures, clips: list[Pictures], part: str, frames: int
 ) -> None:
-    of = task(features, clips)
+    of = task(features)
     model = diff_sit(of)
     with torch.no_grad():  # zeros hide what is behind them
         for parameter in model.parameters():
@@ -121,10 +131,10 @@ def test_a_training_goes_through_all_stages_and_resumes(
     parts = [("autoencoder", 5), ("intra", 1), ("motion", 4), ("stem", 6), ("generator", 5)]
     stages = [Stage(part, 2, 1e-3, 1, 64, frames, {"part": part}) for part, frames in parts]
     lines: list[str] = []
-    first = Training(task(features, clips, clips[2:]), stages, clips[:2], tmp_path)
+    first = Training(task(features, clips[2:]), stages, clips[:2], tmp_path)
     asked = iter(range(100))
     assert not first.run(progress=lines.append, stop=lambda: next(asked) >= 5)
-    again = Training(task(features, clips, clips[2:]), stages, clips[:2], tmp_path)
+    again = Training(task(features, clips[2:]), stages, clips[:2], tmp_path)
     assert again.total_steps == first.total_steps == 5
     assert again.run(progress=lines.append)
     found = " ".join(lines)
@@ -136,7 +146,7 @@ def test_a_training_goes_through_all_stages_and_resumes(
 def test_after_a_lead_groups_are_those_of_a_sequence_that_went_on(
     features: DeepFeatures, clips: list[Pictures]
 ) -> None:
-    of = task(features, clips)
+    of = task(features)
     stem = diff_sit(of).stem.eval()
     clip, rate = batch_of(clips, 11), torch.tensor([0, 2])
     with torch.no_grad():
@@ -165,7 +175,7 @@ def test_after_a_lead_groups_are_those_of_a_sequence_that_went_on(
 
 def test_motion_is_learned(features: DeepFeatures, clips: list[Pictures]) -> None:
     """Pictures that move by two pixels a frame: after some steps their motion is found to half of that."""
-    of = task(features, clips)
+    of = task(features)
     stage = Stage("motion", 120, 2e-3, 2, 64, 3, {"part": "motion"})
     of.begin(stage)
     flow = diff_sit(of).stem.flow
@@ -182,7 +192,7 @@ def test_motion_is_learned(features: DeepFeatures, clips: list[Pictures]) -> Non
 
 def test_a_new_codec_is_a_transform_codec_already(features: DeepFeatures, clips: list[Pictures]) -> None:
     """Against principal components of blocks computed by numpy: the same error but for rounding at the finest step."""
-    model = diff_sit(task(features, clips))
+    model = diff_sit(task(features))
     picture = to_batch(clips[0][None, :1], torch.device("cpu"))
     blocks = torch.nn.functional.pixel_unshuffle(picture[0], 16)[0].flatten(1).T.double().numpy()
     samples = np.concatenate(
@@ -209,7 +219,7 @@ def test_a_new_p_frame_is_the_coded_difference_from_the_frame_before(
     features: DeepFeatures, clips: list[Pictures]
 ) -> None:
     """Of a still picture, at a higher rate, it codes what the I frame has lost, and the motion stays at rest."""
-    model = diff_sit(task(features, clips))
+    model = diff_sit(task(features))
     still = to_batch(clips[0][None, :1], torch.device("cpu"))[:, 0]
     state, found = None, []
     with torch.no_grad():

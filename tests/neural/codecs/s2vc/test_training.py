@@ -231,7 +231,7 @@ def test_ablations_have_the_same_parameters_so_that_they_start_from_one_checkpoi
 
 def test_a_short_training_learns_one_clip(features: DeepFeatures, tmp_path: Path) -> None:
     """Forty steps on one clip: over the last twenty the loss is less than three quarters of what it was."""
-    stage = Stage("inter", 40, 3e-3, 2, 64, 2)
+    stage = Stage("inter", 40, 3e-3, 1, 64, 2)
     run = Training(S2vcTask(tiny(), features, []), [stage], [moving()], tmp_path)
     run.run(progress=lambda line: None)
     first, last = (float(row["loss"]) for row in TrainingLog(tmp_path / "log.csv").rows())
