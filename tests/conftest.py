@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import Outcome, Vcbench, in_process
+from needed import needed
 
 if TYPE_CHECKING:
     from bench.neural.codecs.s2vc.model import S2vc
@@ -243,7 +244,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[...
 @pytest.fixture(scope="session")
 def tiny_s2vc() -> S2vc:
     """A seeded, untrained S2VC of the smallest sizes; what starts at zero is not, or a path that differs would hide."""
-    pytest.importorskip("compressai")
+    needed("compressai")
     import torch
 
     from bench.neural.codecs.s2vc.coding import build

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
+from needed import needed
 
 from bench.adapters.base import RatePoint
 from bench.adapters.child import ChildCodec
@@ -25,6 +23,8 @@ from bench.errors import CardError, DecodeError, UnavailableError
 from bench.registry import build
 from bench.video import ffmpeg
 from bench.video.sequence import open_sequence
+
+needed("compressai", "diffusers")
 
 pytestmark = pytest.mark.slow
 

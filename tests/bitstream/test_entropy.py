@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
+needed("compressai")
 
 from bench.bitstream.entropy import (  # noqa: E402
     LARGEST_SCALE,

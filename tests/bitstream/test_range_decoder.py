@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
+needed("compressai")
 
 from bench.bitstream import range_decoder as kernel  # noqa: E402
 from bench.bitstream.entropy import SCALES, SymbolDecoder, SymbolEncoder, Tables, gaussian_tables  # noqa: E402

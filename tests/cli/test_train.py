@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
-pytest.importorskip("torchvision")
+needed("compressai", "diffusers", "torchvision")
 
 from bench.cli.train import _interrupts_noted  # noqa: E402
 
@@ -123,7 +122,7 @@ def test_what_cannot_be_trained_is_refused_before_any_clip_is_read(
     vcbench: Callable[..., Any], tmp_path: Path, shared_weights: Path, arguments: list[str], message: str
 ) -> None:
     if "paper" in arguments:
-        pytest.importorskip("peft")
+        needed("peft")
     outcome = vcbench("train", "s2vc", "--clips", tmp_path, "--out", tmp_path / "run", *arguments)
     assert outcome.code == 4
     assert message in outcome.err

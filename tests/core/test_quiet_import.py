@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from needed import needed
 
 from bench.core.quiet_import import imported
 
-pytest.importorskip("compressai")
+needed("compressai")
 
 _FRESH = """
 import sys

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
+needed("compressai")
 
 from bench.bitstream.entropy import SMALLEST_SCALE, scale_of_index  # noqa: E402
 from bench.neural.coding.latent_coder import LatentCoder  # noqa: E402

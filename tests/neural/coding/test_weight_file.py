@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
+needed("compressai")
 
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402

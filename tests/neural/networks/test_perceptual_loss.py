@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
+needed("torchvision")
 
 from bench.neural.networks.perceptual_loss import (  # noqa: E402
     TAPS,

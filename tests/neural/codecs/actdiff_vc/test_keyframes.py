@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
+needed("compressai", "diffusers")
 
 from bench.bitstream.container import StreamHeader, StreamReader, StreamWriter  # noqa: E402
 from bench.core.quiet_import import imported  # noqa: E402

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
+needed("compressai", "diffusers")
 
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig  # noqa: E402
 from bench.neural.codecs.actdiff_vc.denoiser import (  # noqa: E402

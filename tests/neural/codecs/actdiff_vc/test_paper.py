@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("peft")
+needed("compressai", "peft")
 diffusers = pytest.importorskip("diffusers")
 
 from bench.errors import UnavailableError  # noqa: E402

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import needed
 from skimage.metrics import structural_similarity
 
 from bench.errors import UnavailableError, UnknownNameError, UsageError
@@ -155,7 +156,7 @@ def test_the_structural_distance_is_skimages() -> None:
 
 @pytest.mark.parametrize("name", ["structural", "squeezenet"])
 def test_distances_are_of_what_is_covered(name: str, shared_weights: Path) -> None:
-    pytest.importorskip("torchvision")
+    needed("torchvision")
     measure = measure_named(name)
     frame, other = texture(1)[:, :WIDTH], texture(2)[:, :WIDTH]
     covered = np.zeros((HEIGHT, WIDTH), bool)
@@ -175,7 +176,7 @@ def test_the_measure_without_weights_is_the_structural_one() -> None:
 
 
 def test_the_deep_measure_is_taken_where_its_weights_are(shared_weights: Path) -> None:
-    pytest.importorskip("torchvision")
+    needed("torchvision")
     assert measure_named().name == "squeezenet"
 
 

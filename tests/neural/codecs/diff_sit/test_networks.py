@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
+needed("compressai")
 diffusers = pytest.importorskip("diffusers")
 
 from torch.nn import functional  # noqa: E402

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
+needed("compressai", "diffusers")
 torchvision = pytest.importorskip("torchvision")
 
 from bench.neural.codecs.diff_sit.config import DiffSitConfig  # noqa: E402

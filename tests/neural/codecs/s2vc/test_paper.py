@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
-pytest.importorskip("peft")
-pytest.importorskip("torchvision")
+needed("compressai", "diffusers", "peft", "torchvision")
 
 from bench.bitstream.container import StreamHeader  # noqa: E402
 from bench.errors import UnavailableError  # noqa: E402

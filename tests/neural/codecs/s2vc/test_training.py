@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
-pytest.importorskip("torchvision")
+needed("compressai", "diffusers", "torchvision")
 
 from bench.networks.flow import SpyNet  # noqa: E402
 from bench.neural.codecs.s2vc.model import S2vc, S2vcConfig  # noqa: E402
