@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 MANIFEST = load_manifest(Path(__file__).parents[2] / "datasets" / "quickstart.toml")
 NAMES = sorted(quickstart.SEQUENCES)
+SHAPES = (288, 352), (144, 176), (144, 176)
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +32,22 @@ def written(tmp_path_factory):
     return {name: quickstart.write_y4m(name, folder / f"{name}.y4m") for name in NAMES}
 
 
-@cache
-def frames_of(name, *, grain=True):
-    clip = quickstart.SEQUENCES[name]
-    return list(quickstart._planes(clip if grain else replace(clip, grain=0)))
+@pytest.fixture(scope="session")
+def frames_of(written):
+    """Planes of a sequence's frames: those in its file, or as they are without film grain."""
+
+    @cache
+    def planes(name, *, grain=True):
+        clip = quickstart.SEQUENCES[name]
+        if clip.grain and not grain:
+            return list(quickstart._planes(replace(clip, grain=0)))
+        luma, chroma = (np.prod(SHAPES[plane]) for plane in (0, 1))
+        _, *frames = written[name].read_bytes().split(b"FRAME\n")
+        parts = [np.split(np.frombuffer(frame, np.uint8), [luma, luma + chroma]) for frame in frames]
+        assert len(parts) == clip.frames
+        return [[part.reshape(shape) for part, shape in zip(frame, SHAPES, strict=True)] for frame in parts]
+
+    return planes
 
 
 def psnr(a, b):
@@ -79,7 +92,7 @@ def test_a_second_generation_from_scratch_is_identical(written, tmp_path):
         assert quickstart.write_y4m(name, tmp_path / "again.y4m").read_bytes() == written[name].read_bytes()
 
 
-def test_every_sequence_differs_from_every_other(written):
+def test_every_sequence_differs_from_every_other(frames_of, written):
     means = {name: frames_of(name)[10][0].mean(axis=0) for name in NAMES}
     assert all(np.abs(means[a] - means[b]).max() > 10 for a in NAMES for b in NAMES if a < b)
 
@@ -92,7 +105,7 @@ def test_ffmpeg_decodes_the_same_planes(written):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_planes_are_limited_range_420(name):
+def test_planes_are_limited_range_420(frames_of, name):
     for luma, cb, cr in frames_of(name):
         assert [plane.dtype for plane in (luma, cb, cr)] == [np.uint8] * 3
         assert luma.shape == (288, 352)
@@ -104,20 +117,20 @@ def test_planes_are_limited_range_420(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_frame_is_frozen_even_without_grain(name):
+def test_no_frame_is_frozen_even_without_grain(frames_of, name):
     lumas = [planes[0].astype(int) for planes in frames_of(name, grain=False)]
     changes = [np.abs(b - a).mean() for a, b in pairwise(lumas)]
     # The smooth zoom starts and ends at rest: its slowest step still changes one pixel in five.
     assert min(changes) > 0.2
 
 
-def test_the_pan_is_a_shift_by_six_and_three_pixels_every_four_frames():
+def test_the_pan_is_a_shift_by_six_and_three_pixels_every_four_frames(frames_of):
     lumas = [planes[0] for planes in frames_of("astronaut", grain=False)]
     for before, after in zip(lumas[:-4], lumas[4:], strict=True):
         assert np.array_equal(after[:-3, :-6], before[3:, 6:])
 
 
-def test_phase_correlation_finds_the_pan_under_grain():
+def test_phase_correlation_finds_the_pan_under_grain(frames_of):
     lumas = [planes[0].astype(np.float64) for planes in frames_of("astronaut")]
     hann = cv2.createHanningWindow((352, 288), cv2.CV_64F)
     shift, _ = cv2.phaseCorrelate(lumas[20], lumas[28], hann)
@@ -134,7 +147,7 @@ def test_the_zoom_matches_floating_point_sampling():
     assert psnr(luma, reference) > 48
 
 
-def test_the_rotation_is_one_degree_a_frame():
+def test_the_rotation_is_one_degree_a_frame(frames_of):
     lumas = [planes[0] for planes in frames_of("tissue")]
     turn = cv2.getRotationMatrix2D((175.5, 143.5), 10, 1)
     turned = cv2.warpAffine(lumas[0], turn, (352, 288), flags=cv2.INTER_CUBIC)
@@ -144,7 +157,7 @@ def test_the_rotation_is_one_degree_a_frame():
     assert match[1] > max(match[0], match[2]) + 3
 
 
-def test_the_camera_goes_from_the_left_view_to_the_right_one():
+def test_the_camera_goes_from_the_left_view_to_the_right_one(frames_of):
     lumas = [planes[0] for planes in frames_of("motorcycle", grain=False)]
     step, left, top = 111411 / 65536, 88, 4
     assert psnr(lumas[0], luma_of(window("motorcycle_left.png", left, top, step))) > 45
@@ -155,7 +168,7 @@ def test_the_camera_goes_from_the_left_view_to_the_right_one():
 
 
 @pytest.mark.parametrize(("top", "left"), [(175, 150), (20, 265)], ids=["engine", "boxes on the shelf"])
-def test_things_move_by_their_disparity(top, left):
+def test_things_move_by_their_disparity(frames_of, top, left):
     with np.load(quickstart._file("motorcycle_disp.npz")) as stored:
         known = stored["arr_0"][4 + top * 17 // 10 :, 88 + left * 17 // 10 :][:51, :51]
     disparity = np.median(known[np.isfinite(known)])
@@ -166,7 +179,7 @@ def test_things_move_by_their_disparity(top, left):
     assert x - 20 == pytest.approx((45 - disparity) * 30 / 59 / 1.7, abs=1.5)
 
 
-def test_the_large_cup_hides_the_small_one():
+def test_the_large_cup_hides_the_small_one(frames_of):
     lumas = [planes[0].astype(int) for planes in frames_of("cups", grain=False)]
     clip = quickstart.SEQUENCES["cups"]
     wall = quickstart._packed("brick.png", (256, 196, 160))
@@ -179,7 +192,7 @@ def test_the_large_cup_hides_the_small_one():
     assert np.abs(lumas[t][box] - alone[box]).max() <= 1
 
 
-def test_the_montage_has_one_cut_and_ends_in_black():
+def test_the_montage_has_one_cut_and_ends_in_black(frames_of):
     lumas = [planes[0].astype(int) for planes in frames_of("montage")]
     changes = [np.abs(b - a).mean() for a, b in pairwise(lumas)]
     assert int(np.argmax(changes)) == 37
@@ -267,7 +280,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["astronaut", "grass"])
-def test_rate_and_quality_fall_together_under_x265(name, written, tmp_path):
+def test_rate_and_quality_fall_together_under_x265(frames_of, name, written, tmp_path):
     points = []
     for qp in (22, 37):
         stream = tmp_path / f"{qp}.hevc"
