@@ -77,7 +77,7 @@ def test_every_command_prints_strict_json_and_nothing_else(vcbench, measured: Pa
         "validate": [measured],
         "fetch": ["quickstart", "--sequences", "cat"],
         "doctor": [],
-        "verify": [measured],
+        "verify": [measured, "--sample", 2],
         "gate": ["--baseline", measured, "--candidate", candidate, "--fail", "bd_rate(psnr_y)>0.5%"],
     }
     # training is slow to start: its output is held to the same in its own tests

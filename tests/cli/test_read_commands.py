@@ -176,6 +176,7 @@ def test_a_folder_that_is_no_result_set_is_named(vcbench, tmp_path: Path) -> Non
         assert f"{tmp_path}: is no result set" in done.err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_told_by_every_reader(vcbench, copied: Path) -> None:
     torn = next((copied / "cells").glob("x264_27_*.json"))
     torn.write_text('{"schema_version": 1, "value": NaN}')
@@ -376,6 +377,7 @@ def test_doctor_fails_without_ffmpeg_and_says_what_to_do(vcbench) -> None:
     assert {row["adapter"] for row in told["codecs"] if row["available"]} <= {"neural"}
 
 
+@pytest.mark.slow
 def test_report_writes_where_it_is_told(vcbench, measured: Path, tmp_path: Path) -> None:
     done = vcbench("report", measured, "-o", tmp_path / "page", "--anchor", "x264", "--metrics", "ssim", "--title", "T")
     assert done.code == 0
@@ -386,6 +388,7 @@ def test_report_writes_where_it_is_told(vcbench, measured: Path, tmp_path: Path)
     assert "did you mean" in wrong.err
 
 
+@pytest.mark.slow
 def test_results_with_infinite_values_survive_every_reader(vcbench, tmp_path: Path, run_ffmpeg) -> None:
     """Grey frames are coded without loss, the picture after them is not."""
     clip = tmp_path / "half.y4m"

@@ -236,6 +236,7 @@ def test_the_report_at_the_end_is_named(vcbench, tmp_path: Path, clips: list[Pat
     assert vcbench(*arguments, "--out", tmp_path / "out", "--json").json["report"] == str(page)
 
 
+@pytest.mark.slow
 def test_a_metric_that_cannot_run_is_named_before_and_after(
     vcbench, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

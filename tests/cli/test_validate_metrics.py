@@ -90,6 +90,7 @@ def test_what_is_no_metric(vcbench: Call, tmp_path: Path, name: str, word: str) 
     assert word in done.out
 
 
+@pytest.mark.slow
 def test_a_file_that_loads_a_heavy_library_is_told(vcbench: Call, tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("import scipy.signal\n" + METRIC.format(direction="lower"))
     done = vcbench("validate", "--metric", f"{tmp_path / 'm.py'}:Brightness", "--trust")

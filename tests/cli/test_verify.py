@@ -283,6 +283,7 @@ def test_everything_of_a_measurement_is_computed_again(vcbench, folder: Path, so
     assert checks(outcome)["ssim"]["outcome"] == "equal"
 
 
+@pytest.mark.slow
 def test_encoding_again_gives_the_same_bytes_or_says_not(vcbench, folder: Path, source: Path) -> None:
     outcome = vcbench("verify", folder, "--encode", "--input", source, "--json")
     assert outcome.code == 0
