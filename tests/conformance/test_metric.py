@@ -442,5 +442,6 @@ def test_metrics_measured_together_have_the_values_they_have_alone(
         found = measure(source, decoded, chosen, CodingTransform.fit(USUAL), tmp_path)
         return [(item.metric, item.value, item.frames) for item in found]
 
-    assert values(*kinds) == [value for kind in kinds for value in values(kind)]
-    assert values(*reversed(kinds)) == list(reversed(values(*kinds)))
+    together = values(*kinds)
+    assert together == [value for kind in kinds for value in values(kind)]
+    assert values(*reversed(kinds)) == together[::-1]
