@@ -96,7 +96,7 @@ elif way == "writes":
 '''
 
 
-def card(name: str, way: str) -> str:
+def card_text(name: str, way: str) -> str:
     return command_card(
         name, "CHEAT", ["encode", way, "{input}", "{bitstream}"], ["decode", way, "{bitstream}", "{output}"],
         version=["-V"], settings={"frames_in": "y4m", "frames_out": "y4m"},
@@ -157,7 +157,7 @@ def cheat(
 
         def make(way: str) -> Path:
             path = folder / f"cheat-{way}.toml"
-            path.write_text(card(path.stem, way))
+            path.write_text(card_text(path.stem, way))
             return path
 
         yield make
@@ -251,7 +251,7 @@ def python_card(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "mine.py").write_text(PYTHON.format(trace=tmp_path / "trace"))
     card = folder / "mine.toml"
-    text = card("mine", "").partition("[settings]")[0]
+    text = card_text("mine", "").partition("[settings]")[0]
     card.write_text(text.replace('"command"', '"mine.py:Mine"'))
     return card
 
