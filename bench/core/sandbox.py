@@ -89,7 +89,7 @@ class Sandbox:
             "read": _outermost([*(path for path in system if not path.is_symlink()), *read]),
             "write": _outermost([folder, *write]),
             # Python looks for its packages by listing the folder that they lie in
-            "listed": [str(_LAUNCHER.parents[1])],
+            "listed": [str(_LAUNCHER.parents[2])],
             "links": {str(path): str(path.readlink()) for path in system if path.is_symlink()},
             "devices": _gpu_devices() if self.gpu else [],
             "environment": {**passed(), **(environment or {}), "HOME": home, "TMPDIR": home, "USER": "vcbench"},
