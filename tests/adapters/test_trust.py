@@ -114,7 +114,8 @@ def test_an_encode_without_trust_is_refused_too(tmp_path: Path, tiny_clip: Calla
 def test_parameters_of_an_encoder_need_no_trust(tmp_path: Path) -> None:
     """A copy of each of our FFmpeg cards is a good start for one of one's own."""
     copies = [Path(shutil.copy(path, tmp_path)) for path in OURS.glob("*.toml")]
-    cards = [card for path in copies if (card := load_card(path)).adapter == "ffmpeg"]
+    # what a hardware encoder takes, its driver decides, which few machines have
+    cards = [card for card in map(load_card, copies) if card.adapter == "ffmpeg" and "hardware" not in card.settings]
     assert len(cards) >= 7
     for card in cards:
         for configuration in (None, *card.configurations):
