@@ -104,10 +104,11 @@ class Weights(Model):
 
 
 class Grain(Model):
-    """Static noise: one picture of Gaussian noise, the same in every frame, added to the luma of what is decoded."""
+    """Static grain: one picture of Gaussian noise, the same in every frame, added to the luma of what is decoded."""
 
     kind: Literal["grain"]
     sigma: float = Field(gt=0, le=64, description="standard deviation in levels of 8 bit")
+    size: float = Field(default=0.7, ge=0, le=8, description="blur of the noise, standard deviation in pixels; 0: none")
     seed: int = Field(default=0, ge=0, lt=1 << 32, description="of the noise, a function of it and the size alone")
 
 

@@ -29,6 +29,8 @@ def filtered(frames: Iterator[Frame], filters: Sequence[PostFilter]) -> Iterator
 
 def _grain(chosen: Grain) -> Callable[[Frame], Frame]:
     """Adds one picture of Gaussian noise to the luma of every frame."""
+    import cv2
+
     kept: dict[VideoFormat, Any] = {}
 
     def apply(frame: Frame) -> Frame:
@@ -36,6 +38,9 @@ def _grain(chosen: Grain) -> Callable[[Frame], Frame]:
         if fmt not in kept:
             # the generator whose numbers numpy has promised never to change
             drawn = np.random.RandomState(chosen.seed).standard_normal(fmt.plane_shapes[0])
+            if chosen.size:
+                drawn = cv2.GaussianBlur(drawn, (0, 0), chosen.size)
+                drawn /= drawn.std()
             kept.clear()
             kept[fmt] = drawn * chosen.sigma * (fmt.peak / 255)
         luma, *chroma = frame.planes

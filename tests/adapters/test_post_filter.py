@@ -26,7 +26,7 @@ def grey(fmt: VideoFormat, level: int = 120) -> Frame:
 @pytest.mark.parametrize("depth", [8, 10])
 def test_grain_is_the_same_in_every_frame_and_of_the_luma_alone(depth: int) -> None:
     fmt = VideoFormat(96, 64, bit_depth=depth)
-    frames = list(filtered(iter([grey(fmt), grey(fmt, 130)]), [Grain(kind="grain", sigma=3, seed=5)]))
+    frames = list(filtered(iter([grey(fmt), grey(fmt, 130)]), [Grain(kind="grain", sigma=3, size=0, seed=5)]))
     levels = (120 << (depth - 8), 130 << (depth - 8))
     first, second = (frame.planes[0].astype(float) - level for frame, level in zip(frames, levels, strict=True))
     np.testing.assert_array_equal(first, second)
@@ -49,7 +49,7 @@ def test_filters_come_one_after_the_other() -> None:
 
 def test_a_card_shows_its_filters_and_one_without_has_the_key_it_had() -> None:
     card = Catalog().card("x265@grain")
-    assert card.identity()["post_filters"] == [{"kind": "grain", "sigma": 3.0, "seed": 0}]
+    assert card.identity()["post_filters"] == [{"kind": "grain", "sigma": 3.0, "size": 0.7, "seed": 0}]
     assert "post_filters" not in Catalog().card("x265").identity()
 
 

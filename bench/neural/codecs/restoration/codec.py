@@ -28,6 +28,9 @@ BASE_UNIT = 1
 LOOKED_AT = 24
 """Frames from the clip's beginning by which the scale is chosen."""
 
+MOST = 1.3
+"""Times the bytes of the shortest stream that a longer one may have to be chosen: a rate index keeps its rate."""
+
 WORTH = 3.0
 """dB that twice the bytes are worth to the choice of the scale: what they buy at one scale at such rates."""
 
@@ -72,9 +75,10 @@ def chosen(
     options: RestorationOptions,
 ) -> int:
     """The scale whose stream, decoded and restored, is nearest to the first frames for its bytes."""
-    if len(found) == 1:
-        return next(iter(found))
     least = min(map(len, found.values()))
+    near = [scale for scale, data in found.items() if len(data) <= MOST * least]
+    if len(near) == 1:
+        return near[0]
 
     def merit(scale: int) -> float:
         pictures = _pictures(model, found[scale], scale, options.crf(scale, header.rate_index), header, options, "cpu")
@@ -85,7 +89,7 @@ def chosen(
         decibel = float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-9)))
         return decibel - WORTH * float(torch.log2(torch.tensor(len(found[scale]) / least)))
 
-    return max(found, key=merit)
+    return max(near, key=merit)
 
 
 def luma(picture: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def _pairs(
     if options.restore == "lanczos":
         for picture in small:
             yield lanczos(picture, known.scale), larger(picture, known.scale)
-    elif network.config.before and "before" not in options.without:
+    elif network.config.before and not {"before", "semantic"} <= set(options.without):
         yield from _one_by_one(network, small, known, options, device)
     else:
         reach = 0 if "exchange" in options.without else len(network.config.exchanges)
@@ -136,7 +136,7 @@ def _one_by_one(
     for number, picture in enumerate(small):
         here = larger(picture, known.scale)
         before = torch.zeros(1, 1, 4, *here.shape[-2:])
-        if shown is not None and guide is not None:
+        if "before" not in options.without and shown is not None and guide is not None:
             moved, trust = along_motion(shown, guide, here)
             before = torch.cat([moved, trust], dim=1)[:, None]
         guided = meaning is not None and "semantic" not in options.without
