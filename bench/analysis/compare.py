@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,18 +156,21 @@ def compare(
     test: str,
     metric: str,
     *,
+    higher_is_better: bool | Literal["own"] = "own",
+    cap: float | Literal["own"] | None = "own",
+    saturation: float | Literal["own"] | None = "own",
     pooled: pd.DataFrame | None = None,
     **settings: Any,
 ) -> Comparison:
     """Compare `test` with `anchor` on one metric of a long table of measurements.
 
     `metric` names a quality axis: a metric, one with a pooling (vmaf@p5), or with a scale (ssim:linear); see `curves`.
-    `pooled` has values of whole datasets, as `ResultSet.datasets`. Settings are those of `CompareOptions`, and
-    `higher_is_better`, `cap` and `saturation` in place of the metric's own. Raises UnknownNameError for a codec or
-    metric that the table does not have, UsageError for a wrong setting.
+    `higher_is_better`, `cap` and `saturation` are the metric's own unless they are given. `pooled` has values of whole
+    datasets, as `ResultSet.datasets`. Settings are the fields of `CompareOptions`. Raises UnknownNameError for a codec
+    or metric that the table does not have, UsageError for a wrong setting.
     """
-    own = ("higher_is_better", "cap", "saturation")
-    given: dict[str, Any] = {name: settings.pop(name) for name in own if name in settings}
+    axis = {"higher_is_better": higher_is_better, "cap": cap, "saturation": saturation}
+    given = {name: value for name, value in axis.items() if value != "own"}
     options = CompareOptions(**settings)
     found = curves(frame, metric, rate_axis=options.rate_axis)
     codecs = {str(name) for name in frame["codec"].unique()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +18,6 @@ from bench.neural.networks.perceptual_loss import CHANNELS
 
 WINDOW = 48
 """Latents a side that the small generator sees at once: 384 pixels."""
-
-
-class Latents(Protocol):
-    """Segments to latents and back, given their conditions; small, or a user's own autoencoder."""
-
-    def encode(self, video: Tensor, conditions: Conditions) -> Tensor:
-        """Latents of a video (B x 3 x T x H x W, -1 to 1, any size), of about unit variance."""
-
-    def condition(self, conditions: Conditions) -> Tensor:
-        """What the denoiser sees beside noisy latents, of their size."""
-
-    def decode(self, latents: Tensor, conditions: Conditions) -> Tensor:
-        """The video of latents, of the conditions' size, not clamped."""
 
 
 class Generator(nn.Module):
