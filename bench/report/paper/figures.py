@@ -147,13 +147,13 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def style(look: Look) -> Iterator[None]:
+def style(look: Look | None = None) -> Iterator[None]:
     """The settings that figures are made and saved with, whatever the user's own; put back afterwards."""
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, **look.settings})
+        matplotlib.rcParams.update({**_STYLE, **(look.settings if look else {})})
         yield
 
 
