@@ -21,7 +21,8 @@ from bench.cards import Card, brought, load_card, parted
 from bench.core.require import NEURAL, require, versions
 from bench.errors import BitstreamError, CardError, DecodeError, EncodeError
 from bench.networks.device import DEVICE
-from bench.neural.own_codecs import CODINGS, CodecOptions, options_of
+from bench.neural.codecs import OWN_CODECS
+from bench.neural.own_codecs import CodecOptions, options_of
 from bench.video.frame import Frame
 from bench.video.sequence import Sequence
 from bench.weights.files import Published
@@ -33,8 +34,8 @@ LIBRARIES = ("torch", "compressai", "diffusers", "safetensors")
 
 
 def _known(codec: str) -> str:
-    if codec not in CODINGS:
-        raise ValueError(f"{codec!r} is none of vcbench's own codecs: {', '.join(sorted(CODINGS))}")
+    if codec not in OWN_CODECS:
+        raise ValueError(f"{codec!r} is none of vcbench's own codecs: {', '.join(sorted(OWN_CODECS))}")
     return codec
 
 

@@ -1,19 +1,19 @@
-"""How each of our own codecs codes: a table from its name to the module that builds its networks and runs them.
+"""What each of our own codecs offers for coding: networks from a configuration, a stream, and what a card chooses.
 
-Such a module offers what `Coding` says. This one imports no network, so that whether a codec is there costs nothing.
+This imports no network, so that whether a codec is there costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from pydantic import Field, ValidationError
 
 from bench.core.schema import Model, explain
 from bench.errors import UnknownNameError
+from bench.neural.codecs import OWN_CODECS, offered
 
 if TYPE_CHECKING:
     import torch
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
 
     from bench.bitstream.container import StreamHeader
     from bench.video.frame import Frame
-
-CODINGS = {
-    "actdiff-vc": "bench.neural.codecs.actdiff_vc.coding",
-    "actdiff-vc-restored": "bench.neural.codecs.actdiff_vc.restored",
-    "diff-sit": "bench.neural.codecs.diff_sit.coding",
-    "restoration": "bench.neural.codecs.restoration.coding",
-    "s2vc": "bench.neural.codecs.s2vc.coding",
-}
-OPTIONS = {
-    "actdiff-vc": "bench.neural.codecs.actdiff_vc.options:ActDiffOptions",
-    "actdiff-vc-restored": "bench.neural.codecs.actdiff_vc.options:ActDiffOptions",
-    "diff-sit": "bench.neural.codecs.diff_sit.options:DiffSitOptions",
-    "restoration": "bench.neural.codecs.restoration.options:RestorationOptions",
-}
-"""What a card may choose of a codec beside its rate, as a `CodecOptions` of its ``settings.options``; others have
-nothing."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +99,10 @@ class Coding(Protocol):
 
 
 def coding(codec: str) -> Coding:
-    """The coding module of a codec; UnknownNameError where there is none."""
-    if codec not in CODINGS:
-        raise UnknownNameError("codec of our own", codec, CODINGS)
-    return cast(Coding, import_module(CODINGS[codec]))
+    """What a codec's coding module offers; UnknownNameError where there is none."""
+    if codec not in OWN_CODECS:
+        raise UnknownNameError("codec of our own", codec, OWN_CODECS)
+    return cast(Coding, offered(OWN_CODECS[codec].coding))
 
 
 def options_of(codec: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,12 +110,12 @@ def options_of(codec: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ValueError, naming each, for what is no option of it.
     """
-    if codec not in OPTIONS:
+    part = OWN_CODECS[codec].options
+    if part is None:
         if table:
             raise ValueError(f"{codec} has no options, the card gives {', '.join(sorted(table))}")
         return {}
-    module, _, name = OPTIONS[codec].partition(":")
     try:
-        return {"options": getattr(import_module(module), name).model_validate(table)}
+        return {"options": offered(part).model_validate(table)}
     except ValidationError as error:
         raise ValueError(f"options:\n  {explain(error)}") from None

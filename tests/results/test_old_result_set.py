@@ -83,5 +83,7 @@ def test_it_is_reported(expected: dict[str, Any], tmp_path: Path) -> None:
         assert compared.decode.value == pytest.approx(values["speed"], rel=1e-9)
     build_report(results, tmp_path / "report", anchor="cut-bits", pictures=0)
     with (tmp_path / "report" / "tables" / "bd_rate.csv").open(newline="") as file:
-        rates = {row["metric"]: float(row["bd_rate"]) for row in csv.DictReader(file) if row["test"] == "upper-bits"}
+        rates = {
+            row["metric"]: float(row["bd_rate_percent"]) for row in csv.DictReader(file) if row["test"] == "upper-bits"
+        }
     assert rates == pytest.approx({metric: values["bd_rate"] for metric, values in expected["bd"].items()}, rel=1e-9)

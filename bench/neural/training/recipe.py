@@ -1,31 +1,28 @@
-"""How each of our own codecs is trained: a table from its name to the module that builds what is trained.
+"""How our own codecs are trained: what a recipe offers, and what recipes share.
 
-Such a module offers what `Recipe` says. This one imports no network, so that the command line can list the table.
+This imports no network, so that the command line can list those that can be trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_type_hints
 
 from bench.core.require import NEURAL, require
 from bench.errors import UnknownNameError, UsageError
+from bench.neural.codecs import OWN_CODECS, offered
 
 if TYPE_CHECKING:
     import torch
 
+    from bench.neural.networks.local_networks import LocalNetworks
+    from bench.neural.networks.perceptual_loss import DeepFeatures
     from bench.neural.training.clips import Pictures
     from bench.neural.training.loop import Stage, Task
 
-RECIPES = {
-    "actdiff-vc": "bench.neural.codecs.actdiff_vc.recipe",
-    "diff-sit": "bench.neural.codecs.diff_sit.recipe",
-    "restoration": "bench.neural.codecs.restoration.recipe",
-    "s2vc": "bench.neural.codecs.s2vc.recipe",
-}
+RECIPES = {name: codec.recipe for name, codec in OWN_CODECS.items() if codec.recipe is not None}
 SCALES = ("small", "paper")
 
 
@@ -40,7 +37,7 @@ class Options:
 
 
 class Recipe(Protocol):
-    """What a codec's training module offers."""
+    """What a codec offers for its training, a module or an object."""
 
     def check(self, options: Options) -> None:
         """Raise UnavailableError or UsageError, saying what to do, for whatever would stop ``build``; reads no clip."""
@@ -61,12 +58,89 @@ class Recipe(Protocol):
         """The model as it starts, with its loss, on a device. ``clips`` may decide how it starts."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PaperRecipe:
+    """The recipe of a codec after a paper: at a small scale all of it is trained, at the paper's around ``networks``
+    of the user's, which ``check_networks`` refuses by UnavailableError.
+
+    substitutions: what stands in for what; ``real`` are those that the paper's scale has. loss: its weights.
+    sizes: the model's configuration, a dataclass. schedule, model: by scale; a model is built of its configuration and
+    the folder with networks, and begins by ``start`` at the scales ``started``. weights: those that losses look
+    through. adapters: whether the user's networks learn through LoRA.
+    """
+
+    title: str
+    paper: str
+    substitutions: Mapping[str, str]
+    loss: Mapping[str, Any]
+    networks: LocalNetworks
+    check_networks: Callable[[Path | None], None]
+    sizes: Callable[[Options], Any]
+    schedule: Mapping[str, Callable[[], list[Stage]]]
+    model: Mapping[str, Callable[[Any, Path | None], Any]]
+    start: Callable[[Any, Sequence[Pictures], int], None]
+    task: Callable[[Any, DeepFeatures, Sequence[Pictures], torch.device], Task]
+    weights: tuple[str, ...] = ("squeezenet",)
+    started: tuple[str, ...] = SCALES
+    real: tuple[str, ...] = ()
+    adapters: bool = False
+
+    def check(self, options: Options) -> None:
+        """See `Recipe`."""
+        from bench.weights import files as weights
+
+        require("torchvision", extra="perceptual")
+        for name in self.weights:
+            weights.path(name)
+        if options.scale == "paper":
+            if self.adapters:
+                require("peft", extra="paper")
+            self.check_networks(options.backbone)
+        self.config(options)
+
+    def config(self, options: Options) -> Any:
+        """Sizes and switches of the networks, with the user's changes."""
+        return with_settings(self.sizes(options), options.settings)
+
+    def stages(self, options: Options) -> list[Stage]:
+        """See `Recipe`."""
+        return self.schedule[options.scale]()
+
+    def about(self, options: Options) -> dict[str, Any]:
+        """See `Recipe`."""
+        absent = self.real if options.scale == "paper" else ()
+        return {
+            "title": f"{self.title}, our own, {options.scale} scale",
+            "paper": self.paper,
+            "config": asdict(self.config(options)),
+            "substitutions": {what: by for what, by in self.substitutions.items() if what not in absent},
+            "loss": dict(self.loss),
+            **({"backbone": self.networks.digests(options.backbone)} if options.scale == "paper" else {}),
+        }
+
+    def build(
+        self, options: Options, clips: Sequence[Pictures], held_out: Sequence[Pictures], device: torch.device
+    ) -> Task:
+        """See `Recipe`."""
+        import torch
+
+        from bench.neural.networks.perceptual_loss import DeepFeatures
+        from bench.weights import files as weights
+
+        torch.manual_seed(options.seed)
+        model = self.model[options.scale](self.config(options), options.backbone)
+        if options.scale in self.started:
+            self.start(model, clips, options.seed)
+        features = DeepFeatures(weights.load("squeezenet")).to(device, memory_format=torch.channels_last)
+        return self.task(model, features, held_out, device)
+
+
 def recipe(codec: str) -> Recipe:
     """The recipe of a codec. Raises UnknownNameError where it has none, UnavailableError where training cannot run."""
     if codec not in RECIPES:
         raise UnknownNameError("codec to train", codec, RECIPES)
     require("torch", "compressai", "diffusers", extra=NEURAL)
-    return cast(Recipe, import_module(RECIPES[codec]))
+    return cast(Recipe, offered(RECIPES[codec]))
 
 
 def with_settings(config: Any, settings: Mapping[str, str]) -> Any:
@@ -74,8 +148,6 @@ def with_settings(config: Any, settings: Mapping[str, str]) -> Any:
 
     Raises UnknownNameError or UsageError, naming the setting.
     """
-    from dataclasses import replace
-
     types = get_type_hints(type(config))
     changed = {}
     for name, text in settings.items():

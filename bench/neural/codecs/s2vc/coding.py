@@ -18,10 +18,13 @@ _OF_THE_USER = ("vae.", "diffusion.unet.")
 def build(config: Mapping[str, Any], scale: str) -> S2vc:
     """The networks, untrained; at the paper's scale around the user's own, see `paper`."""
     sizes = S2vcConfig(**config)
-    if scale == "paper":
-        return paper.build(sizes, None)
-    unet = small_unet(sizes.latent_channels, sizes.unet_widths, sizes.guidance)
-    return S2vc(sizes, PatchAutoencoder(sizes.latent_channels, sizes.vae_width), unet)
+    return paper.build(sizes, None) if scale == "paper" else small(sizes)
+
+
+def small(config: S2vcConfig) -> S2vc:
+    """A new, untrained codec at small scale."""
+    unet = small_unet(config.latent_channels, config.unet_widths, config.guidance)
+    return S2vc(config, PatchAutoencoder(config.latent_channels, config.vae_width), unet)
 
 
 def gop(config: Mapping[str, Any]) -> str:
