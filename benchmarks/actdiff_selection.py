@@ -23,8 +23,7 @@ from scipy.interpolate import RBFInterpolator
 
 from bench.neural.codecs.actdiff_vc.perceptual import measure_named
 from bench.neural.codecs.actdiff_vc.segments import segments
-from bench.neural.codecs.actdiff_vc.selection import METHODS, select
-from bench.neural.codecs.actdiff_vc.sketch import sketch
+from bench.neural.codecs.actdiff_vc.selection import METHODS, select, sketch
 from bench.neural.codecs.actdiff_vc.tracks import Mask, Points, dense_tracks
 from bench.neural.codecs.actdiff_vc.trajectories import Trajectories, quantised
 from bench.neural.codecs.actdiff_vc.trajectory_coding import decode_trajectories, encode_trajectories

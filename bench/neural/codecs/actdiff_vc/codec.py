@@ -29,8 +29,7 @@ from bench.neural.codecs.actdiff_vc.options import COMPRESSAI, SMALLER, ActDiffO
 from bench.neural.codecs.actdiff_vc.perceptual import MEASURES, measure_named
 from bench.neural.codecs.actdiff_vc.render import render
 from bench.neural.codecs.actdiff_vc.segments import Segment, segments
-from bench.neural.codecs.actdiff_vc.selection import select
-from bench.neural.codecs.actdiff_vc.sketch import sketch
+from bench.neural.codecs.actdiff_vc.selection import select, sketch
 from bench.neural.codecs.actdiff_vc.tracking_networks import tracker_named
 from bench.neural.codecs.actdiff_vc.tracks import Picture
 from bench.neural.codecs.actdiff_vc.trajectories import Trajectories, quantised

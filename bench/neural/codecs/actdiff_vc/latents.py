@@ -7,15 +7,20 @@ Detail that no component carries stays what the keyframes show.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig
-from bench.neural.codecs.actdiff_vc.expectation import Expectation
 from bench.neural.codecs.actdiff_vc.render import MAPS, Conditions
 from bench.neural.networks.block_transform import SIDE, TIME, BlockTransform, pad_video
+from bench.neural.networks.blocks import zeroed
 from bench.neural.networks.refiner import Refiner
+
+SMALLEST, LARGEST = 0.02, 4.0
+"""Of the spread, on latents of about unit variance."""
 
 
 class ResidualLatents(nn.Module):
@@ -105,3 +110,37 @@ def _maps(maps: Tensor) -> Tensor:
     whole = functional.pad(maps, (0, columns, 0, rows, 0, (1 - maps.shape[2]) % TIME), mode="replicate")
     first, later = whole[:, :, :1], whole[:, :, 1:]
     return torch.cat([first, later.unflatten(2, (-1, TIME)).mean(3)], dim=2)
+
+
+class Expectation(nn.Module):
+    """Mean and spread of latents (each B x ``latents`` x T x H x W) from their conditions; 0 and 1 until trained.
+
+    Where the warped keyframes agree there is hardly anything to generate, where something was uncovered much. A flow
+    that starts from the same noise everywhere has to learn this before all else, and spoils what was right until it
+    has. So this small network first tells mean and spread, and the flow generates what is left, of unit variance
+    everywhere (after "Residual Corrective Diffusion Modeling", arXiv 2309.15214, which takes the mean away).
+    """
+
+    def __init__(self, condition: int, latents: int, width: int) -> None:
+        super().__init__()
+        near = {"kernel_size": 3, "padding": 1, "padding_mode": "replicate"}
+        self.layers = nn.Sequential(
+            nn.Conv3d(condition, width, 1), nn.LeakyReLU(0.1),
+            nn.Conv3d(width, width, **near), nn.LeakyReLU(0.1),
+            nn.Conv3d(width, width, **near), nn.LeakyReLU(0.1),
+            zeroed(nn.Conv3d(width, 2 * latents, 1)),
+        )  # fmt: skip
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread, the latter from `SMALLEST` to `LARGEST`. ``condition``: B x ``condition`` x T x H x W."""
+        mean, exponent = self.layers(condition).float().chunk(2, dim=1)
+        return mean, exponent.clamp(math.log(SMALLEST), math.log(LARGEST)).exp()
+
+
+def negative_log_likelihood(latents: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    """Negative log-likelihood of Laplace-distributed latents, the mean over components without its constant (nats).
+
+    ``spread`` is their standard deviation. Latents have heavy tails; under a normal distribution few of them would
+    outweigh all others.
+    """
+    return torch.mean(math.sqrt(2) * (latents - mean).abs() / spread + spread.log())

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.neural.codecs.actdiff_vc.render import Conditions, render
-from bench.neural.codecs.actdiff_vc.selection import select
-from bench.neural.codecs.actdiff_vc.sketch import sketch
+from bench.neural.codecs.actdiff_vc.selection import select, sketch
 from bench.neural.codecs.actdiff_vc.tracks import Grid, dense_tracks
 
 FEWEST, MOST = 1 / 4000, 1 / 160

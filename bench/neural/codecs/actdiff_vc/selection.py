@@ -13,12 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import UnknownNameError, UsageError
-from bench.neural.codecs.actdiff_vc.interpolation import GrowingInterpolation
-from bench.neural.codecs.actdiff_vc.sketch import Sketch
-from bench.neural.codecs.actdiff_vc.tracks import Mask, Points
+from bench.neural.codecs.actdiff_vc.tracks import Mask, Picture, Points
 from bench.neural.codecs.actdiff_vc.trajectories import Trajectories, quantised
 from bench.neural.codecs.actdiff_vc.trajectory_coding import bits as expected_bits
 from bench.neural.codecs.actdiff_vc.trajectory_coding import encode_trajectories
+
+Sketch = npt.NDArray[np.float32]
+BLUR = 2.0
+"""Sigma in pixels of the blur, so that a point beside an edge counts too."""
+
+STRONG = 95.0
+"""Percentile of the gradients that is as strong as an edge gets."""
+
+FLOOR = 0.1
+"""Weight of flat ground: where it moves by itself, a point there can still be worth its bits."""
+
+Floats = npt.NDArray[np.float32]
+SINGULAR = 1e-3
+"""Pixels: a centre that adds less than this to the basis coincides with one that is there already."""
+
+ROOM = 64
+"""Centres that there is room for at first; it doubles when they are more."""
 
 Indices = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32]
@@ -186,3 +201,59 @@ def _at(weights: Sketch, starts: Points) -> Weights:
     x, y = np.rint(starts).astype(int).T
     found: Weights = weights[y, x]
     return found
+
+
+def sketch(picture: Picture) -> Sketch:
+    """Weights float32 H x W, from `FLOOR` to 1, of an RGB picture uint8 H x W x 3: its blurred Sobel gradient."""
+    import cv2
+
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    edges = cv2.GaussianBlur(cv2.magnitude(across, down), (0, 0), BLUR)
+    strength = np.clip(edges / max(float(np.percentile(edges, STRONG)), 1.0), 0, 1)
+    weights: Sketch = (FLOOR + (1 - FLOOR) * strength).astype(np.float32)
+    return weights
+
+
+class GrowingInterpolation:
+    """What is left of values at some points when those at chosen ones, its centres, are interpolated.
+
+    ``residual``: float32 points x channels. The interpolant is a constant and a sum of -|x - centre|, the "linear"
+    kernel of degree 0 of scipy's RBFInterpolator: it has no scale to choose, and breaks at a centre rather than
+    overshoot. Each centre adds one function of the Newton basis (Müller and Schaback 2009), of cost points x centres.
+    """
+
+    def __init__(self, points: Floats, values: Floats) -> None:
+        """``points``: float32 N x 2, pixels; ``values``: float32 N x channels."""
+        self.residual = values.copy()
+        self._points = points
+        self._basis = np.empty((ROOM, len(points)), np.float32)
+        self._size = 0
+        self._anchor: Floats | None = None
+
+    def add(self, centre: int) -> None:
+        """Interpolate the value of one more point, given by its index."""
+        away = _distance(self._points, self._points[centre])
+        if self._anchor is None:
+            self._anchor = away
+            self.residual -= self.residual[centre]
+            return
+        # the kernel with the anchor's row and column projected out, which makes it positive definite
+        kernel = self._anchor + self._anchor[centre] - away
+        basis = self._basis[: self._size]
+        function = kernel - basis[:, centre] @ basis
+        power = float(function[centre])
+        if power < SINGULAR:
+            return
+        function /= np.float32(power**0.5)
+        if self._size == len(self._basis):
+            self._basis = np.concatenate([self._basis, np.empty_like(self._basis)])
+        self._basis[self._size] = function
+        self._size += 1
+        self.residual -= np.outer(function, self.residual[centre] / function[centre])
+
+
+def _distance(points: Floats, centre: Floats) -> Floats:
+    away = points - centre
+    distance: Floats = np.sqrt(np.einsum("nc,nc->n", away, away))
+    return distance

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.neural.codecs.actdiff_vc.denoiser import estimate, noisy
-from bench.neural.codecs.actdiff_vc.expectation import negative_log_likelihood
-from bench.neural.codecs.actdiff_vc.latents import ResidualLatents
+from bench.neural.codecs.actdiff_vc.latents import ResidualLatents, negative_log_likelihood
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc, to_device
 from bench.neural.codecs.actdiff_vc.motion import conditions_of
 from bench.neural.codecs.actdiff_vc.render import Conditions

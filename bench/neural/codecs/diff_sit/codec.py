@@ -20,8 +20,8 @@ from bench.bitstream.container import (
     varint,
 )
 from bench.errors import BitstreamError
+from bench.neural.codecs.diff_sit.config import DiffSitOptions
 from bench.neural.codecs.diff_sit.model import DiffSit
-from bench.neural.codecs.diff_sit.options import DiffSitOptions
 from bench.neural.codecs.diff_sit.stem import (
     GROUP,
     MOTION,

@@ -1,10 +1,13 @@
-"""Sizes of Diff-SIT's networks."""
+"""Sizes of Diff-SIT's networks, and what a card chooses beside the rate. Reading a card imports this, no network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from bench.errors import UsageError
+from bench.neural.own_codecs import RDOQ, TEMPORAL_FILTER, CodecOptions
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,21 @@ class DiffSitConfig:
     def __post_init__(self) -> None:
         if self.chunk % 12 != 9:
             raise UsageError(f"chunk {self.chunk}: takes 9, 21, 33 ... frames, whole groups of three and 4 k + 1")
+
+
+class DiffSitOptions(CodecOptions):
+    """The table ``settings.options`` of a card of Diff-SIT."""
+
+    chain: int = Field(
+        default=0, ge=0, description="backbone frames from one I frame to the next; 0: the first frame alone is I"
+    )
+    intermediate: bool = Field(
+        default=False, description="show the intermediate sequence, as it is before the generator restores it"
+    )
+    temporal_filter: float = TEMPORAL_FILTER
+    rdoq: float = Field(
+        default=RDOQ,
+        ge=0,
+        le=1,
+        description="encoder's rate-distortion optimised quantisation: squared steps that a bit is worth; 0: rounding",
+    )

@@ -18,8 +18,12 @@ from bench.neural.codecs.actdiff_vc.denoiser import (  # noqa: E402
     noisy,
     windowed,
 )
-from bench.neural.codecs.actdiff_vc.expectation import LARGEST, SMALLEST, negative_log_likelihood  # noqa: E402
-from bench.neural.codecs.actdiff_vc.latents import ResidualLatents  # noqa: E402
+from bench.neural.codecs.actdiff_vc.latents import (  # noqa: E402
+    LARGEST,
+    SMALLEST,
+    ResidualLatents,
+    negative_log_likelihood,
+)
 from bench.neural.codecs.actdiff_vc.model import Generator, small  # noqa: E402
 from bench.neural.codecs.actdiff_vc.render import MAPS, Conditions, render, warped  # noqa: E402
 

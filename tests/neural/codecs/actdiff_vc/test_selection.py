@@ -10,9 +10,7 @@ import pytest
 from scipy.interpolate import RBFInterpolator
 
 from bench.errors import UnknownNameError, UsageError
-from bench.neural.codecs.actdiff_vc.interpolation import GrowingInterpolation
-from bench.neural.codecs.actdiff_vc.selection import METHODS, select
-from bench.neural.codecs.actdiff_vc.sketch import FLOOR, sketch
+from bench.neural.codecs.actdiff_vc.selection import FLOOR, METHODS, GrowingInterpolation, select, sketch
 from bench.neural.codecs.actdiff_vc.tracks import dense_tracks
 from bench.neural.codecs.actdiff_vc.trajectories import quantised
 from bench.neural.codecs.actdiff_vc.trajectory_coding import encode_trajectories

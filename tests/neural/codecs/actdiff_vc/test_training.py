@@ -16,6 +16,7 @@ torchvision = pytest.importorskip("torchvision")
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig  # noqa: E402
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc, small  # noqa: E402
 from bench.neural.codecs.actdiff_vc.motion import FEWEST, MOST, random_tracks  # noqa: E402
+from bench.neural.codecs.actdiff_vc.recipe import start_as_transform  # noqa: E402
 from bench.neural.codecs.actdiff_vc.training import (  # noqa: E402
     LAMBDAS,
     LEARNS,
@@ -24,7 +25,6 @@ from bench.neural.codecs.actdiff_vc.training import (  # noqa: E402
     small_stages,
     weights_of_error,
 )
-from bench.neural.codecs.actdiff_vc.transform import start_as_transform  # noqa: E402
 from bench.neural.coding.pictures import psnr  # noqa: E402
 from bench.neural.networks.perceptual_loss import DeepFeatures  # noqa: E402
 from bench.neural.training.clips import Pictures  # noqa: E402

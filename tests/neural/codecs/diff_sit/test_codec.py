@@ -26,9 +26,8 @@ from bench.neural.codecs.diff_sit.codec import (  # noqa: E402
     encode,
     encode_group,
 )
-from bench.neural.codecs.diff_sit.config import DiffSitConfig  # noqa: E402
+from bench.neural.codecs.diff_sit.config import DiffSitConfig, DiffSitOptions  # noqa: E402
 from bench.neural.codecs.diff_sit.model import DiffSit, small  # noqa: E402
-from bench.neural.codecs.diff_sit.options import DiffSitOptions  # noqa: E402
 from bench.neural.coding.pictures import to_tensor  # noqa: E402
 from bench.neural.networks.blocks import pad_to  # noqa: E402
 from bench.neural.own_codecs import RDOQ, options_of  # noqa: E402

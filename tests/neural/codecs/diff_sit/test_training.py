@@ -17,6 +17,7 @@ torchvision = pytest.importorskip("torchvision")
 
 from bench.neural.codecs.diff_sit.config import DiffSitConfig  # noqa: E402
 from bench.neural.codecs.diff_sit.model import DiffSit, small  # noqa: E402
+from bench.neural.codecs.diff_sit.recipe import start_as_transform  # noqa: E402
 from bench.neural.codecs.diff_sit.stem import INTER, INTRA  # noqa: E402
 from bench.neural.codecs.diff_sit.training import (  # noqa: E402
     LEARNS,
@@ -25,7 +26,6 @@ from bench.neural.codecs.diff_sit.training import (  # noqa: E402
     small_stages,
     weights_of_error,
 )
-from bench.neural.codecs.diff_sit.transform import start_as_transform  # noqa: E402
 from bench.neural.coding.channel import TrainingChannel  # noqa: E402
 from bench.neural.coding.pictures import psnr  # noqa: E402
 from bench.neural.networks.perceptual_loss import DeepFeatures  # noqa: E402
