@@ -23,7 +23,16 @@ from bench.analysis.bd import (
     cap_quality,
     disagreement,
 )
-from bench.analysis.curves import CurveKey, DatasetSource, RateAxis, RDCurve, SequenceKey, curves, point_table
+from bench.analysis.curves import (
+    CurveKey,
+    DatasetSource,
+    PublishedSource,
+    RateAxis,
+    RDCurve,
+    SequenceKey,
+    curves,
+    point_table,
+)
 from bench.analysis.options import CONVENTIONS, CompareOptions, Convention, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, dataset_table, is_pooled
 from bench.analysis.quality import QualityAxis
@@ -200,7 +209,11 @@ def compare_results(
         found = {}
         for test in tests:
             both = results.only(codecs=(anchor, test))
-            if (is_pooled(axis.metric) or both.published) and axis.metric in both.metrics and axis.pooling is None:
+            if (
+                (is_pooled(axis.metric) or _has_dataset_curves(both))
+                and axis.metric in both.metrics
+                and axis.pooling is None
+            ):
                 found[test] = dataset_table(both, axis.metric)
         return found or None
 
@@ -247,7 +260,7 @@ def compare_codecs(
     The interval is the bootstrap over sequences, drawn for both codecs together (see `bootstrap_interval`, also for few
     sequences), for the chosen convention alone. Values pooled over a dataset have none.
 
-    Curves that are published have values of whole datasets and nothing else: with one of them the convention is
+    Curves published for whole datasets have no values of sequences: with one of them the convention is
     "dataset", and `pooled` is needed. Two of one paper are compared; a published one with a measured one, or with one
     of another paper, only with `mix_published`, and a warning, since protocols differ.
 
@@ -266,7 +279,7 @@ def compare_codecs(
     sides: dict[str, _Side] = {}
     for test in tests:
         table = None if pooled is None else pooled.get(test)
-        published = {curve.codec for curve in found.values() if curve.published} & {anchor, test}
+        published = {curve.codec for curve in found.values() if curve.published_for_dataset} & {anchor, test}
         if published and table is None:
             names = " and ".join(sorted(published))
             raise UsageError(f"{metric}: {names}: published, so values of datasets are needed")
@@ -376,7 +389,7 @@ def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False)
             f"{anchor.codec} is {_origin(anchor)}, {test.codec} {_origin(test)}: protocols"
             " differ, so they are compared only where mixing with published values is asked for"
         )
-    if anchor.sources != test.sources and not mixed:
+    if anchor.sources != test.sources and not mixed and not _agree(anchor, test):
         return Cause.SOURCE_DIFFERS, f"{anchor.codec} coded {anchor.sources[0]}, {test.codec} {test.sources[0]}"
     return None
 
@@ -391,7 +404,20 @@ def curve_doubts(curve: RDCurve) -> tuple[Doubt, ...]:
 
 def _is_mixed(anchor: RDCurve, test: RDCurve) -> bool:
     """Whether a published curve meets one of another paper, or a measured one."""
-    return (anchor.published or test.published) and anchor.sources != test.sources
+    return (anchor.published or test.published) and anchor.sources != test.sources and not _agree(anchor, test)
+
+
+def _has_dataset_curves(results: CellSet) -> bool:
+    return any(curve.sequence is None for part in results.published for curve in part.curves)
+
+
+def _agree(anchor: RDCurve, test: RDCurve) -> bool:
+    """Whether a curve published for one sequence is of the frames that the other is of."""
+    if len(anchor.sources) != 1 or len(test.sources) != 1:
+        return False
+    (first,), (second,) = anchor.sources, test.sources
+    pairs = ((first, second), (second, first))
+    return any(isinstance(one, PublishedSource) and one.agrees(other) for one, other in pairs)
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,25 @@ class DatasetSource(NamedTuple):
 
 
 class PublishedSource(NamedTuple):
-    """The figure that a curve was read from: frames and protocol are the paper's, so no other curve is of the same."""
+    """What a curve was read from. A figure's frames and protocol are the paper's, so no other curve is of the same.
+
+    frames, width, height: of the one sequence that it is of, 0 for a curve of a whole dataset.
+    """
 
     content: str
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+
+    def agrees(self, other: Source | PublishedSource | DatasetSource) -> bool:
+        """Whether both are of as many frames of one size, so that curves of one sequence and metric may be compared."""
+        if not self.frames or isinstance(other, DatasetSource):
+            return False
+        return (self.frames, self.width, self.height) == (other.frames, other.width, other.height)
 
     def __str__(self) -> str:
-        return f"what is published in {self.content}"
+        coded = f" ({self.frames} frames of {self.width}x{self.height})" if self.frames else ""
+        return f"what is published in {self.content}{coded}"
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,11 @@ class RDCurve:
         return any(isinstance(source, PublishedSource) for source in self.sources)
 
     @property
+    def published_for_dataset(self) -> bool:
+        """Whether the curve was read from a paper that prints values of whole datasets."""
+        return any(isinstance(source, PublishedSource) and not source.frames for source in self.sources)
+
+    @property
     def rates(self) -> NDArray[np.float64]:
         """Rates in bpp or kbps, rising."""
         return np.array([point.rate for point in self.points], dtype=np.float64)
@@ -178,6 +196,14 @@ class MeanCurve:
     curve: RDCurve
     used: tuple[SequenceKey, ...]
     left_out: dict[SequenceKey, str]
+
+
+_SIZE = ("frames", "width", "height")
+
+
+def _whole(value: Any) -> int:
+    """A number of a table, 0 where it has none."""
+    return 0 if value is None or value != value else int(value)  # noqa: PLR0124 - NaN is what differs from itself
 
 
 def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> dict[CurveKey, RDCurve]:
@@ -305,7 +331,7 @@ def _curve(key: CurveKey, axis: QualityAxis, rate_axis: RateAxis, rows: list[Any
             )
             content = str(getattr(row, "source", None) or "")
             if row.rate_kind == "published":
-                sources.add(PublishedSource(content))
+                sources.add(PublishedSource(content, *(_whole(getattr(row, name, None)) for name in _SIZE)))
             else:
                 sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0), content))
             estimated |= row.rate_kind == "estimate"

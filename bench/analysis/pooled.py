@@ -65,7 +65,7 @@ def dataset_table(results: CellSet, metric: str) -> pd.DataFrame:
         expected.setdefault(cell.sequence.dataset, set()).add(cell.sequence.name)
     features = _Features(results.folders)
     rows = [_row(groups[key], metric, expected[key[2]], features) for key in sorted(groups)]
-    rows += [row for part in results.published for row in part.rows() if row["metric"] == metric]
+    rows += [row for part in results.published for row in part.dataset_rows() if row["metric"] == metric]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,14 +44,26 @@ class Paper(Model):
     address: Text
 
 
+class Coded(Model):
+    """The frames that a curve of one sequence is of, from its first."""
+
+    frames: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    fps: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+|/[1-9]\d*)?$")]
+
+
 class PublishedCurve(Model):
     """One codec's curve: ``points`` are (bit per pixel, value) by rising rate.
 
+    ``sequence`` and ``coded`` are there where the curve is of one sequence, and not of a whole dataset.
     ``metric`` is our name of what the paper calls ``printed_metric``; ``notes`` say what is not known of the two.
     """
 
     codec: Text
     dataset: Text
+    sequence: Text | None = None
+    coded: Coded | None = None
     metric: Text
     printed_metric: Text
     figure: Text
@@ -77,7 +90,9 @@ class PublishedSet(Model):
 
     @model_validator(mode="after")
     def _distinct(self) -> PublishedSet:
-        keys = Counter((curve.codec, curve.dataset, curve.metric) for curve in self.curves)
+        keys = Counter(
+            (curve.codec, curve.dataset, curve.sequence or AS_PUBLISHED, curve.metric) for curve in self.curves
+        )
         if double := next((key for key, times in keys.items() if times > 1), None):
             raise ValueError(f"{', '.join(double)}: has two curves; leave one")
         return self
@@ -93,21 +108,30 @@ class PublishedSet(Model):
     def rows(self) -> Iterable[dict[str, Any]]:
         """One row per point, with the columns of a result table that a published value has."""
         for curve in self.curves:
+            coded = curve.coded.model_dump() if curve.coded else {}
+            if coded:
+                coded["fps"] = float(Fraction(coded["fps"]))
             for number, (rate, value) in enumerate(curve.points, start=1):
                 yield {
                     "codec": self.label(curve),
                     "rate": number,
                     "parameter": "point",
                     "dataset": curve.dataset,
-                    "sequence": AS_PUBLISHED,
+                    "sequence": curve.sequence or AS_PUBLISHED,
+                    **coded,
+                    **({"kbps": rate * coded["width"] * coded["height"] * coded["fps"] / 1000} if coded else {}),
                     "bpp": rate,
                     "rate_kind": "published",
                     "metric": curve.metric,
                     "value": value,
                     "status": "ok",
-                    "pooling": AS_PUBLISHED,
+                    "pooling": None if curve.sequence else AS_PUBLISHED,
                     "source": self.source(curve),
                 }
+
+    def dataset_rows(self) -> Iterable[dict[str, Any]]:
+        """Those of ``rows`` that are of whole datasets."""
+        return (row for row in self.rows() if row["sequence"] == AS_PUBLISHED)
 
     def only(self, codecs: set[str] | None, dataset: str | None) -> PublishedSet:
         """The curves of these codecs, by label, and of this dataset; of all where one is not given."""
@@ -140,11 +164,13 @@ def read_published(folder: Path) -> PublishedSet:
 def write_published(folder: Path, published: PublishedSet) -> Path:
     """Write a folder of published curves, one line per curve; its path is returned."""
     head = published.model_dump(mode="json", exclude={"curves"})
-    lines = [json.dumps(curve.model_dump(mode="json"), ensure_ascii=False) for curve in published.curves]
+    lines = [
+        json.dumps(curve.model_dump(mode="json", exclude_none=True), ensure_ascii=False) for curve in published.curves
+    ]
     text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
     folder.mkdir(parents=True, exist_ok=True)
-    curves = ",\n  ".join(lines)
-    write_atomically(folder / FILE, f'{text},\n "curves": [\n  {curves}\n ]\n}}\n'.encode())
+    joined = ",\n  ".join(lines)
+    write_atomically(folder / FILE, f'{text},\n "curves": [\n  {joined}\n ]\n}}\n'.encode())
     return folder / FILE
 
 

@@ -1,0 +1,155 @@
+"""Results that codecs' authors publish sequence by sequence, made files of published curves.
+
+Sources: microsoft/DCVC, anchors/vtm_17.0_yuv420_LB_allf_ip0.json (MIT); AOMediaCodec/avm,
+tools/convexhull_framework/ctc_result (BSD-3-Clause-Clear).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.core.schema import explain
+from bench.errors import UsageError
+from bench.records.published import Coded, Paper, PublishedCurve, PublishedSet
+
+_DCVC_METRICS = {
+    "psnr_y": "psnr_y:dcvc",
+    "psnr_u": "psnr_u:dcvc",
+    "psnr_v": "psnr_v:dcvc",
+    "psnr": "psnr_yuv:dcvc",
+    "msssim": "ms_ssim:dcvc",
+}
+_DCVC_DATASETS = {
+    "UVG": "uvg", "MCL-JCV": "mcl-jcv", "HEVC_B": "hevc-b", "HEVC_C": "hevc-c", "HEVC_D": "hevc-d", "HEVC_E": "hevc-e",
+}  # fmt: skip
+_DCVC_NAME = re.compile(r"(?P<name>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<fps>\d+)(?:fps)?(?:_.*)?\.(?:yuv|y4m)")
+
+_AOM_METRICS = {
+    "PSNR_Y": "psnr_y:aom",
+    "MS-SSIM_Y(dB)": "ms_ssim:aom",
+    "VMAF_Y": "vmaf",
+    "VMAF_Y-NEG": "vmaf_neg",
+}
+_AOM_FRAMES = {"RA": 130, "LD": 130, "AS": 130, "AI": 30, "STILL": 1}
+_IN_DB = "printed in dB, from which the ratio is"
+
+
+def dcvc(data: Mapping[str, Any], codec: str = "VTM-17.0", of: str = "the anchor JSON") -> PublishedSet:
+    """The curves of an anchor JSON of the DCVC family: dataset, sequence, rate point, averages over all frames.
+
+    Raises UsageError for a file with another structure, or with a dataset or a name that is not known here.
+    """
+    try:
+        found = [
+            _dcvc_curve(codec, dataset, file, printed, metric, points, of)
+            for dataset, sequences in data.items()
+            for file, points in sequences.items()
+            for printed, metric in _DCVC_METRICS.items()
+        ]
+        return PublishedSet(
+            paper=Paper(
+                name="dcvc",
+                title="anchors of microsoft/DCVC (MIT)",
+                address="https://github.com/microsoft/DCVC/tree/main/anchors",
+            ),
+            extraction="Taken over digit for digit from the JSON file; rates in bits per pixel of the coded frames.",
+            protocol=(
+                "VTM-17.0, encoder_lowdelay_vtm.cfg, 8-bit 4:2:0 input, 10-bit internal depth, all frames of each"
+                " sequence, one I frame; DCVC's evaluation code measured it.",
+            ),
+            curves=tuple(found),
+        )
+    except (KeyError, AttributeError, TypeError, IndexError) as error:
+        raise UsageError(f"{of} is no anchor file of the DCVC family, or has no {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{of} is wrong:\n  {explain(error)}") from None
+
+
+def _dcvc_curve(
+    codec: str, dataset: str, file: str, printed: str, metric: str, points: Mapping[str, Any], of: str
+) -> PublishedCurve:
+    name = _DCVC_NAME.fullmatch(file)
+    if name is None:
+        raise UsageError(f"{of}: {file!r} is no name such as BQMall_832x480_60.yuv")
+    frames = {point["i_frame_num"] + point["p_frame_num"] for point in points.values()}
+    if len(frames) != 1:
+        raise UsageError(f"{of}: {file}: its rate points are of different numbers of frames: {sorted(frames)}")
+    pairs = sorted((point["ave_all_frame_bpp"], point[f"ave_all_frame_{printed}"]) for point in points.values())
+    return PublishedCurve(
+        codec=codec,
+        dataset=_DCVC_DATASETS[dataset],
+        sequence=name["name"],
+        coded=Coded(frames=frames.pop(), width=int(name["width"]), height=int(name["height"]), fps=name["fps"]),
+        metric=metric,
+        printed_metric=printed,
+        figure=of,
+        points=tuple(pairs),
+    )
+
+
+def aom_ctc(tables: Mapping[str, str]) -> PublishedSet:
+    """The curves of result tables of AOM's common test conditions: the CSV text of each by the codec's name.
+
+    Rates are of the table's own bitrate and frame rate. Raises UsageError for a table with other columns.
+    """
+    found: list[PublishedCurve] = []
+    for codec, text in tables.items():
+        rows = list(csv.DictReader(io.StringIO(text)))
+        try:
+            for name in dict.fromkeys(row["Name"] for row in rows):
+                found += _aom_curves(codec, [row for row in rows if row["Name"] == name])
+        except (KeyError, ValueError) as error:
+            raise UsageError(f"{codec}: is no result table of AOM's common test conditions: {error}") from None
+        except ValidationError as error:
+            raise UsageError(f"{codec}: the table is wrong:\n  {explain(error)}") from None
+    return PublishedSet(
+        paper=Paper(
+            name="aom-ctc",
+            title="results of AOM's common test conditions (AOMediaCodec/avm, BSD-3-Clause-Clear)",
+            address="https://gitlab.com/AOMediaCodec/avm/-/tree/main/tools/convexhull_framework/ctc_result",
+        ),
+        extraction="Taken over digit for digit from the CSV tables; bits per pixel by their bitrate and frame rate.",
+        protocol=(
+            "AOM's common test conditions: cpu-used 0, 130 frames (random access, low delay), libvmaf's metrics; the"
+            " constant QPs of each table.",
+        ),
+        curves=tuple(found),
+    )
+
+
+def _aom_curves(codec: str, rows: Sequence[Mapping[str, str]]) -> Iterable[PublishedCurve]:
+    first = rows[0]
+    if len({row["CodedRes"] for row in rows}) > 1:
+        return  # a ladder: each rate at several sizes
+    width, height = map(int, first["OrigRes"].split("x"))
+    coded = Coded(frames=_AOM_FRAMES[first["TestCfg"]], width=width, height=height, fps=first["FPS"])
+    for printed, metric in _AOM_METRICS.items():
+        pairs = sorted(
+            (
+                1000 * float(row["Bitrate(kbps)"]) / (width * height * float(first["FPS"])),
+                _aom_value(printed, row[printed]),
+            )
+            for row in rows
+        )
+        yield PublishedCurve(
+            codec=f"{codec} {first['TestCfg']}",
+            dataset=f"aom-ctc-{first['Class']}".lower(),
+            sequence=first["Name"].rpartition(".")[0],
+            coded=coded,
+            metric=metric,
+            printed_metric=printed,
+            figure=f"{first['TestCfg']}, class {first['Class']}",
+            points=tuple(pairs),
+            notes=(_IN_DB,) if printed.endswith("(dB)") else (),
+        )
+
+
+def _aom_value(printed: str, text: str) -> float:
+    value = float(text)
+    return 1 - 10 ** (-value / 10) if printed.endswith("(dB)") else value

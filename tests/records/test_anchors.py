@@ -1,0 +1,117 @@
+"""Results that others publish sequence by sequence: read, compared with each other and with what is measured here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.analysis.compare import compare
+from bench.cli import main
+from bench.errors import UsageError
+from bench.records.anchors import aom_ctc, dcvc
+from bench.records.published import committed, read_published
+from bench.results.result_set import load
+
+# per video, PSNR_Y, random access, against AVM r4.0: PerVideoBdrate-Summary-AV1-vs-AV2.csv beside the imported tables
+PUBLISHED = {
+    ("BoxingPractice_3840x2160_5994fps_10bit_420", "AV2-v13"): -28.1705,
+    ("Neon1224_3840x2160_2997fps", "AV2-v13"): -24.7773,
+    ("OldTownCross_1920x1080p50", "AV1-3.12"): -19.7034,
+    ("SolLevanteFace_1920x1080p24_hdr10", "AV2-v13"): -32.0252,
+}
+POINTS = ((22, 0.4, 40.0), (27, 0.2, 37.0), (32, 0.1, 34.0), (37, 0.05, 31.0))
+
+
+def test_av1_and_av2_have_the_published_bd_rates() -> None:
+    frame = load(committed()["aom-ctc"]).to_pandas()
+    for (sequence, test), value in PUBLISHED.items():
+        rows = frame[frame.sequence == sequence]
+        found = compare(rows, "aom-ctc:AVM-r4.0 RA", f"aom-ctc:{test} RA", "psnr_y:aom", resamples=100)
+        (only,) = found.per_sequence
+        assert only.bd_rate.value == pytest.approx(value, abs=0.05)
+
+
+def test_vtm_anchors_are_those_of_the_file() -> None:
+    found = read_published(committed()["dcvc"])
+    curves = [curve for curve in found.curves if curve.metric == "psnr_y:dcvc"]
+    assert len(curves) == 53
+    assert len(found.curves) == 5 * 53
+    (beauty,) = [curve for curve in curves if curve.sequence == "Beauty"]
+    assert beauty.coded is not None
+    assert (beauty.dataset, beauty.coded.frames, beauty.coded.width, beauty.coded.fps) == ("uvg", 600, 1920, "120")
+    assert (0.057281, 39.919552) in beauty.points
+
+
+def anchor(frames: int = 9) -> dict[str, Any]:
+    points = {
+        str(qp): {
+            "i_frame_num": 1, "p_frame_num": frames - 1, "ave_all_frame_bpp": bpp, "ave_all_frame_psnr": y + 1,
+            "ave_all_frame_psnr_y": y, "ave_all_frame_psnr_u": y, "ave_all_frame_psnr_v": y,
+            "ave_all_frame_msssim": 0.9,
+        }
+        for qp, bpp, y in POINTS
+    }  # fmt: skip
+    return {"HEVC_D": {"BQSquare_416x240_60.yuv": points}}
+
+
+def measured(frames: int) -> list[dict[str, Any]]:
+    fixed = {
+        "codec": "x265", "dataset": "hevc-d", "sequence": "BQSquare", "frames": frames, "width": 416, "height": 240,
+        "fps": 60.0, "rate_kind": "bitstream", "metric": "psnr_y:dcvc", "status": "ok", "source": "abc",
+    }  # fmt: skip
+    return [{**fixed, "rate": qp, "bpp": 2 * bpp, "value": y} for qp, bpp, y in POINTS]
+
+
+@pytest.mark.parametrize(("frames", "value"), [(9, 100.0), (8, None)])
+def test_a_published_curve_meets_measured_ones_of_the_same_frames(frames: int, value: float | None) -> None:
+    rows = [*dcvc(anchor()).rows(), *measured(frames)]
+    frame = pd.DataFrame(rows).reindex(columns=[*rows[0], "reason", "encode_s", "decode_s"]).astype(object)
+    frame = frame.where(frame.notna(), None)
+    found = compare(frame, "dcvc:VTM-17.0", "x265", "psnr_y:dcvc", resamples=100)
+    (only,) = found.per_sequence
+    if value is None:
+        assert only.bd_rate.value is None
+        assert "protocols differ" in str(only.bd_rate.reason)
+    else:
+        assert only.bd_rate.value == pytest.approx(value)
+
+
+def test_ladders_in_a_table_are_left_out_and_dbs_become_ratios() -> None:
+    head = "TestCfg,Class,Name,OrigRes,FPS,CodedRes,QP,Bitrate(kbps),PSNR_Y,MS-SSIM_Y(dB),VMAF_Y,VMAF_Y-NEG"
+    row = "RA,A2,{name}.y4m,1920x1080,50.00,{coded},110,{kbps},40,20,90,89"
+    rows = [
+        row.format(name="one", coded="1920x1080", kbps=2000), row.format(name="one", coded="1920x1080", kbps=1000),
+        row.format(name="two", coded="1920x1080", kbps=2000), row.format(name="two", coded="960x540", kbps=1000),
+    ]  # fmt: skip
+    found = aom_ctc({"AV2": "\n".join([head, *rows])})
+    assert {curve.sequence for curve in found.curves} == {"one"}
+    (similarity,) = [curve for curve in found.curves if curve.metric == "ms_ssim:aom"]
+    assert similarity.points[0] == pytest.approx((1e6 / (1920 * 1080 * 50), 0.99))
+    assert similarity.dataset == "aom-ctc-a2"
+
+
+def test_other_files_are_refused() -> None:
+    with pytest.raises(UsageError, match="no result table"):
+        aom_ctc({"AV2": "a,b\n1,2\n"})
+    with pytest.raises(UsageError, match="no anchor file"):
+        dcvc({"Kodak": {"BQSquare_416x240_60.yuv": {"22": {"i_frame_num": 1, "p_frame_num": 0}}}})
+    with pytest.raises(UsageError, match="BQMall_832x480_60"):
+        dcvc({"UVG": {"beauty": {}}})
+    broken = anchor()
+    broken["HEVC_D"]["BQSquare_416x240_60.yuv"]["22"]["i_frame_num"] = 3
+    with pytest.raises(UsageError, match="different numbers of frames"):
+        dcvc(broken)
+
+
+def test_the_command_writes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "anchors.json"
+    file.write_text(json.dumps(anchor()))
+    with pytest.raises(SystemExit) as ended:
+        main(["import", "dcvc", str(file), "--names", "VTM", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    assert "5 curves in" in capsys.readouterr().out
+    assert {curve.codec for curve in read_published(tmp_path / "out").curves} == {"VTM"}
