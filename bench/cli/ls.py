@@ -11,22 +11,36 @@ from bench.cli.options import Command, as_json, counted, print_json, print_table
 from bench.cli.output import say
 
 _TABLE_WIDTH = 80
+_LIST_WIDTH = 100
 
 
 @click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, results or published curves.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "sets", "results", "published"]))
 @click.argument("names", nargs=-1)
 @click.option("--available", is_flag=True, help="Only what works on this machine.")
+@click.option(
+    "--kind",
+    "codec_kind",
+    type=click.Choice(["classical", "learned", "overfitted", "diffusion"]),
+    help="Only codecs of this kind.",
+)
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files (ls codecs NAME).")
 @search_path
 @as_json
 def command(
-    kind: str, names: tuple[str, ...], available: bool, trust: bool, paths: tuple[Path, ...], json_output: bool
+    kind: str,
+    names: tuple[str, ...],
+    available: bool,
+    codec_kind: str | None,
+    trust: bool,
+    paths: tuple[Path, ...],
+    json_output: bool,
 ) -> int:
     """List what there is, whether it works on this machine, and what to do where it does not.
 
-    NAMES are codecs (by name, name@configuration, or card file), shown with the files and versions that a result of
-    theirs depends on; or result sets (folders), by default those in the folder results/ of the working directory.
+    NAMES are codecs (by name, name@configuration, or card file), shown with their cards, and the files and versions
+    that their results depend on; or result sets (folders), by default those in the folder results/ of the working
+    directory.
 
     \b
     Examples:
@@ -34,11 +48,13 @@ def command(
       vcbench ls codecs x265 my-codec --trust
       vcbench ls results results/*
     """
-    from bench.cards import Catalog
+    from bench.cards import Catalog, parted
     from bench.errors import UsageError
 
     if available and names:
         raise UsageError("--available lists what works here; without names")
+    if codec_kind and (names or kind != "codecs"):
+        raise UsageError("--kind is for ls codecs; without names")
     if names and kind not in ("codecs", "results"):
         raise UsageError(f"ls {kind} takes no names; --path names a folder with cards and manifests of your own")
     if trust and not (names and kind == "codecs"):
@@ -50,6 +66,8 @@ def command(
             print_json(rows)
         else:
             _print_identities(rows)
+            for name in names:
+                _print_card(catalog.find("codecs", parted(name)[0]))
         return 0
     if kind == "codecs":
         rows = [_codec(catalog, name) for name in catalog.files("codecs")]
@@ -66,16 +84,41 @@ def command(
         rows = [_result_set(folder) for folder in folders]
     if available:
         rows = [row for row in rows if row["available"]]
+    if codec_kind:
+        rows = [row for row in rows if row.get("kind") == codec_kind]
     if json_output:
         print_json(rows)
+    elif kind == "codecs":
+        _print_codecs(rows)
     else:
         _print(kind, rows)
     return 0
 
 
+def _print_codecs(rows: list[dict[str, Any]]) -> None:
+    """A table per kind, of up to 100 columns; the rest of a card is shown where its codec is named."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row.get("kind", "unreadable cards"), []).append(row)
+    say(f"{counted(len(rows), 'codec')}; vcbench ls codecs NAME shows a card whole, vcbench doctor what is missing")
+    width = max((len(row["name"]) for row in rows), default=0)
+    for kind in sorted(groups):
+        lines = []
+        for row in groups[kind]:
+            title = " ".join(str(row["title"] or row["reason"]).split())
+            room = _LIST_WIDTH - width - len("    available  ")
+            title = title if len(title) <= room else f"{title[: room - 1]}…"
+            lines.append([row["name"].ljust(width), "yes" if row["available"] else "no", title])
+        print_table(f"{kind}, {len(lines)}", ["name", "available", "title"], lines)
+
+
+def _print_card(path: Path) -> None:
+    say(f"  The card, {path}:")
+    say(path.read_text(encoding="utf-8").rstrip())
+
+
 def _print(kind: str, rows: list[dict[str, Any]]) -> None:
     columns = {
-        "codecs": ("name", "title", "rate_points", "configurations", "available"),
         "datasets": ("name", "title", "sequences", "available"),
         "metrics": ("name", "title", "direction", "unit", "variants", "available"),
         "sets": ("name", "title", "metrics", "available"),

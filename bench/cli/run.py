@@ -109,6 +109,7 @@ if TYPE_CHECKING:
 @click.option(
     "--timing", is_flag=True, help="One cell at a time, times measured alone; for speed that is to be quoted."
 )
+@click.option("--strict", is_flag=True, help="Exit with 6 also where a metric cannot run here.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are measured already; run nothing.")
 @click.option("--report", is_flag=True, help="Build the report at the end, in the folder report/ of the result folder.")
 @click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
@@ -149,7 +150,7 @@ def command(**options: Any) -> int:
     if not outcome.begun:
         tell("nothing to do: the plan has no cells")
     page = _report(out, asked) if options["report"] and outcome.begun else None
-    return _conclude(outcome, out, page, asked.inputs, json_output=options["json_output"])
+    return _conclude(outcome, out, page, asked.inputs, strict=options["strict"], json_output=options["json_output"])
 
 
 def _asked(options: dict[str, Any]) -> RunOptions:
@@ -201,6 +202,7 @@ def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bo
                 "out": str(out),
                 "backend": backend,
                 "metrics": list(planned.metrics),
+                "unavailable": planned.unavailable,
                 "notes": _notes(planned),
                 "cells": rows,
             }
@@ -219,6 +221,8 @@ def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bo
         ]
         title = f"{counted(len(rows), 'cell')} for {out}, metrics {', '.join(planned.metrics)}, backend {backend}"
         print_table(title, header, lines, right=(1, 3))
+        for metric, reason in planned.unavailable.items():
+            tell(f"unavailable: {metric}: {reason}")
         for note in _notes(planned):
             tell(f"note: {note}")
     return 0 if rows else 5
@@ -250,7 +254,9 @@ def _report(folder: Path, options: RunOptions) -> Path:
     return build_report(load(folder), out, clips=options.inputs, paths=options.paths, trust=options.trust)
 
 
-def _conclude(outcome: Outcome, out: Path, page: Path | None, clips: Iterable[Path], *, json_output: bool) -> int:
+def _conclude(
+    outcome: Outcome, out: Path, page: Path | None, clips: Iterable[Path], *, strict: bool, json_output: bool
+) -> int:
     results, wanted, matches = outcome.results, outcome.planned.metrics, outcome.matches
     counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
     unmeasured = [
@@ -297,7 +303,8 @@ def _conclude(outcome: Outcome, out: Path, page: Path | None, clips: Iterable[Pa
             say(f"next: {shlex.join(['vcbench', 'report', str(out), *shown])}")
     if not results:
         return 5
-    return 6 if counts["failed"] or unmeasured else 0
+    lacking = [item for item in unmeasured if strict or item[2] == "failed"]
+    return 6 if counts["failed"] or lacking else 0
 
 
 def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -> None:

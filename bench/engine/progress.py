@@ -32,16 +32,21 @@ _WORD = re.compile(r"run-[0-9a-f]{16}\.json")
 """Name of the file that a driver leaves."""
 
 
+_MOMENT_S = 1.0
+"""Cells that are finished within it after the first were coded with it."""
+
+
 class Pace:
     """How fast the cells of a run are finished. ``costs`` are estimates of their seconds, to weigh them by.
 
-    It counts from the first cell that is finished, as far as others follow: before that, workers start.
+    Before the first cell is finished, workers start: it counts from there on, once the time since is longer than the
+    time before. Cells that are coded together are finished together: those of the first moment count as the first.
     """
 
     def __init__(self, costs: Mapping[str, float]) -> None:
         self._costs = costs
         self._left = sum(costs.values())
-        self._first: tuple[float, float] | None = None
+        self._first: tuple[float, float, int] | None = None
         self._finished = 0.0
         self._count = 0
 
@@ -52,14 +57,19 @@ class Pace:
         self._finished += cost
         self._count += 1
         if self._first is None:
-            self._first = at_s, cost
+            self._first = at_s, cost, 1
+        elif at_s - self._first[0] < _MOMENT_S:
+            start_s, with_it, count = self._first
+            self._first = start_s, with_it + cost, count + 1
 
     def _since_first(self, now_s: float) -> tuple[float, float, int]:
         """Seconds, cost and number of cells that the speed is taken from."""
-        if self._first is None or self._count < _ENOUGH:
+        if self._first is None:
             return now_s, self._finished, self._count
-        at_s, cost = self._first
-        return now_s - at_s, self._finished - cost, self._count - 1
+        at_s, cost, count = self._first
+        if self._count - count < _ENOUGH - 1 or now_s - at_s < at_s:
+            return now_s, self._finished, self._count
+        return now_s - at_s, self._finished - cost, self._count - count
 
     def rate(self, now_s: float) -> float | None:
         """Cells a minute, so many seconds after the start; None before the first."""
@@ -150,14 +160,18 @@ def state(folder: Path) -> FolderState:
     now = time.time()
     working = [
         Working(marker["cell"], str(marker.get("host", "")).partition("/")[0], marker["pid"], now - marker["since"])
-        for marker in Store(folder).working()
-        if "since" in marker
+        for marker in _at_work(Store(folder))
     ]
     return FolderState(
         dict(Counter(status for status, _ in found.values())),
         sorted(working, key=lambda item: -item.seconds),
         [_run_state(path, content, found, now) for path, content in sorted(_runs(folder), key=_start)],
     )
+
+
+def _at_work(store: Store) -> list[dict[str, Any]]:
+    """What workers have left of the cells they are at, of every driver of the folder."""
+    return [marker for marker in store.working() if "since" in marker]
 
 
 def _start(run: tuple[Path, dict[str, Any]]) -> float:
@@ -256,7 +270,7 @@ class Watch:
         elapsed = now - self._started
         self._pace.finish(result.name, elapsed)
         if now - self._looked > self._LOOK_EVERY_S:  # seen in the store, which costs one file per worker
-            self._running = len(self._store.working())
+            self._running = len(_at_work(self._store))
             self._looked = now
         return Progress(
             self._done,

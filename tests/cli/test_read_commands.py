@@ -421,3 +421,18 @@ def test_results_with_infinite_values_survive_every_reader(vcbench, tmp_path: Pa
     compared = vcbench("compare", folder, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y", "--json")
     assert compared.json["bd_rate"]["status"] == "ok"
     assert any("lossless" in warning for warning in compared.json["warnings"])
+
+
+def test_codecs_are_listed_by_kind_in_100_columns(vcbench) -> None:
+    done = vcbench("ls", "codecs")
+    assert max(map(len, done.out.splitlines())) <= 100
+    assert [line for line in done.out.splitlines() if line.startswith("classical, ")]
+    assert {row["kind"] for row in vcbench("ls", "codecs", "--kind", "diffusion", "--json").json} == {"diffusion"}
+    refused = vcbench("ls", "metrics", "--kind", "diffusion")
+    assert (refused.code, "--kind is for ls codecs" in refused.err) == (4, True)
+
+
+def test_a_codec_that_is_named_shows_its_card_whole(vcbench) -> None:
+    out = vcbench("ls", "codecs", "x264@low-delay").out
+    card = Catalog().find("codecs", "x264").read_text(encoding="utf-8")
+    assert all(line in out for line in card.splitlines())

@@ -61,6 +61,19 @@ def test_the_pace_is_that_of_the_cells_after_the_first() -> None:
     assert pace.left_s(90) == 0
 
 
+def test_cells_that_are_finished_together_are_no_burst_of_speed() -> None:
+    """Four cells a minute in groups of four: the moment after a group has no other speed than the minute."""
+    pace = Pace({str(number): 1.0 for number in range(16)})
+    for number in range(4):
+        pace.finish(str(number), 60 + number / 1000)
+    assert pace.rate(60.003) == pytest.approx(4, rel=0.01)
+    assert pace.left_s(60.003) == pytest.approx(180, rel=0.01)
+    for number in range(4, 8):
+        pace.finish(str(number), 120 + number / 1000)
+    assert pace.rate(120.01) == pytest.approx(4, rel=0.01)
+    assert pace.left_s(120.01) == pytest.approx(120, rel=0.01)
+
+
 def test_a_run_is_told_from_its_folder(store: Store) -> None:
     """Of eight cells five were to be run: one is new, one failed now; an older failure and an old result count not."""
     now = time.time()
