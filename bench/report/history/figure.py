@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report.paper.figures import codec_look, drawable, style
+from bench.report.paper.figures import LOOKS, codec_look, drawable, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def draw_history(history: History, path: Path) -> None:
 
     quantities = history.quantities
     down = max(1, math.ceil(len(quantities) / _ACROSS))
-    with style():
+    with style(LOOKS["double-column"]):
         figure = Figure(figsize=(WIDTH_IN, 1.5 + PANEL_IN * down), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, _ACROSS, squeeze=False)

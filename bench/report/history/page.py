@@ -48,6 +48,8 @@ def bounds_text(point: Point) -> str:
     """The bounds of a change, or what is to know of it in their place."""
     if point.value is None:
         return point.reason
+    if point.exact:
+        return "exact"
     if point.low is None or point.high is None:
         return "no bounds"
     return f"{point.low:+.2f} to {point.high:+.2f} %".replace("-", "−")
