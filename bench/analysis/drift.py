@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,17 @@ from bench.analysis.significance import Interval, bootstrap_interval
 from bench.registry import metric_class
 
 if TYPE_CHECKING:
-    from bench.results.result_set import ResultSet
+    from bench.records.cell import CellResult
+
+
+class Stored(Protocol):
+    """Results with the values of their frames, as a result set has them."""
+
+    cells: list[CellResult]
+
+    def frame_values(self, cell: CellResult, metrics: list[str], /) -> Mapping[str, Any]:
+        """Values of a cell's frames by metric, of those metrics that have some."""
+
 
 LEAST = 5
 """Frames with a value that a slope needs."""
@@ -75,7 +85,7 @@ def slope(values: Sequence[float | None], fps: float) -> Slope | None:
     return Slope(found, Interval(found - reach, found + reach))
 
 
-def courses(results: ResultSet, metric: str, *, period: int | None = None) -> list[Course]:
+def courses(results: Stored, metric: str, *, period: int | None = None) -> list[Course]:
     """The course of a metric in each codec of some results that has values of frames.
 
     ``period``: frames from one intra frame to the next, the first frame being one.

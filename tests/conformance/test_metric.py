@@ -399,11 +399,24 @@ def test_the_material_is_in_range_and_moves() -> None:
 
 
 # minutes on a CPU; what differs from others of their metric is a network that has tests of its own
-SLOW = ("kd_squeezenet", ":spynet", ":raft", ":raft-small")
+SLOW = ("kd_squeezenet", ":spynet", ":raft", ":raft-small", ":hlg")
 # held to packages by tests of their own, and conforming when checked by hand (vcbench validate --metric)
 PACKAGES = ("ssimulacra2", "cvvdp", "stlpips")
 # models and planes that differ from another one's by a name or a number
-ALIKE = ("vmaf_v1:", "vmaf:", "vmaf_neg:", "psnr_u:a", "psnr_v:a", "psnr_yuv:a", "ms_ssim:aom", "psnr_y:aom")
+ALIKE = (
+    "wpsnr_u",
+    "wpsnr_v",
+    "deltae100",
+    "pu_ssim",
+    "vmaf_v1:",
+    "vmaf:",
+    "vmaf_neg:",
+    "psnr_u:a",
+    "psnr_v:a",
+    "psnr_yuv:a",
+    "ms_ssim:aom",
+    "psnr_y:aom",
+)
 EVERY = [*BUILTIN_METRICS, *(f"{name}:{option}" for name in BUILTIN_METRICS for option in metric_class(name).variants)]
 OURS = [name for name in EVERY if not name.endswith(SLOW) and not name.startswith((*PACKAGES, *ALIKE))]
 
