@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.core.require import how_to_install, require
-from bench.errors import UnknownNameError
+from bench.errors import MetricError, UnknownNameError
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
 from bench.networks.device import device, rgb_tensor
 from bench.video import colour
@@ -17,6 +17,9 @@ from bench.video.frame import Frame
 
 if TYPE_CHECKING:
     import torch
+
+MIN_SIDE = 3
+"""Smaller pictures have no pyramid."""
 
 DISPLAYS = {
     "standard_4k": "30 inch 4K monitor, 200 cd/m2, seen from 0.75 m",
@@ -45,6 +48,8 @@ class Cvvdp(DeferredMetric):
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
+        if min(fmt.width, fmt.height) < MIN_SIDE:
+            raise MetricError(f"{self.name}: takes sides from {MIN_SIDE}, not {fmt.width}x{fmt.height}")
         self._run: Any = None
 
     @classmethod

@@ -132,3 +132,5 @@ def test_displays_of_cvvdp_are_its_own() -> None:
     assert set(DISPLAYS) <= set(known)
     with pytest.raises(UnknownNameError):
         metric_class("cvvdp:television")
+    with pytest.raises(MetricError, match="sides from 3"):
+        metric_class("cvvdp")(VideoFormat(1, 1, "444"))
