@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,26 @@ class ResultSet(CellSet):
 
     notes: which names were changed, since they stood for different codecs.
     """
+
+    def _repr_html_(self) -> str:
+        """The set as a notebook shows it: its cells by status, and each codec's mean rate and qualities per rate point.
+
+        Means are over the sequences that have a value, so that a codec with a gap shows another mean: `bench.compare`
+        compares over common sequences.
+        """
+        counts = Counter(cell.status for cell in self.cells)
+        shown = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        parts = [f"<p>{len(self.cells)} cells of {len(self.codecs)} codecs: {shown}</p>"]
+        frame = self.to_pandas()
+        known = frame[frame["value"].notna() & (frame["rate_kind"] != "published")].astype({"value": float})
+        if len(known):
+            by = ["codec", "parameter", "rate"]
+            table = known.pivot_table(index=by, columns="metric", values="value", aggfunc="mean")
+            table.insert(0, "bpp", known.groupby(by)["bpp"].mean())
+            table.insert(1, "sequences", known.groupby(by)["sequence"].nunique())
+            parts.append(table.to_html(float_format="{:.4g}".format, na_rep=""))
+        parts += [f"<p>left out: {escape(problem)}</p>" for problem in self.problems]
+        return "".join(parts)
 
     def datasets(self, metric: str) -> pd.DataFrame:
         """Values of whole datasets: codec, rate, dataset, sequences, frames, bpp, metric, value, status, reason ...
