@@ -23,8 +23,9 @@ def build(config: Mapping[str, Any], scale: str) -> S2vc:
 
 def small(config: S2vcConfig) -> S2vc:
     """A new, untrained codec at small scale."""
-    unet = small_unet(config.latent_channels, config.unet_widths, config.guidance)
-    return S2vc(config, PatchAutoencoder(config.latent_channels, config.vae_width), unet)
+    # drawn in this order, a seed gives the networks that it gave before
+    autoencoder = PatchAutoencoder(config.latent_channels, config.vae_width)
+    return S2vc(config, autoencoder, small_unet(config.latent_channels, config.unet_widths, config.guidance))
 
 
 def gop(config: Mapping[str, Any]) -> str:
