@@ -52,6 +52,8 @@ from bench.video.formats import VideoFormat, parse_fps, parse_size
 from bench.video.sequence import open_sequence
 from bench.weights.files import read_tensors
 
+pytest.importorskip("safetensors", reason="needs the extra neural")
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
