@@ -34,7 +34,8 @@ def test_an_attribute_that_is_not_there_is_an_attribute_error() -> None:
 def test_run_has_every_setting_of_the_command_line() -> None:
     from bench.cli.run import command
 
-    of_the_shell = {"json_output", "dry_run", "report"}  # to_pandas, engine.plan and bench.report do these
+    # to_pandas, engine.plan and bench.report do these; strict is about the exit code alone
+    of_the_shell = {"json_output", "dry_run", "report", "strict"}
     options = {str(parameter.name) for parameter in command.params} - of_the_shell
     parameters = set(inspect.signature(bench.run).parameters)
     assert options <= parameters

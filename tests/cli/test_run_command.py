@@ -98,7 +98,7 @@ def test_plus_adds_to_the_default_metrics(vcbench, clips: list[Path]) -> None:
     [
         (["--codecs", "x264"], "no video is named; give --input FILE"),
         (["--codecs", ","], "no codec is named; give --codecs"),
-        (["--codecs", "x264@low", "--input", "CLIP"], "did you mean low-delay?"),
+        (["--codecs", "x264@low", "--input", "CLIP"], "did you mean veryslow, low-delay?"),
         (["--codecs", "no.toml", "--input", "CLIP"], "no.toml: no such file"),
         (["--codecs", "x264", "--input", "gone.y4m"], "gone.y4m"),
         (["--codecs", "x264", "--datasets", "quick"], "did you mean quickstart?"),
