@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from bench.core.files import cache_folder, file_digest, home
+from bench.core.require import NEURAL, require
 from bench.core.schema import Digest, Model, Name, explain, read_toml
 from bench.datasets.manifest import RelativePath, Url
 from bench.errors import ManifestError, UnavailableError, UnknownNameError
@@ -198,8 +199,10 @@ def load(name: str) -> dict[str, torch.Tensor]:
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """Tensors by name from a safetensors, npz or torch file, without executing anything it holds.
 
-    Raises UnavailableError for a file that would have to be executed, is damaged, or holds anything but tensors.
+    Raises UnavailableError for a file that would have to be executed, is damaged, or holds anything but tensors, and
+    where torch is not installed.
     """
+    require("torch", "safetensors", extra=NEURAL)
     try:
         tensors = _read_any(file)
     except Exception as error:  # unpicklers and archive readers raise anything for hostile files

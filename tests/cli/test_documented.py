@@ -91,6 +91,7 @@ def test_every_field_of_a_result_file_and_every_column_is_documented() -> None:
     assert set(_TABLE_COLUMNS) - named == set()
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize("name", sorted(BUILTIN_METRICS))
 def test_every_metric_is_documented_with_its_direction_and_provenance(name: str) -> None:
     from bench.errors import MetricError

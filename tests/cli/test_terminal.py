@@ -142,6 +142,8 @@ def test_a_limit_of_file_sizes_is_no_fault_of_vcbench(tmp_path: Path, tiny_clip)
     assert "please report it" not in done.stderr
 
 
+# where torch is missing, no codec looks for its weights
+@pytest.mark.neural
 @pytest.mark.parametrize("arguments", [["ls", "codecs"], ["ls", "metrics"], ["fetch", "weights"], ["doctor"]])
 def test_a_user_without_a_home_or_an_entry_in_passwd(
     vcbench, monkeypatch: pytest.MonkeyPatch, arguments: list[str], tmp_path: Path

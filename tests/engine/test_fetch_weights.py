@@ -147,6 +147,7 @@ def npy(array: Any) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.neural
 def test_parts_become_one_archive(describe: Describe, http_server: Any) -> None:
     arrays = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([7.0])}
     http_server.files |= {f"/{key}-x.npy": npy(array) for key, array in arrays.items()}
@@ -182,6 +183,7 @@ def test_what_is_packed_otherwise_is_named(describe: Describe, http_server: Any)
         fetch("net")
 
 
+@pytest.mark.neural
 def test_spynet_of_the_published_arrays_is_the_state_dict_that_is_here(
     http_server: Any, shared_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

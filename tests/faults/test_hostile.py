@@ -134,6 +134,7 @@ class Malicious:
         return os.mkdir, (str(self.trace),)
 
 
+@pytest.mark.neural
 def test_fault_24_malicious_pickle_as_checkpoint(tmp_path: Path) -> None:
     import torch
 

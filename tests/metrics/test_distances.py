@@ -93,6 +93,7 @@ def test_frechet_distance_takes_sets_of_different_sizes_and_single_precision():
     assert frechet(first, doubled) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.neural
 def test_kernel_distance_of_small_sets_is_that_of_the_libraries_on_all_of_them(identity):
     import piq
     import torch
@@ -112,6 +113,7 @@ def test_kernel_distance_of_small_sets_is_that_of_the_libraries_on_all_of_them(i
     assert found.value == pytest.approx(float(piq.KID()(*tensors)), rel=1e-9)
 
 
+@pytest.mark.neural
 def test_kernel_distance_of_large_sets_is_that_of_torch_fidelity_on_the_same_subsets():
     import torch
     from torch_fidelity.metric_kid import kid_features_to_metric

@@ -138,6 +138,7 @@ def test_rgb_of_rgb_equals_scikit_image(bit_depth: int) -> None:
     assert fresh("ssim:rgb", fmt).update(pair) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-6)
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize("fmt", [VideoFormat(353, 181), VideoFormat(192, 176, "444", 10)], ids=["420", "444 10 bit"])
 def test_rgb_equals_pytorch_msssim(fmt: VideoFormat) -> None:
     import pytorch_msssim

@@ -21,6 +21,8 @@ from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype
 
+pytestmark = pytest.mark.neural
+
 EXECUTED: list[str] = []
 
 

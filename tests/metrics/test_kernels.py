@@ -277,6 +277,7 @@ def test_agrees_with_libvmaf(tmp_path):
     assert ssim_ms_ssim(reference, distorted, 8).ssim == pytest.approx(theirs, abs=3e-4)
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize("size", [(288, 352), (161, 175), (181, 333)])
 @pytest.mark.parametrize("deviation", [0.5, 4, 40])
 def test_agrees_with_pytorch_msssim(size, deviation):

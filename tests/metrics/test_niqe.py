@@ -105,6 +105,7 @@ def test_half_size_is_matlabs(texture: Any) -> None:
     assert np.abs(half - mirrored).max() < 1e-10
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize(
     ("clip", "tolerance"),
     [("cif/coastguard_352x288.y4m", 1e-5), ("sd/park_joy_480x270.y4m", 1e-5), ("cif/silent_352x288.y4m", 1e-3)],
@@ -121,6 +122,7 @@ def test_real_frames_score_as_in_pyiqa(clip: str, tolerance: float, shared_clips
         assert niqe(plane, model) == pytest.approx(expected, abs=tolerance)
 
 
+@pytest.mark.neural
 def test_whole_metric_scores_as_pyiqas_on_the_same_picture(
     shared_clips: Path, model: PristineModel, tmp_path: Path
 ) -> None:

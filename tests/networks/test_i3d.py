@@ -29,6 +29,7 @@ def seeded_weights(shapes):
     return state
 
 
+@pytest.mark.neural
 def test_logits_are_those_of_the_published_code():
     import torch
 
@@ -43,6 +44,7 @@ def test_logits_are_those_of_the_published_code():
     assert [*logits[:4], logits.mean(), logits.std()] == pytest.approx(PUBLISHED, rel=1e-4)
 
 
+@pytest.mark.neural
 def test_parameters_are_named_and_shaped_as_in_the_published_file():
     """12,697,264 parameters and buffers that training changes; names by sample of each kind."""
     from bench.networks.i3d import I3d

@@ -68,6 +68,7 @@ def test_every_folder_named_is_searched(own: Own, tmp_path: Path, monkeypatch: p
     assert weights.path("net") == here
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize(
     ("variables", "folder"),
     [
@@ -213,6 +214,7 @@ class Malicious:
         return os.mkdir, (str(self.trace),)
 
 
+@pytest.mark.neural
 def test_a_malicious_pickle_is_refused_unexecuted(tmp_path: Path) -> None:
     import numpy as np
     import torch
@@ -231,6 +233,7 @@ def test_a_malicious_pickle_is_refused_unexecuted(tmp_path: Path) -> None:
         assert not trace.exists(), name
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors"])
 def test_damaged_files_and_other_objects_are_refused(suffix: str, tmp_path: Path) -> None:
     import torch
@@ -245,6 +248,7 @@ def test_damaged_files_and_other_objects_are_refused(suffix: str, tmp_path: Path
         weights.read_tensors(tmp_path / "number.pth")
 
 
+@pytest.mark.neural
 def test_the_same_tensors_come_from_every_format(own: Own) -> None:
     import numpy as np
     import torch
@@ -272,6 +276,7 @@ def test_files_of_torchs_hub_have_the_digest_that_their_names_begin() -> None:
     assert [entry.name for entry in hubs if not (entry.url or "").endswith(f"/{entry.file}")] == []
 
 
+@pytest.mark.neural
 def test_torchvisions_weights_are_those_of_this_manifest() -> None:
     from torchvision.models import AlexNet_Weights, VGG16_Weights
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
@@ -288,6 +293,7 @@ def test_torchvisions_weights_are_those_of_this_manifest() -> None:
         assert entry.bytes / 2**20 == pytest.approx(published.meta["_file_size"], abs=1e-3)
 
 
+@pytest.mark.neural
 def test_the_inception_network_is_that_of_torch_fidelity() -> None:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
@@ -303,6 +309,7 @@ def test_the_manifest_agrees_with_the_index_of_the_files_that_are_here(shared_we
         assert (copy.sha256, copy.bytes) == (indexed[copy.file]["sha256"], int(indexed[copy.file]["bytes"]))
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize("name", ["dists", "spynet", "squeezenet", "niqe", "cnniqa"])
 def test_real_weights_load(name: str, shared_weights: Path) -> None:
     assert weights.available(name) == weights.path(name)

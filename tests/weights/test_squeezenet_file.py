@@ -87,6 +87,7 @@ def test_arrays_are_files_that_numpy_reads() -> None:
         assert data.index(b"\n") % 64 == 63
 
 
+@pytest.mark.neural
 def test_fetched_it_is_the_network_that_is_here(
     http_server: Any, shared_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
