@@ -21,7 +21,7 @@ from bench.networks.compressai_models import FrameCoder, pack_strings, unpack_st
 from bench.neural.codecs.actdiff_vc.intra_encoders import ENCODERS
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc
 from bench.neural.codecs.actdiff_vc.options import COMPRESSAI, LEARNED, SMALLER, SMALLER_QUALITIES, ActDiffOptions
-from bench.neural.codecs.restoration import base
+from bench.neural.codecs.restoration import base, program
 from bench.neural.codecs.restoration.restore import larger
 from bench.neural.coding.channel import DecoderChannel, EncoderChannel
 from bench.neural.coding.picture_codec import STRIDE, PictureCodec
@@ -177,7 +177,7 @@ class SmallerKeyframes:
         self.kind = kind
         self._scale = SMALLER[kind]
         self._crf = crf
-        base.check()
+        program.check()
 
     def about(self) -> bytes:
         """See `KeyframeCodec`."""

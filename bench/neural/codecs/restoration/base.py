@@ -17,17 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.core import process
-from bench.core.files import file_digest
 from bench.core.process import Process, ProcessError
-from bench.errors import BitstreamError, EncodeError, MediaError, UnavailableError
+from bench.errors import BitstreamError, EncodeError, MediaError
 from bench.neural.codecs.restoration import av1
+from bench.neural.codecs.restoration.program import DECODER, ENCODER
 from bench.neural.coding.pictures import to_frame, to_tensor
 from bench.video import ffmpeg
 from bench.video.colour import is_convertible
 from bench.video.formats import VideoFormat
 from bench.video.sequence import read_raw_frames
 
-ENCODER, DECODER = "libsvtav1", "libdav1d"
 STRIDE = 8
 """Sides of a padded picture are multiples of it: a quarter of them is even."""
 
@@ -74,20 +73,6 @@ def smaller(picture: Tensor, scale: int) -> Tensor:
     """A picture at one over ``scale`` of its size, by an antialiased cubic."""
     size = [side // scale for side in picture.shape[-2:]]
     return functional.interpolate(picture, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
-
-
-def check() -> None:
-    """Raise UnavailableError where FFmpeg lacks the encoder."""
-    if ENCODER not in ffmpeg.encoders():
-        raise UnavailableError(
-            f"{ffmpeg.executable()} has no encoder {ENCODER}, which codes the base; unset {ffmpeg.ENVIRONMENT} to use "
-            "the static build of imageio-ffmpeg"
-        )
-
-
-def programs() -> dict[str, str]:
-    """The program that codes the base: version and digest."""
-    return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
 
 
 class BaseEncoder:

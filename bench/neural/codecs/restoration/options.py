@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from bench.neural.codecs.restoration import program
 from bench.neural.own_codecs import TEMPORAL_FILTER, CodecOptions
 
 
@@ -48,15 +49,11 @@ class RestorationOptions(CodecOptions):
 
     def check_programs(self) -> None:
         """See `CodecOptions`."""
-        from bench.neural.codecs.restoration import base
-
-        base.check()
+        program.check()
 
     def programs(self) -> dict[str, str]:
         """See `CodecOptions`."""
-        from bench.neural.codecs.restoration import base
-
-        return base.programs()
+        return program.programs()
 
     def crf(self, scale: int, rate: int) -> int:
         """CRF of a base at that scale."""

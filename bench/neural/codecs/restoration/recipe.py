@@ -10,7 +10,7 @@ import torch
 
 from bench.core.require import require
 from bench.errors import UsageError
-from bench.neural.codecs.restoration import base
+from bench.neural.codecs.restoration import program
 from bench.neural.codecs.restoration.network import NetworkConfig
 from bench.neural.codecs.restoration.pairs import CODED, pairs
 from bench.neural.codecs.restoration.training import (
@@ -37,7 +37,7 @@ def check(options: Options) -> None:
     if options.scale != "small":
         raise UsageError("restoration: has one scale, small; leave --scale out")
     require("torchvision", extra="perceptual")
-    base.check()
+    program.check()
     for name in ("squeezenet", BEGINNING):
         weights.path(name)
     config(options)
