@@ -126,7 +126,7 @@ def loaded_by(code: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-HEAVY = {"numpy", "pandas", "torch", "scipy", "numba", "matplotlib", "cv2", "pyarrow", "skimage", "joblib", "plotly"}
+HEAVY = {"numpy", "pandas", "torch", "scipy", "numba", "matplotlib", "cv2", "pyarrow", "skimage", "loky", "plotly"}
 
 
 @pytest.mark.parametrize(

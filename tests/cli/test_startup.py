@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = {
-    "av", "cv2", "joblib", "matplotlib", "numba", "pandas", "plotly", "pooch", "pyarrow", "rich", "scipy", "skimage",
+    "av", "cv2", "loky", "matplotlib", "numba", "pandas", "plotly", "pooch", "pyarrow", "rich", "scipy", "skimage",
     "torch",
 }  # fmt: skip
 CHECK = """

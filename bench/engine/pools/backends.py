@@ -117,7 +117,7 @@ class LokyPool(LocalPool):
                 return broken
 
     def _lost(self) -> tuple[type[BaseException], ...]:
-        from joblib.externals.loky.process_executor import (
+        from loky.process_executor import (
             BrokenProcessPool,
             ShutdownExecutorError,
             TerminatedWorkerError,

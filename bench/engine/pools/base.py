@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(Protocol):
-    """A job under way, as joblib, Dask and Ray have it."""
+    """A job under way, as loky, Dask and Ray have it."""
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> object: ...
 

@@ -1,6 +1,6 @@
 """Worker processes of this machine; imports nothing heavy, so that they come up while the rest is still being imported.
 
-They are joblib's loky: a process that is killed is noticed, and the next submission gets a new set of them. They end
+They are loky's: a process that is killed is noticed, and the next submission gets a new set of them. They end
 with the driver, however that ends.
 """
 
@@ -53,7 +53,7 @@ def _taken_up(future: Any) -> bool:
 
 def worker_processes(jobs: int) -> Any:
     """Loky's executor with so many processes: the one there is, or a new one where there is none or it is broken."""
-    from joblib.externals.loky import get_reusable_executor
+    from loky import get_reusable_executor
 
     executor = get_reusable_executor(
         max_workers=jobs, timeout=_IDLE_S, env=_environment(jobs), initializer=_begin, initargs=(os.getpid(),)
