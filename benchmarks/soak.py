@@ -75,7 +75,7 @@ def command(clips: list[Path], rates: int, out: Path) -> list[str]:
     values = ",".join(str(20 + value) for value in range(rates))
     return [
         sys.executable, "-m", "bench.cli", "run", "--codecs", "x264", "--rates", values, "--metrics", "psnr_y",
-        "--jobs", "2", "--out", str(out), "--input", *map(str, clips),
+        "--jobs", "2", "--backend", "loky", "--out", str(out), "--input", *map(str, clips),
     ]  # fmt: skip
 
 

@@ -247,6 +247,8 @@ OTHER_QUALITIES = {
     "vvenc@slow": "has the points of preset medium, and takes seconds",
     "x265@tune-psnr": "has x264's points, and takes a second",
     "x265@tune-ssim": "has x264's points, and takes a second",
+    "x265@grain": "has grain added behind the decoder",
+    "x265@filter": "has a filter behind the decoder",
 }
 
 
@@ -311,6 +313,8 @@ STRUCTURES = {
     "x264@low-delay": ([0], False, "IP"),
     "x265": (I_EVERY_32, True, "IPB"),
     "x265@low-delay": ([0], False, "IP"),
+    "x265@grain": ([0], False, "IP"),
+    "x265@filter": ([0], False, "IP"),
     "x265-ldp-fast": ([0, 12, 24, 36, 48, 60], False, "IP"),
     "x265-ldp-fast@gop10": ([0, 10, 20, 30, 40, 50, 60], False, "IP"),
     "vvenc": (I_EVERY_32, True, "IB"),
@@ -341,7 +345,7 @@ STRUCTURES = {
     "xavs2": (I_EVERY_32, True, "ISB"),
     "vp8": (I_EVERY_32, True, "IP"),
     "vp8@low-delay": ([0], False, "IP"),
-    "openh264": ([0], False, "IP"),
+    "openh264": ([0, 17, 34, 51, 68], False, "IP"),  # its scene changes in noise
     "mpeg2": ([0, 33, 63], True, "IPB"),
     "theora": (I_EVERY_32, False, "IP"),
     "apv": ALL_INTRA,
@@ -353,6 +357,12 @@ STRUCTURES = {
 
 def test_every_card_has_its_structure_stated_here() -> None:
     assert set(STRUCTURES) == set(CARDS)
+
+
+def test_controls_have_the_arguments_of_low_delay() -> None:
+    for name in ("x265@grain", "x265@filter"):
+        assert CARDS[name].settings["arguments"] == CARDS["x265@low-delay"].settings["arguments"]
+        assert CARDS[name].post_filters
 
 
 # vvenc@slow takes a minute, and has the arguments of vvenc@medium but for the preset

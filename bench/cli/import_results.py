@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import Command, LocalPath, counted, existing
+from bench.cli.options import Command, LocalPath, as_json, counted, existing, print_json
 from bench.cli.output import say
 
 
@@ -15,7 +15,8 @@ from bench.cli.output import say
 @click.argument("files", nargs=-1, required=True, type=existing())
 @click.option("--names", help="Names of the codecs, one for each file, such as AV1-3.12,AV2-v13; default the files'.")
 @click.option("--out", type=LocalPath(), required=True, help="Folder for the curves, for report and compare.")
-def command(kind: str, files: tuple[Path, ...], names: str | None, out: Path) -> int:
+@as_json
+def command(kind: str, files: tuple[Path, ...], names: str | None, out: Path, json_output: bool) -> int:
     """Read result files of others: dcvc, the anchors' JSON of microsoft/DCVC; aom-ctc, AOM's result tables (CSV).
 
     Their curves stand beside measured ones under a mark of their own, and are compared with those of the same sequence,
@@ -49,5 +50,8 @@ def command(kind: str, files: tuple[Path, ...], names: str | None, out: Path) ->
             raise UsageError(f"{files[0]}: is not strict JSON: {error}") from None
         found = anchors.dcvc(data, labels[0] if names else "VTM-17.0", files[0].name)
     path = write_published(out, found)
-    say(f"{counted(len(found.curves), 'curve')} in {path}")
+    if json_output:
+        print_json({"curves": len(found.curves), "file": str(path)})
+    else:
+        say(f"{counted(len(found.curves), 'curve')} in {path}")
     return 0

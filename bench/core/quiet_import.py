@@ -48,10 +48,11 @@ def imported(module: str) -> Any:
 
     The rest of the library can be imported as ever afterwards. Names that its modules took from what was left out stay
     hollow: of diffusers those of its pipelines and of hooks for other libraries' layers. To it peft is not installed
-    then, unless it was imported before: adapters are peft's to add.
+    then, unless diffusers itself was imported before by somebody else, and has found it: adapters are peft's to add.
     """
     library = module.partition(".")[0]
-    with warnings.catch_warnings(), _lock, _hidden(_HIDDEN[library]), _without(_LEFT_OUT[library]):
+    hidden = () if library in sys.modules else _HIDDEN[library]
+    with warnings.catch_warnings(), _lock, _hidden(hidden), _without(_LEFT_OUT[library]):
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         for package in _LATE[library]:

@@ -154,11 +154,11 @@ def _decode_log(path: Path, options: tuple[str, ...]) -> str:
     """What FFmpeg says while it decodes all of a file's video: a few lines per frame.
 
     The filter writes a line in parts. A complaint of the muxer, which is another thread, about times that do not
-    increase would come between two parts, and a frame would go uncounted: so no frame gets as far as the muxer.
+    increase would come between two parts, and a frame would go uncounted: so the muxer gets one frame per hour.
     """
     command = [
         *_input(path, options, export_grain=True), "-map", "0:V:0", "-fps_mode", "passthrough", "-noautoscale",
-        "-vf", "showinfo=checksum=0,select=0", "-f", "null", "-",
+        "-vf", "showinfo=checksum=0,settb=AVTB,setpts=N*3600000000", "-f", "null", "-",
     ]  # fmt: skip
     return _run(path, command, level="level+info", time_limit=None)
 

@@ -79,9 +79,12 @@ def test_every_command_prints_strict_json_and_nothing_else(vcbench, measured: Pa
         "doctor": [],
         "verify": [measured, "--sample", 2],
         "gate": ["--baseline", measured, "--candidate", candidate, "--fail", "bd_rate(psnr_y)>0.5%"],
+        "correlate": [measured],
+        "drift": [measured],
+        "history": [measured, candidate, "--out", measured.parent / "history"],
     }
-    # training is slow to start: its output is held to the same in its own tests
-    assert sorted([*calls, "train"]) == COMMANDS
+    # slow, or with files of others to read: their output is held to the same in their own tests
+    assert sorted([*calls, "controls", "import", "train"]) == COMMANDS
     for name, arguments in calls.items():
         done = vcbench(name, *arguments, "--json")
         assert done.code == 0, (name, done.err)

@@ -115,3 +115,6 @@ def test_the_command_writes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert ended.value.code == 0
     assert "5 curves in" in capsys.readouterr().out
     assert {curve.codec for curve in read_published(tmp_path / "out").curves} == {"VTM"}
+    with pytest.raises(SystemExit):
+        main(["import", "dcvc", str(file), "--out", str(tmp_path / "again"), "--json"])
+    assert json.loads(capsys.readouterr().out)["curves"] == 5
