@@ -26,29 +26,17 @@ _IDLE_S = 300
 _LOOK_S = 0.2
 """Seconds between two looks of a worker whether its driver lives."""
 
-_TAKE_UP_S = 10
-"""Seconds that work waits at the most to be taken up before the workers are ended; a few milliseconds as a rule."""
-
 _lock = threading.Lock()
 """Held while executors are given their first work or ended: loky's thread trips over work that comes as it ends."""
 _ends = 0
 """How often the workers were ended, so that a warming-up that is late starts none again."""
 _in_use: list[Any] = []
 """The executor that was asked for last: loky itself gives it to those alone who give all of its settings again."""
-_given: list[Any] = []
-"""Work that loky's thread may not have taken up yet."""
 
 
 def submit(jobs: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Give work to one of so many worker processes: its future. Raises what loky does when the workers are gone."""
-    future = worker_processes(jobs).submit(function, *arguments)
-    _given[:] = [other for other in _given if not _taken_up(other)]
-    _given.append(future)
-    return future
-
-
-def _taken_up(future: Any) -> bool:
-    return bool(future.running() or future.done())
+    return worker_processes(jobs).submit(function, *arguments)
 
 
 def worker_processes(jobs: int) -> Any:
@@ -71,11 +59,6 @@ def end_workers() -> None:
     global _ends  # noqa: PLW0603
     with _lock:
         _ends += 1
-        # loky drops its list of work as it ends, and its thread then trips over what was given and not yet taken up
-        until = time.monotonic() + _TAKE_UP_S
-        while not all(map(_taken_up, _given)) and time.monotonic() < until:
-            time.sleep(0.001)
-        _given.clear()
         for executor in _in_use:
             # before what they started: a worker that sees its encoder killed would store that as the encoder's failure
             for pid in list(executor._processes or ()):
