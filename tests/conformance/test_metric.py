@@ -400,7 +400,7 @@ def test_the_material_is_in_range_and_moves() -> None:
 
 # minutes on a CPU; what differs from others of their metric is a network that has tests of its own
 SLOW = ("kd_squeezenet", ":spynet", ":raft", ":raft-small", ":hlg")
-# held to packages by tests of their own, and conforming when checked by hand (vcbench validate --metric)
+# held to packages by tests of their own; the kit takes minutes for the last two
 PACKAGES = ("ssimulacra2", "cvvdp", "stlpips")
 # models and planes that differ from another one's by a name or a number
 ALIKE = (
