@@ -38,6 +38,8 @@ _LATE = {
 """Packages whose own code only imports all of their modules."""
 
 _lock = threading.RLock()
+_begun: set[str] = set()
+"""Libraries whose first module was imported here."""
 
 # diffusers imports it where it is installed, and it warns every process of a missing kernel that no codec here uses
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -48,13 +50,20 @@ def imported(module: str) -> Any:
 
     The rest of the library can be imported as ever afterwards. Names that its modules took from what was left out stay
     hollow: of diffusers those of its pipelines and of hooks for other libraries' layers. To it peft is not installed
-    then, unless diffusers itself was imported before by somebody else, and has found it: adapters are peft's to add.
+    then: adapters are peft's to add. A library that somebody else has imported whole is imported from as it is.
     """
     library = module.partition(".")[0]
-    hidden = () if library in sys.modules else _HIDDEN[library]
-    with warnings.catch_warnings(), _lock, _hidden(hidden), _without(_LEFT_OUT[library]):
+    with warnings.catch_warnings(), _lock:
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        if library in sys.modules and library not in _begun:
+            return importlib.import_module(module)
+        _begun.add(library)
+        return _quietly(library, module)
+
+
+def _quietly(library: str, module: str) -> Any:
+    with _hidden(_HIDDEN[library]), _without(_LEFT_OUT[library]):
         for package in _LATE[library]:
             _import_late(package)
         return importlib.import_module(module)
