@@ -35,9 +35,10 @@ _STATISTICS = "first-pass"
 # What a stranger's card may set. Each of these takes one value, an encoder's parameter, so that no value can become
 # another input or output; FFmpeg's other options open files and connections. Formats are those of one plain file.
 _HARMLESS = re.compile(
-    r"-([a-z0-9]+-params|lcu_row_threads|preset|tune|profile|level|crf|qp|q|qscale|b|maxrate|minrate|bufsize|qmin|qmax|qpa|g|bf|refs|"
+    r"-([a-z0-9]+-params|preset|tune|profile|level|crf|qp|q|qscale|b|maxrate|minrate|bufsize|qmin|qmax|qpa|g|bf|refs|"
     r"keyint_min|sc_threshold|threads|slices|strict|cpu-used|deadline|quality|speed|usage|lag-in-frames|row-mt|tiles|"
-    r"tile-columns|tile-rows|auto-alt-ref|speed_level|initial_qp|rc_mode|coder|arnr-strength|arnr-max-frames|aq-mode|rc|rc-lookahead)(:v)?"
+    r"tile-columns|tile-rows|auto-alt-ref|arnr-strength|arnr-max-frames|aq-mode|rc|rc-lookahead|speed_level|"
+    r"initial_qp|rc_mode|coder|lcu_row_threads)(:v)?"
 )
 _HARMLESS_FORMATS = frozenset(
     ("h261", "h263", "h264", "hevc", "vvc", "evc", "obu", "ivf", "m4v", "mpeg1video", "mpeg2video", "mpegvideo",
