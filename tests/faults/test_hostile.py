@@ -42,6 +42,7 @@ def test_fault_10_y4m_cut_or_with_a_bad_header(vcbench, tiny_clip: Callable[...,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.neural
 @pytest.mark.parametrize("way", ["../outside.py", "/outside.py", "link.py"])
 def test_fault_21_card_that_leads_out_of_its_folder(tmp_path: Path, way: str) -> None:
     folder = tmp_path / "codecs"
