@@ -155,7 +155,11 @@ def read_scores(path: Path) -> list[Score]:
     if not rows:
         raise UsageError(f"{path}: has no rows; the first line names the columns sequence, codec, rate, mos")
     if missing := sorted(_COLUMNS - set(rows[0])):
-        raise UsageError(f"{path}: lacks the column {', '.join(missing)}; there are {', '.join(sorted(rows[0]))}")
+        columns = "columns" if len(missing) > 1 else "column"
+        raise UsageError(
+            f"{path}: lacks the {columns} {', '.join(missing)}; name them in its first line, "
+            f"which has {', '.join(sorted(rows[0]))}"
+        )
     scores = []
     for line, row in enumerate(rows, start=2):
         try:
