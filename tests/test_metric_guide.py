@@ -21,7 +21,7 @@ from bench.metrics.base import Metric
 
 pytestmark = pytest.mark.slow
 
-GUIDE = Path(__file__).resolve().parents[1] / "docs" / "add-a-metric.md"
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "add-a-metric.md"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def installed(guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def vcbench(folder: Path, *arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(map(str, filter(None, (GUIDE.parents[1], site))))
+    path = os.pathsep.join(map(str, filter(None, (GUIDE.parents[2], site))))
     return program(*arguments, cwd=folder, env={**os.environ, "PYTHONPATH": path})
 
 

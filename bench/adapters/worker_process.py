@@ -1,7 +1,7 @@
 """A worker: a program in an interpreter of its own that encodes and decodes as it is asked over a socket.
 
-Requests and replies are JSON, one a line; docs/worker-protocol.md has them. The socket is neither standard input nor
-output, so that nothing that research code prints can break the protocol.
+Requests and replies are JSON, one per line; docs/reference/worker-protocol.md has them. The socket is neither standard
+input nor output, so that nothing that research code prints can break the protocol.
 """
 
 from __future__ import annotations

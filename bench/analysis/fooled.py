@@ -23,7 +23,7 @@ FOOLED: Mapping[str, tuple[str, ...]] = {
     "vmaf_v1": ("sharpen",),
     "cambi": ("grain",),
 }
-"""Tricks by the metrics they fool, on the embedded dataset coded by x265 (docs/metrics.md, Controls)."""
+"""Tricks by the metrics they fool, on the embedded dataset coded by x265 (docs/reference/metrics.md, Controls)."""
 
 
 def fooled_by(metric: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def local_path(given: str | Path) -> Path:
     raise UsageError(
         f"{scheme}://{rest} is an address, and vcbench reads and writes files: download what is to be read, and let "
         "results go to a folder of a file system, whose renames replace a file at once as no object store's do "
-        "(docs/scale-out.md)"
+        "(docs/how-to/scale-out.md)"
     )
 
 

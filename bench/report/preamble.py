@@ -215,7 +215,7 @@ def _fooled(compared: Sequence[Compared]) -> Iterator[str]:
             yield (
                 f"On {scope}, the lead of {test} over {compared[0].anchor} rests on {told} alone"
                 f"{f', and not on {_listed(others)}' if others else '; no other metric was compared'}:"
-                " these reward what helps no viewer (docs/metrics.md, Controls)."
+                " these reward what helps no viewer (docs/reference/metrics.md, Controls)."
             )
 
 

@@ -331,7 +331,7 @@ def test_source_compiles_as_shown() -> None:
     compile(textwrap.dedent(SOURCE), "packed.py", "exec")
 
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "add-a-codec.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "add-a-codec.md"
 
 
 @pytest.fixture

@@ -359,7 +359,11 @@ def build_text(text: str, folder: Path) -> Any:
 
 
 def test_the_guides_card_of_weights_of_ones_own_codes(make: Make, tiny_clip: TinyClip, tmp_path: Path) -> None:
-    guide = (CARDS.parent / "docs" / "add-a-codec.md").read_text().partition("## One of CompressAI's networks")[2]
+    guide = (
+        (CARDS.parent / "docs" / "how-to" / "add-a-codec.md")
+        .read_text()
+        .partition("## One of CompressAI's networks")[2]
+    )
     shown = guide.partition("```toml\n")[2].partition("```")[0]
     made = make("mbt2018-mean")  # writes the weight file
     (tmp_path / "weights").mkdir()

@@ -32,7 +32,7 @@ from bench.video.sequence import Sequence, open_sequence
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "worker-protocol.md"
+PAGE = ROOT / "docs" / "reference" / "worker-protocol.md"
 
 TinyClip = Callable[..., Path]
 Make = Callable[..., WorkerFileCodec]

@@ -32,13 +32,15 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def test_the_document_has_a_section_for_each_command() -> None:
-    documented = [title.removeprefix("vcbench ") for title in sections("cli.md") if title.startswith("vcbench ")]
+    documented = [
+        title.removeprefix("vcbench ") for title in sections("reference/cli.md") if title.startswith("vcbench ")
+    ]
     assert sorted(documented) == sorted(group.commands)
 
 
 @pytest.mark.parametrize("name", sorted(group.commands))
 def test_each_option_argument_and_example_is_documented(name: str) -> None:
-    text = sections("cli.md")[f"vcbench {name}"]
+    text = sections("reference/cli.md")[f"vcbench {name}"]
     named = set(re.findall(r"(?<![\w-])-{1,2}[a-z][a-z-]*", " ".join(re.findall(r"`([^`\n]+)`", text))))
     options = options_of(group.commands[name])
     assert options - named == set()
@@ -55,7 +57,7 @@ def test_each_option_argument_and_example_is_documented(name: str) -> None:
 
 def test_the_examples_are_accepted_by_the_parser() -> None:
     """Every example line of the document and of the help parses, whether or not its files are here."""
-    lines = re.findall(r"^vcbench .+$", (DOCS / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = re.findall(r"^vcbench .+$", (DOCS / "reference" / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     for command in group.commands.values():
         lines += re.findall(r"^ +(?:\w+=\S+ )?(vcbench .+)$", command.help or "", flags=re.MULTILINE)
     assert len(lines) > 20
@@ -68,7 +70,7 @@ def test_the_examples_are_accepted_by_the_parser() -> None:
 
 
 def test_the_exit_codes_are_those_of_the_help() -> None:
-    text = sections("cli.md")["Exit codes"]
+    text = sections("reference/cli.md")["Exit codes"]
     assert [int(code) for code in re.findall(r"^\| (\d) \|", text, flags=re.MULTILINE)] == list(range(7))
 
 
@@ -85,7 +87,7 @@ def test_every_field_of_a_result_file_and_every_column_is_documented() -> None:
     from bench.records.cell import CellResult
     from bench.records.cell_set import _TABLE_COLUMNS
 
-    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    text = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
     named = {part for code in re.findall(r"`([^`\n]+)`", text) for part in re.split(r"[.\s,]+", code)}
     assert fields(CellResult) - named == set()
     assert set(_TABLE_COLUMNS) - named == set()
@@ -97,7 +99,7 @@ def test_every_metric_is_documented_with_its_direction_and_provenance(name: str)
     from bench.errors import MetricError
     from bench.video.formats import VideoFormat
 
-    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    text = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
     row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
     kind: Any = metric_class(name)
     assert kind.direction in row
@@ -115,7 +117,7 @@ def test_every_metric_is_documented_with_its_direction_and_provenance(name: str)
 def test_every_set_of_metrics_is_documented_and_known() -> None:
     from bench.metrics.sets import SETS
 
-    text = sections("metrics.md")["Sets"]
+    text = sections("reference/metrics.md")["Sets"]
     for name, found in SETS.items():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert re.findall(r"`([^`]+)`", row.split("|")[2]) == list(found.metrics)
@@ -127,7 +129,7 @@ def test_the_table_of_tricks_is_the_one_that_reports_go_by() -> None:
     from bench.analysis.fooled import FOOLED
     from bench.conformance.tricks import TRICKS
 
-    text = sections("metrics.md")["Controls"]
+    text = sections("reference/metrics.md")["Controls"]
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -69,7 +69,7 @@ def test_the_rules_of_the_configuration_are_read() -> None:
 
 
 def test_the_rules_of_the_guide_are_read() -> None:
-    text = (EXAMPLES.parent / "gate.md").read_text(encoding="utf-8")
+    text = (EXAMPLES.parent / "how-to" / "gate.md").read_text(encoding="utf-8")
     column = [line.split("|")[1] for line in text.splitlines() if re.match(r"\| `[a-z_]+[^`]*[<>]", line)]
     rules = [rule for cell in column for rule in re.findall(r"`([^`]+)`", cell)]
     assert len(rules) >= 11

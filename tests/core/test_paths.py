@@ -20,7 +20,9 @@ PATHS = ["results/mine", "/abs/s3:/x", "./s3://x", "a:b/c", "C:/clips", "12:30/x
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_is_refused_with_what_to_do(address: str) -> None:
     for given in (address, Path(address)):
-        with pytest.raises(UsageError, match=r"is an address.*download.*file system.*docs/scale-out\.md") as refused:
+        with pytest.raises(
+            UsageError, match=r"is an address.*download.*file system.*docs/how-to/scale-out\.md"
+        ) as refused:
             local_path(given)
         assert str(refused.value).startswith(address.rstrip("/"))
 

@@ -325,7 +325,7 @@ def test_a_clip_of_an_earlier_vcbench_is_left_alone_and_the_new_one_made_beside_
 
 
 def test_the_example_of_the_documentation_works(tmp_path, monkeypatch):
-    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "datasets.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(# my-clips\.toml\n.*?)```", text, re.S)
     (tmp_path / "my-clips.toml").write_text(example, encoding="utf-8")
     manifest = load_manifest(tmp_path / "my-clips.toml")
@@ -336,6 +336,6 @@ def test_the_example_of_the_documentation_works(tmp_path, monkeypatch):
 
 
 def test_every_dataset_and_every_quickstart_sequence_is_documented():
-    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "datasets.md").read_text(encoding="utf-8")
     assert all(f"`{path.stem}`" in text for path in SHIPPED)
     assert all(f"| `{name}` |" in text for name in quickstart.SEQUENCES)

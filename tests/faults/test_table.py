@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md names a test for every fault, and every test of a fault."""
+"""The table of docs/explanation/reliability.md names a test for every fault, and every test of a fault."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-TABLE = TESTS.parent / "docs" / "reliability.md"
+TABLE = TESTS.parent / "docs" / "explanation" / "reliability.md"
 
 
 def promised() -> dict[int, list[tuple[str, Path]]]:

@@ -1,7 +1,7 @@
 """Serves a research codec to vcbench from the interpreter that has the codec's own dependencies.
 
-``python vcbench_worker.py CODEC.py``. CODEC.py is a Python file with three functions, which docs/worker-protocol.md of
-vcbench describes::
+``python vcbench_worker.py CODEC.py``. CODEC.py is a Python file with three functions, which vcbench's
+docs/reference/worker-protocol.md describes::
 
     def versions(settings): ...    # names and versions (texts) of what writes the bits
     def encode(job): ...           # writes job.bitstream, returns {"bits": ..., "notes": {...}}
