@@ -32,7 +32,7 @@ SETS = {
     ),
     "temporal": MetricSet(
         "what moves: consistency, motion and video models",
-        ("ewarp", "tof", "tlpips", "flolpips", "flicker", "cvvdp", "speed_qa", "pvcs", "fvd"),
+        ("ewarp", "tof", "tlpips", "flolpips", "flicker", "cvvdp", "speed_qa", "strred", "pvcs", "fvd"),
     ),
     "jvet": MetricSet("JVET's common test conditions", ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ms_ssim")),
     "hdr": MetricSet(
