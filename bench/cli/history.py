@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, print_table
+from bench.cli.options import (
+    CommaList,
+    Command,
+    LocalPath,
+    PerCent,
+    as_json,
+    existing,
+    looks_file,
+    print_json,
+    print_table,
+)
 from bench.cli.output import say
 
 
@@ -23,6 +33,7 @@ from bench.cli.output import say
 )
 @click.option("--min-overlap", type=PerCent(), default=0.0, help="Least share of a curve that BD-rate compares.")
 @click.option("--title", help="Title of the page.")
+@looks_file
 @as_json
 def command(
     folders: tuple[Path, ...],
@@ -32,6 +43,7 @@ def command(
     fail: tuple[str, ...],
     min_overlap: float,
     title: str | None,
+    looks: Path | None,
     json_output: bool,
 ) -> int:
     """Draw how codecs changed over revisions: BD-rate, time and memory, with the gate's verdicts.
@@ -49,7 +61,7 @@ def command(
     from bench.report.history.page import bounds_text, change_text, write_history
 
     found = history(folders, metrics=metrics, codecs=codecs, fail=fail, min_overlap=min_overlap)
-    page = write_history(found, out, title)
+    page = write_history(found, out, title, looks)
     if json_output:
         print_json({"report": str(page), **found.to_dict()})
         return 0

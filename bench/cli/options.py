@@ -131,6 +131,16 @@ def search_path(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def looks_file(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --looks."""
+    return click.option(
+        "--looks",
+        type=existing(),
+        metavar="FILE",
+        help="TOML file with colours, markers and labels of codecs (also VCBENCH_LOOKS).",
+    )(function)
+
+
 def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --json."""
     return click.option("--json", "json_output", is_flag=True, help="One JSON object or list on standard output.")(

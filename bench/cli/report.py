@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import CommaList, Command, LocalPath, PerCent, as_json, existing, print_json, search_path
+from bench.cli.options import (
+    CommaList,
+    Command,
+    LocalPath,
+    PerCent,
+    as_json,
+    existing,
+    looks_file,
+    print_json,
+    search_path,
+)
 from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
@@ -48,6 +58,7 @@ if TYPE_CHECKING:
     default=0.0,
     help="Give no value where less of the anchor's curve is compared, such as 75%; default 0%.",
 )
+@looks_file
 @click.option("--mix-published", is_flag=True, help="Compare published curves with measured ones.")
 @click.option("--leaderboard", is_flag=True, help="Rank the codecs of all folders against --anchor, of the first.")
 @click.option("--rank-estimates", is_flag=True, help="With --leaderboard: rank codecs whose rate is an estimate too.")
@@ -67,6 +78,7 @@ def command(
     pictures: int | None,
     clips: tuple[Path, ...],
     trust: bool,
+    looks: Path | None,
     paths: tuple[Path, ...],
     paper: bool,
     style: str,
@@ -107,7 +119,7 @@ def command(
     if paper:
         from bench.report.paper.document import PaperOptions, build_paper
 
-        options = PaperOptions(anchor, metrics, style, log_rate, min_overlap, mix_published)
+        options = PaperOptions(anchor, metrics, style, log_rate, min_overlap, mix_published, looks)
         page = build_paper(results, out or folders[0] / "paper", options)
     else:
         page = build_report(
@@ -122,6 +134,7 @@ def command(
             clips=[file for clip in clips for file in ([clip, *sorted(clip.iterdir())] if clip.is_dir() else [clip])],
             paths=paths,
             trust=trust,
+            looks=looks,
         )
     if json_output:
         print_json({"report": str(page), "cells": len(results.cells), "problems": results.problems})

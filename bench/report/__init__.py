@@ -25,6 +25,7 @@ def build_report(
     clips: Sequence[Path] = (),
     paths: Sequence[Path] = (),
     trust: bool = False,
+    looks: Path | None = None,
 ) -> Path:
     """Write the report of a result set into the folder `out`; its start page is returned.
 
@@ -38,10 +39,12 @@ def build_report(
     takes a minute); `clips` are files among which the sources are looked for, `paths` further folders of cards,
     which with `trust` may run programs. `min_overlap` is the share of the anchor's curve that a BD-rate must compare to
     have a value, 0 to 1; with 0 there is one wherever the curves meet, marked where it is doubtful. `mix_published`
-    compares published curves with measured ones.
+    compares published curves with measured ones. `looks` is a file of one's own on how codecs are drawn, see
+    `bench.analysis.looks.looks`.
 
     Raises UnknownNameError for an anchor or a metric that the results do not have, UsageError when there is nothing to
-    report or `min_overlap` is not a share, StoreError when `out` cannot be written or holds other files.
+    report, `min_overlap` is not a share or `looks` is not as it should be, StoreError when `out` cannot be written or
+    holds other files.
     """
     from bench.analysis.options import CompareOptions
     from bench.core.folders import check_rewritable, rewritten
@@ -58,7 +61,7 @@ def build_report(
     protocol = common(cell.provenance for cell in results.cells)
     by_protocol: dict[str, Any] = {"convention": protocol.convention, "method": protocol.method} if protocol else {}
     options = CompareOptions(min_overlap=min_overlap, mix_published=mix_published, **by_protocol)
-    measured = Measured.of(results, anchor, metrics, options)
+    measured = Measured.of(results, anchor, metrics, options, looks)
     shown = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     try:
         with rewritten(out, "report") as folder:

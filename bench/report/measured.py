@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.curves import SequenceKey
 from bench.analysis.identity import told_apart
+from bench.analysis.looks import Look, looks
 from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.analysis.pooled import is_pooled
 from bench.analysis.quality import QualityAxis, Scale
@@ -111,7 +113,8 @@ class Measured:
     """A result set as every output of it takes it: codecs told apart, the anchor chosen, the metrics described.
 
     codecs: the anchor first; of them published, those that were read from papers, with what they are of. remarks: which
-    codecs stand under other names than their cards', and what else the result set itself says.
+    codecs stand under other names than their cards', and what else the result set itself says. looks_file:
+    a file of one's own on how codecs are drawn.
     """
 
     results: ResultSet
@@ -122,6 +125,7 @@ class Measured:
     metrics: tuple[MetricFacts, ...]
     remarks: tuple[str, ...] = ()
     options: CompareOptions = field(default_factory=CompareOptions)
+    looks_file: Path | None = None
 
     @classmethod
     def of(
@@ -130,6 +134,7 @@ class Measured:
         anchor: str | None = None,
         metrics: Sequence[str] | None = None,
         options: CompareOptions | None = None,
+        looks_file: Path | None = None,
     ) -> Measured:
         """What there is in a result set: `metrics` of it, by default all, against `anchor`, by default a usual one.
 
@@ -156,7 +161,7 @@ class Measured:
         chosen, why = choose_anchor(cells, anchor, published)
         codecs = tuple(sorted(results.codecs, key=lambda name: (name != chosen, name)))
         facts = tuple(metric_facts(cells, name) for name in names)
-        return cls(results, chosen, why, codecs, published, facts, remarks, options or CompareOptions())
+        return cls(results, chosen, why, codecs, published, facts, remarks, options or CompareOptions(), looks_file)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -167,6 +172,11 @@ class Measured:
     def scopes(self) -> tuple[Scope, ...]:
         """Each dataset, and all together where there are several."""
         return tuple(scopes(self.results.cells, self.results.published))
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """How each codec is drawn; raises UsageError where `looks_file` is not as `bench.analysis.looks.looks` says."""
+        return looks(self.codecs, self.looks_file)
 
     @cached_property
     def records(self) -> dict[SequenceKey, SequenceRecord]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report.paper.figures import LOOKS, codec_look, drawable, style
+from bench.analysis.looks import Look, looks
+from bench.report.paper.figures import LOOKS, MARKERS, drawable, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +30,13 @@ VERDICTS = {
 }
 
 
-def draw_history(history: History, path: Path) -> None:
-    """Write the picture as PNG; equal histories give equal files."""
+def draw_history(history: History, path: Path, own_looks: Path | None = None) -> None:
+    """Write the picture as PNG; equal histories give equal files. `own_looks`: see `bench.analysis.looks.looks`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     quantities = history.quantities
+    drawn = looks(history.codecs, own_looks)
     down = max(1, math.ceil(len(quantities) / _ACROSS))
     with style(LOOKS["double-column"]):
         figure = Figure(figsize=(WIDTH_IN, 1.5 + PANEL_IN * down), layout="constrained")
@@ -44,26 +46,26 @@ def draw_history(history: History, path: Path) -> None:
         for panel in panels[len(quantities) :]:
             panel.set_axis_off()
         for panel, (quantity, title) in zip(panels, quantities.items(), strict=False):
-            _panel(panel, [track for track in history.tracks if track.quantity == quantity], history)
+            _panel(panel, [track for track in history.tracks if track.quantity == quantity], history, drawn)
             panel.set_title(drawable(title), loc="left", fontweight="bold")
         _names(panels[: len(quantities)], [revision.label for revision in history.revisions])
         _legend(figure, panels[: len(quantities)])
         figure.savefig(path, dpi=DPI, format="png", metadata={"Software": None})
 
 
-def _panel(axes: Axes, tracks: Sequence[Track], history: History) -> None:
+def _panel(axes: Axes, tracks: Sequence[Track], history: History, drawn: Mapping[str, Look]) -> None:
     """Lines of the codecs; a revision that the gate failed is shaded."""
-    for number, codec in enumerate(history.codecs):
+    for codec in history.codecs:
         track = next((track for track in tracks if track.codec == codec), None)
         if track is None:
             continue
-        colour, marker = codec_look(number)
+        look = drawn[codec]
         at = range(len(track.points))
         values = [math.nan if point.value is None else point.value for point in track.points]
-        axes.plot(at, values, color=colour, marker=marker, label=drawable(codec))
+        axes.plot(at, values, color=look.colour, marker=MARKERS[look.marker], label=drawable(look.label))
         low = [math.nan if point.low is None else point.low for point in track.points]
         high = [math.nan if point.high is None else point.high for point in track.points]
-        axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(at, low, high, color=look.colour, alpha=0.15, linewidth=0)
     axes.axhline(0, color="#777777", linewidth=0.6)
     for number, revision in enumerate(history.revisions):
         if revision.verdict is None:

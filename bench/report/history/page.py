@@ -16,14 +16,16 @@ COLUMNS = ("revision", "gate", "codec", "quantity", "reference", "change_percent
 PICTURE = "history.png"
 
 
-def write_history(history: History, out: Path, title: str | None = None) -> Path:
+def write_history(history: History, out: Path, title: str | None = None, looks: Path | None = None) -> Path:
     """Write ``index.html``, ``history.png``, ``.csv`` and ``.json`` into a folder; the page is returned.
+
+    `looks` is a file of one's own on how codecs are drawn, see `bench.analysis.looks.looks`.
 
     Raises StoreError where the folder cannot be written, or holds something else than a history.
     """
     try:
         with rewritten(out, "history") as folder:
-            draw_history(history, folder.path / PICTURE)
+            draw_history(history, folder.path / PICTURE, looks)
             text = json.dumps(history.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
             (folder.path / "history.json").write_text(f"{text}\n", encoding="utf-8")
             write_csv(folder.path / "history.csv", COLUMNS, _rows(history))

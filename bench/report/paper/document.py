@@ -33,7 +33,8 @@ COLUMNS = {"single-column": 2, "double-column": 5, "slides": 4}
 class PaperOptions:
     """How it is made: a style of `figures.LOOKS`, the scale of the rate axis, and what is compared.
 
-    min_overlap: the share of the anchor's curve that a BD-rate must compare to have a value, 0 to 1.
+    min_overlap: the share of the anchor's curve that a BD-rate must compare to have a value, 0 to 1. looks: a file of
+    one's own on how codecs are drawn, see `bench.analysis.looks.looks`.
     """
 
     anchor: str | None = None
@@ -42,6 +43,7 @@ class PaperOptions:
     log_rate: bool = False
     min_overlap: float = 0.0
     mix_published: bool = False
+    looks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     """
     check_rewritable(out, "paper")
     how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
-    measured = Measured.of(results, options.anchor, options.metrics or None, how)
+    measured = Measured.of(results, options.anchor, options.metrics or None, how, options.looks)
     compared = comparisons(measured)
     preamble = Preamble.of(measured, TITLE)
     try:
@@ -133,7 +135,7 @@ class _Plot:
 
 
 def _plots(measured: Measured, metric: MetricFacts) -> Iterator[_Plot]:
-    codecs = measured.codecs
+    codecs, looks = measured.codecs, measured.looks
     found = curves(measured.frame, metric.name)
     whole = dataset_curves(measured.results.datasets(metric.name)).values() if metric.pooled else ()
     for dataset in sorted({key.dataset for key in found}):
@@ -145,7 +147,7 @@ def _plots(measured: Measured, metric: MetricFacts) -> Iterator[_Plot]:
         )
         shown = sorted(filter(figures.can_draw, overall.curves.values()), key=lambda curve: codecs.index(curve.codec))
         if shown:
-            lines = [figures.Line(codecs.index(c.codec), figures.legend_label(c), c) for c in shown]
+            lines = [figures.Line(looks[c.codec], c) for c in shown]
             yield _Plot(dataset, metric, lines, overall.caption(metric))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.analysis.looks import MARKERS as NAMED_MARKERS
+from bench.analysis.looks import LineStyle, Marker
+from bench.analysis.looks import Look as CodecLook
 from bench.report.escape import printable
 
 if TYPE_CHECKING:
@@ -26,11 +29,15 @@ COLUMN_IN = 3.5
 PAGE_IN = 7.16
 PNG_DPI = 300
 
-# Okabe and Ito, "Color universal design", 2008, without the yellow that white paper swallows.
-_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+MARKERS: Mapping[Marker, str] = dict(zip(NAMED_MARKERS, "os^DvPX<>ph", strict=True))
+"""Matplotlib's letters for the markers of `bench.analysis.looks`."""
 # Dashes are left to estimated rates, sparse dots to published curves; both have open markers.
-_LINES: tuple[Any, ...] = ("solid", (0, (6, 1.2, 1, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2, 1, 1.2)))
+LINES: Mapping[LineStyle, Any] = {
+    "solid": "solid",
+    "longdashdot": (0, (6, 1.2, 1, 1.2)),
+    "dot": (0, (1, 1)),
+    "longdash": (0, (6, 1.2, 1, 1.2, 1, 1.2)),
+}
 _ESTIMATED_LINE = (0, (4, 2))
 _PUBLISHED_LINE = (0, (1, 3))
 
@@ -107,17 +114,22 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a figure: the index of its style (one a codec), and its entry in the legend."""
+    """One curve of a figure, and how its codec is drawn."""
 
-    style: int
-    label: str
+    look: CodecLook
     curve: RDCurve
+
+    @property
+    def label(self) -> str:
+        """Its entry in the legend: the codec, and what the curve is if it was not measured."""
+        if self.curve.published:
+            return f"{self.look.label} (published)"
+        return f"{self.look.label} (rate estimated)" if self.curve.estimated else self.look.label
 
 
 def paper_figure(plots: Sequence[tuple[Axis, Sequence[Line]]], look: Look, *, log_rate: bool) -> Figure:
     """One plot a metric with the axes of its own, and one legend for all; drawn within `style(look)`."""
-    entries = {line.style: line for _, lines in plots for line in lines}
-    ordered = [entries[style] for style in sorted(entries)]
+    ordered = list({line.curve.codec: line for _, lines in plots for line in lines}.values())
     scale = look.text / 8
     labels = [_shortened(drawable(line.label), 52) for line in ordered]
     columns = _legend_columns(labels, look.width / scale)
@@ -125,14 +137,14 @@ def paper_figure(plots: Sequence[tuple[Axis, Sequence[Line]]], look: Look, *, lo
     across = count if count <= look.across else min((look.across, 2), key=lambda columns: -count % columns)
     down = math.ceil(count / across)
     figure = _figure(look.width, look.height * down + 0.16 * scale * math.ceil(len(labels) / columns))
-    handles: dict[int, Any] = {}
+    handles: dict[str, Any] = {}
     for number, (axis, lines) in enumerate(plots, start=1):
         axes = figure.add_subplot(down, across, number)
-        handles.update({line.style: _draw(axes, line) for line in lines})
+        handles.update({line.curve.codec: _draw(axes, line) for line in lines})
         _scale(axes, [line.curve for line in lines], few=across > 2, log=log_rate)
         axes.set_xlabel(_RATE_LABEL if log_rate else _LINEAR_RATE_LABEL)
         axes.set_ylabel(drawable(axis.label))
-    _legend(figure, [handles[line.style] for line in ordered], labels, columns)
+    _legend(figure, [handles[line.curve.codec] for line in ordered], labels, columns)
     return figure
 
 
@@ -188,13 +200,6 @@ def drawable(text: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def legend_label(curve: RDCurve) -> str:
-    """The curve's entry in a legend: its codec, and what it is if it was not measured."""
-    if curve.published:
-        return f"{curve.codec} (published)"
-    return f"{curve.codec} (rate estimated)" if curve.estimated else curve.codec
-
-
 _LINEAR_RATE_LABEL = "rate (bit/pixel)"
 _RATE_LABEL = "rate (bit/pixel, log scale)"
 _TICK_STEPS: tuple[tuple[float, ...], ...] = (
@@ -225,15 +230,15 @@ def _visible(curve: RDCurve) -> list[tuple[float, float]]:
 
 def _draw(axes: Axes, line: Line) -> Any:
     points = _visible(line.curve)
-    colour = _COLOURS[line.style % len(_COLOURS)]
+    colour = line.look.colour
     measured = not (line.curve.estimated or line.curve.published)
     other = _PUBLISHED_LINE if line.curve.published else _ESTIMATED_LINE
     (handle,) = axes.plot(
         [rate for rate, _ in points],
         [quality for _, quality in points],
         color=colour,
-        marker=_MARKERS[line.style % len(_MARKERS)],
-        linestyle=_LINES[line.style % len(_LINES)] if measured else other,
+        marker=MARKERS[line.look.marker],
+        linestyle=LINES[line.look.line] if measured else other,
         markerfacecolor=colour if measured else "white",
         markeredgecolor=colour,
         markeredgewidth=0.8,
@@ -274,11 +279,6 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
     if labels:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.8, columnspacing=1.2)
-
-
-def codec_look(number: int) -> tuple[str, str]:
-    """Colour and marker of a codec by its number, as in every figure."""
-    return _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
 
 
 def _shortened(text: str, length: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ def index(measured: Measured, title: str) -> dict[str, Any]:
                 "title": by_codec[name].codec.title if name in by_codec else published[name],
                 "rate": "published" if name in published else kinds.get(name, "bitstream"),
                 "loaded": name in loaded,
+                "look": asdict(measured.looks[name]),
             }
             for name in measured.codecs
         ],

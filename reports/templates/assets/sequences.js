@@ -72,7 +72,7 @@ start((index) => {
       told.push(`${label(cell)}: ${format.number(cell.bpp, 3)}`);
       const points = values[row].map((value, frame) => [frame, typeof value === "number" ? value : null]);
       traces.push({ ...curveTrace(index, number, points, (point) => plain(`${index.codecs[number].name}, frame ${point[0]}: ${point[1] === null ? "no value" : format.number(point[1])}`)), mode: points.length > 120 ? "lines" : "lines+markers", connectgaps: false,
-        marker: { color: style.colour(number), size: 5, symbol: style.symbol(number) + kindOf(index.codecs[number]).suffix } });
+        marker: { color: style.colour(index.codecs[number]), size: 5, symbol: index.codecs[number].look.marker + kindOf(index.codecs[number]).suffix } });
     }
     if (!traces.length) {
       nothing(get("frames-plot"), "No cell has values of single frames of this metric.");

@@ -98,19 +98,13 @@ const format = {
   },
 };
 
-// Okabe and Ito, "Color universal design", 2008, without the yellow that white swallows; lighter on dark ground.
+// A codec's colour, marker and line come with it: the same on every page, in figures for papers and in histories.
 const style = (() => {
-  const light = ["#1c2126", "#d55e00", "#0072b2", "#009e73", "#c0609a", "#e69f00", "#3d9ad6"];
-  const dark = ["#e9edf1", "#ff8a3d", "#5aaeea", "#2fc79c", "#e79cc8", "#f3b73b", "#9ad6fa"];
-  const symbols = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "pentagon", "star-square", "hexagram"];
-  const dashes = ["solid", "longdashdot", "dot", "longdash"];
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   return {
     scheme,
     variable: (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim(),
-    colour: (number) => (scheme.matches ? dark : light)[number % light.length],
-    symbol: (number) => symbols[number % symbols.length],
-    dash: (number) => dashes[Math.floor(number / light.length) % dashes.length],
+    colour: (codec) => (scheme.matches ? codec.look.dark : codec.look.colour),
   };
 })();
 
@@ -124,23 +118,23 @@ function kindOf(codec) {
   return KINDS[codec.rate] ?? KINDS.estimate;
 }
 
-function swatch(number, codec) {
+function swatch(codec) {
   const open = codec.rate !== "bitstream";
-  const colour = style.colour(number);
+  const colour = style.colour(codec);
   const shapes = {
     circle: "M9 5a4 4 0 1 0 .01 0z", square: "M5.5 5.5h7v7h-7z", "triangle-up": "M9 4.5l4.5 8h-9z", diamond: "M9 4l5 5-5 5-5-5z",
     "triangle-down": "M9 13.5l-4.5-8h9z", cross: "M7.5 4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z", x: "M5 6.5L6.5 5 9 7.5 11.5 5 13 6.5 10.5 9l2.5 2.5-1.5 1.5L9 10.5 6.5 13 5 11.5 7.5 9z",
-    pentagon: "M9 4l5 3.6-1.9 5.9H5.9L4 7.6z", "star-square": "M4 4l5 2.5L14 4l-2.5 5 2.5 5-5-2.5L4 14l2.5-5z", hexagram: "M9 3.5l1.8 2.9h3.4L12.5 9l1.7 2.6h-3.4L9 14.5l-1.8-2.9H3.8L5.5 9 3.8 6.4h3.4z",
+    "triangle-left": "M4.5 9l8-4.5v9z", "triangle-right": "M13.5 9l-8-4.5v9z", pentagon: "M9 4l5 3.6-1.9 5.9H5.9L4 7.6z", hexagon: "M9 4l4.4 2.5v5L9 14l-4.4-2.5v-5z",
   };
   return svg("svg", { class: "swatch", width: 18, height: 18, viewBox: "0 0 18 18", "aria-hidden": "true" },
-    svg("path", { d: shapes[style.symbol(number)], fill: open ? "none" : colour, stroke: colour, "stroke-width": 1.4 }));
+    svg("path", { d: shapes[codec.look.marker], fill: open ? "none" : colour, stroke: colour, "stroke-width": 1.4 }));
 }
 
 function codecName(index, number) {
   const codec = index.codecs[number];
   const mark = kindOf(codec).mark;
-  return element("span", { className: "name" }, swatch(number, codec),
-    element("span", { className: "text", title: codec.title }, codec.name),
+  return element("span", { className: "name" }, swatch(codec),
+    element("span", { className: "text", title: codec.title }, codec.look.label),
     mark ? element("span", { className: "mark" }, mark) : null);
 }
 
@@ -222,11 +216,11 @@ async function plot(place, traces, layout, onPoint) {
 function curveTrace(index, number, points, text, more = {}) {
   const codec = index.codecs[number];
   const kind = kindOf(codec);
-  const colour = style.colour(number);
+  const colour = style.colour(codec);
   return {
-    type: "scatter", mode: "lines+markers", name: plain(codec.name + (kind.mark ? ` (${kind.mark})` : "")),
+    type: "scatter", mode: "lines+markers", name: plain(codec.look.label + (kind.mark ? ` (${kind.mark})` : "")),
     x: points.map((point) => point[0]), y: points.map((point) => point[1]), hoverinfo: "text", hovertext: points.map(text), customdata: points.map((point) => point[3]),
-    line: { color: colour, width: 1.8, dash: kind.dash ?? style.dash(number) }, marker: { color: colour, size: 8, symbol: style.symbol(number) + kind.suffix, line: { color: colour, width: 1.4 } }, ...more,
+    line: { color: colour, width: 1.8, dash: kind.dash ?? codec.look.line }, marker: { color: colour, size: 8, symbol: codec.look.marker + kind.suffix, line: { color: colour, width: 1.4 } }, ...more,
   };
 }
 

@@ -11,12 +11,17 @@ import matplotlib
 import pytest
 
 from bench.analysis.curves import RDCurve, RDPoint
+from bench.analysis.looks import looks
 from bench.report.paper import figures
 
 
 def curve(codec: str, *, estimated: bool = False, quality: float = 30.0) -> RDCurve:
     points = tuple(RDPoint(0.05 * 2**step, quality + 2 * step, str(step)) for step in range(4))
     return RDCurve(codec, "set", "clip", "psnr_y", "bpp", points, estimated=estimated)
+
+
+def line(drawn: RDCurve) -> figures.Line:
+    return figures.Line(looks([drawn.codec])[drawn.codec], drawn)
 
 
 AXIS = figures.Axis("PSNR of luma", "dB", "higher")
@@ -35,7 +40,7 @@ def saved(folder: Path, lines: list[figures.Line]) -> Path:
 
 
 def test_files_are_what_they_are_called(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "a", [figures.Line(0, "x265", curve("x265"))])
+    folder = saved(tmp_path / "a", [line(curve("x265"))])
     assert (folder / "f.pdf").read_bytes().startswith(b"%PDF-")
     assert ElementTree.parse(folder / "f.svg").getroot().tag.endswith("svg")
     png = (folder / "f.png").read_bytes()
@@ -45,13 +50,13 @@ def test_files_are_what_they_are_called(tmp_path: Path) -> None:
 
 
 def test_fonts_are_embedded_as_type_42(tmp_path: Path) -> None:
-    pdf = (saved(tmp_path / "a", [figures.Line(0, "x265", curve("x265"))]) / "f.pdf").read_bytes()
+    pdf = (saved(tmp_path / "a", [line(curve("x265"))]) / "f.pdf").read_bytes()
     assert b"/Subtype /Type0" in pdf or b"/Subtype /TrueType" in pdf
     assert b"/Type3" not in pdf
 
 
 def test_equal_curves_give_equal_files(tmp_path: Path) -> None:
-    lines = [figures.Line(0, "x265", curve("x265")), figures.Line(1, "y", curve("y", quality=31))]
+    lines = [line(curve("x265")), line(curve("y", quality=31))]
     first = saved(tmp_path / "a", lines)
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20}):
         second = saved(tmp_path / "b", lines)
@@ -68,32 +73,31 @@ def test_the_users_settings_are_put_back() -> None:
 
 def test_an_estimated_rate_is_open_and_dashed() -> None:
     with figures.style(LOOK):
-        figure = figure_of(
-            [figures.Line(0, "a", curve("a")), figures.Line(1, "b (rate estimated)", curve("b", estimated=True))]
-        )
+        figure = figure_of([line(curve("a")), line(curve("b", estimated=True))])
     measured, estimated = figure.axes[0].get_lines()
     assert measured.get_markerfacecolor() != "white" and measured.get_linestyle() == "-"
     assert estimated.get_markerfacecolor() == "white" and estimated.get_linestyle() == "--"
 
 
 def test_styles_of_many_codecs_differ() -> None:
-    lines = [figures.Line(number, f"codec{number}", curve(f"codec{number}")) for number in range(28)]
+    curves = [curve(f"codec{number}") for number in range(28)]
+    drawn_as = looks(one.codec for one in curves)
+    lines = [figures.Line(drawn_as[one.codec], one) for one in curves]
     with figures.style(LOOK):
         drawn = figure_of(lines).axes[0].get_lines()
-    looks = [(line.get_color(), line.get_marker()) for line in drawn]
-    assert len(set(looks)) == len(looks)
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(drawn)
 
 
 def test_axes_say_unit_direction_and_scale() -> None:
     with figures.style(LOOK):
-        (axes,) = figure_of([figures.Line(0, "a", curve("a"))]).axes
+        (axes,) = figure_of([line(curve("a"))]).axes
     assert axes.get_ylabel() == "PSNR of luma (dB)\nhigher is better"
     assert axes.get_xlabel() == "rate (bit/pixel, log scale)" and axes.get_xscale() == "log"
 
 
 @pytest.mark.parametrize("count", [1, 4, 12, 24])
 def test_the_legend_lies_outside_and_inside_the_figure(count: int) -> None:
-    lines = [figures.Line(n, f"codec-number-{n}@low-delay", curve(f"c{n}", quality=30 + n)) for n in range(count)]
+    lines = [line(curve(f"codec-number-{n}@low-delay", quality=30 + n)) for n in range(count)]
     with figures.style(LOOK):
         figure = figure_of(lines)
         figure.draw_without_rendering()
@@ -106,9 +110,9 @@ def test_the_legend_lies_outside_and_inside_the_figure(count: int) -> None:
 
 @pytest.mark.parametrize("label", ["_hidden", "$x$", "\u65e5\u672c\u8a9e", "two\nlines", "a\x07b", "$unclosed", "^_{"])
 def test_any_name_can_be_drawn(tmp_path: Path, label: str) -> None:
-    saved(tmp_path / "a", [figures.Line(0, label, curve("a"))])
+    saved(tmp_path / "a", [line(curve(label))])
     with figures.style(LOOK):
-        figure = figure_of([figures.Line(0, label, curve("a"))])
+        figure = figure_of([line(curve(label))])
     assert len(figure.legends[0].get_texts()) == 1
 
 
@@ -117,7 +121,7 @@ def test_points_without_a_place_are_left_out() -> None:
     with_lossless = RDCurve("a", "", "s", "psnr_y", "bpp", points)
     assert figures.drawn_points(with_lossless) == 1
     with figures.style(LOOK):
-        figure = figure_of([figures.Line(0, "a", with_lossless)])
+        figure = figure_of([line(with_lossless)])
     assert list(figure.axes[0].get_lines()[0].get_xdata()) == [0.1]
 
 
@@ -140,7 +144,7 @@ def test_ticks_are_round() -> None:
 @pytest.mark.parametrize("style", figures.LOOKS)
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_every_metric_has_a_plot_of_its_own(count: int, style: str) -> None:
-    plots = [(figures.Axis(f"metric {n}", "", None), [figures.Line(0, "a", curve("a"))]) for n in range(count)]
+    plots = [(figures.Axis(f"metric {n}", "", None), [line(curve("a"))]) for n in range(count)]
     look = figures.LOOKS[style]
     with figures.style(look):
         figure = figures.paper_figure(plots, look, log_rate=False)
