@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from bench.cards import Card, Catalog, Input, Rates, load_card, parted
 from bench.errors import CardError, UnknownNameError, UsageError
+from bench.records.cell import codec_label
 from bench.registry import build, card_schema
 
 OURS = Path(__file__).resolve().parents[1]
@@ -307,3 +309,22 @@ def test_rates_are_those_of_the_depth_that_the_encoder_is_given() -> None:
 )
 def test_an_at_of_a_path_names_no_configuration(named: str, card: str, configuration: str | None) -> None:
     assert parted(named) == (card, configuration)
+
+
+# HM, VTM and ECM are named by their configuration file; the others have no presets, or FFmpeg sets none (OpenH264).
+WITHOUT_PRESET = {"hm", "vtm", "ecm", "mpeg2", "theora", "h264-vaapi", "hevc-vaapi", "av1-vaapi", "openh264"}
+
+
+@pytest.mark.parametrize("path", sorted((OURS / "codecs").glob("*.toml")), ids=lambda path: path.stem)
+def test_titles_name_the_preset_that_is_set(path: Path) -> None:
+    """The preset in a title, which legends show, is an argument of the card's command line."""
+    card = load_card(path)
+    for name in (None, *card.configurations):
+        own = card.configured(name)
+        label = codec_label(own.name, own.title)
+        if card.kind != "classical" or card.name in WITHOUT_PRESET:
+            continue
+        value = label.removesuffix(")").split()[-1] if "(" in label else None
+        named = [own.name.partition("@")[2].removeprefix("preset-")] if value is None else [value]
+        words = re.split(r"[\s'\",=:\[\]]+", str(own.settings))
+        assert set(named) & set(words), (own.name, own.title)

@@ -78,8 +78,8 @@ class _Own(Model):
     label: Annotated[str, StringConstraints(min_length=1, max_length=80)] | None = None
 
 
-def looks(names: Iterable[str], own: Path | None = None) -> dict[str, Look]:
-    """How each codec of a figure is drawn, by name.
+def looks(names: Iterable[str] | Mapping[str, str], own: Path | None = None) -> dict[str, Look]:
+    """How each codec of a figure is drawn, by name; `names` may be a mapping to what legends call each.
 
     vcbench's own codecs have a place in a table. Any other name gets one from its SHA-256, and a configuration
     (``x265@slow``) keeps its codec's colour, with another marker and line. Only where two names of `names` would look
@@ -89,6 +89,7 @@ def looks(names: Iterable[str], own: Path | None = None) -> dict[str, Look]:
     Raises UsageError where that file is not as it should be.
     """
     wanted = _read(own or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None))
+    labels = names if isinstance(names, Mapping) else {}
     taken: set[tuple[str, Marker, LineStyle]] = set()
     found: dict[str, Look] = {}
     # those with a place of their own first, so that no other name moves them
@@ -97,7 +98,7 @@ def looks(names: Iterable[str], own: Path | None = None) -> dict[str, Look]:
         colour, marker, line = _free(name, taken)
         colour, marker, line = said.colour or colour, said.marker or marker, said.line or line
         taken.add((colour, marker, line))
-        found[name] = Look(colour, COLOURS.get(colour, colour), marker, line, said.label or name)
+        found[name] = Look(colour, COLOURS.get(colour, colour), marker, line, said.label or labels.get(name, name))
     return found
 
 

@@ -90,7 +90,7 @@ def command(**options: Any) -> int:
     """
     from bench.analysis.options import CompareOptions
     from bench.api import compare_folders
-    from bench.cli.comparison_table import loaded_codecs, show_comparisons, show_sequences
+    from bench.cli.comparison_table import show_comparisons, show_sequences
     from bench.protocols import protocol_of
 
     if options["at_rate"]:
@@ -116,7 +116,7 @@ def command(**options: Any) -> int:
     for note in results.notes:
         tell(f"note: {note}")
     for anchor, by_metric in compared.by_anchor.items():
-        show_comparisons(by_metric, loaded_codecs(results), anchor=anchor)
+        show_comparisons(by_metric, results, anchor=anchor)
         if options["per_sequence"]:
             for by_test in by_metric.values():
                 for comparison in by_test.values():

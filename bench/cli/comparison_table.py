@@ -31,7 +31,7 @@ def loaded_codecs(results: ResultSet) -> frozenset[str]:
 
 
 def show_comparisons(
-    by_metric: Mapping[str, Mapping[str, Comparison]], loaded: frozenset[str], *, anchor: str, short: bool = False
+    by_metric: Mapping[str, Mapping[str, Comparison]], results: ResultSet, *, anchor: str, short: bool = False
 ) -> None:
     """Print one table: a row per codec and a column per metric, as many columns as the terminal has room for.
 
@@ -44,14 +44,18 @@ def show_comparisons(
     if not comparisons:
         return
     beside = max(len(marks(one.bd_rate.flags)) for one in comparisons)
+    loaded, labels = loaded_codecs(results), results.labels
     tests = list(dict.fromkeys(one.test for one in comparisons))
-    names = max(len("codec"), *map(len, tests))
+    names = max(len("codec"), *(len(labels[test]) for test in tests))
     room = max(1, (_columns() - names - 20) // (_WIDTH + 2))
     metrics = list(by_metric)
     first = comparisons[0]
     conventions = list(dict.fromkeys(one.bd_rate.convention for one in comparisons))
     what = _OVER[conventions[0]]
-    title = f"BD-rate against {anchor} in % ({first.bd_rate.method}, {what}); negative: fewer bits for equal quality"
+    title = (
+        f"BD-rate against {labels[anchor]} in % ({first.bd_rate.method}, {what});"
+        " negative: fewer bits for equal quality"
+    )
     for start in range(0, len(metrics), room):
         part = metrics[start : start + room]
         last = start + room >= len(metrics)
@@ -60,7 +64,7 @@ def show_comparisons(
         for test in tests:
             own = [by_metric[metric].get(test) for metric in part]
             times = _times(by_metric, test, anchor, loaded) if last else []
-            rows.append([test, *("" if one is None else _value(one.bd_rate, beside) for one in own), *times])
+            rows.append([labels[test], *("" if one is None else _value(one.bd_rate, beside) for one in own), *times])
             if not short:
                 rows.append(["", *("" if one is None else _below(one.bd_rate) for one in own), *([""] * len(times))])
         print_table(title if start == 0 else "", header, rows, right=tuple(range(1, len(header))))

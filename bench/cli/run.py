@@ -310,7 +310,7 @@ def _conclude(
 def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -> None:
     """The table of `vcbench compare` in short, where the run has codecs to compare."""
     from bench.analysis.compare import compare_results
-    from bench.cli.comparison_table import loaded_codecs, show_comparisons, summary_metrics
+    from bench.cli.comparison_table import show_comparisons, summary_metrics
     from bench.report.measured import choose_anchor
     from bench.results.result_set import ResultSet
 
@@ -321,7 +321,7 @@ def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -
     anchor, _ = choose_anchor(found.cells, None)
     tests = [name for name in found.codecs if name != anchor]
     by_metric = compare_results(found, anchor, tests, summary_metrics(measured))
-    show_comparisons(by_metric, loaded_codecs(found), anchor=anchor, short=True)
+    show_comparisons(by_metric, found, anchor=anchor, short=True)
     more = f"vcbench compare {shlex.quote(str(out))} --anchor {shlex.quote(anchor)}"
     say(f"  all metrics, intervals and sequences: {more} (--per-sequence)")
 

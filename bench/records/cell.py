@@ -8,6 +8,7 @@ with nothing but ``published.json``.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,8 @@ from bench.errors import StoreError, UsageError
 from bench.video.formats import MAX_SIDE, Matrix, Siting, VideoFormat, parse_fps
 
 SCHEMA_VERSION = 1
+_PRESET = re.compile(r"\b(?:preset|cpu-used|speed(?: level)?|complexity) (?P<value>[\w.-]+)")
+"""How a card's title names the preset, in the words of its encoder."""
 
 
 def _number(value: float) -> float:
@@ -73,6 +76,19 @@ class Model(BaseModel):
         return _readable(data)
 
 
+def codec_label(name: str, title: str) -> str:
+    """A codec's name with the preset that its title names, unless the name says it already.
+
+    >>> codec_label("x265", "x265, preset medium, constant QP")
+    'x265 (preset medium)'
+    >>> codec_label("x265@veryslow", "x265, preset veryslow, constant QP")
+    'x265@veryslow'
+    """
+    preset = _PRESET.search(title)
+    said = preset is None or re.search(rf"@.*\b{re.escape(preset['value'])}\b", name)
+    return name if preset is None or said else f"{name} ({preset[0]})"
+
+
 class CodecRecord(Model):
     """The codec of a cell: its resolved card and what wrote the bits."""
 
@@ -82,6 +98,11 @@ class CodecRecord(Model):
     rate_kind: Literal["bitstream", "estimate"]
     card: dict[str, Any]
     tool: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """The name with the preset that the title names, for legends and tables; see `codec_label`."""
+        return codec_label(self.name, self.title)
 
 
 class RateRecord(Model):

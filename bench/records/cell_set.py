@@ -96,6 +96,11 @@ class CellSet:
         measured = {cell.codec.name for cell in self.cells}
         return sorted(measured | {part.label(curve) for part in self.published for curve in part.curves})
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Each codec's name as legends and tables show it: with its preset where its card's title names one."""
+        return {name: name for name in self.codecs} | {cell.codec.name: cell.codec.label for cell in self.cells}
+
     def frame_values(self, cell: CellResult, metrics: list[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Per-frame values of a cell by metric, NaN where a frame has none; empty where nothing is stored.
 

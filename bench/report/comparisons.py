@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
@@ -24,6 +24,7 @@ class Compared:
     """One codec against the anchor; without a comparison, `problem` says why.
 
     estimated, published: which of the two have a rate that is an estimate, or a curve that was read from a paper.
+    labels: names with presets (`CellSet.labels`).
     """
 
     scope: Scope
@@ -34,6 +35,20 @@ class Compared:
     problem: str | None
     estimated: frozenset[str]
     published: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def anchor_label(self) -> str:
+        """The anchor's name with its preset."""
+        return self.labels.get(self.anchor, self.anchor)
+
+    @property
+    def test_label(self) -> str:
+        """The test codec's name with its preset, and what its rate is if no bitstream's."""
+        name = self.labels.get(self.test, self.test)
+        if self.test in self.published:
+            return f"{name} (published)"
+        return f"{name} (rate estimated)" if self.test in self.estimated else name
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class Speed:
 
     scope: Scope
     codec: str
+    label: str
     is_anchor: bool
     encode: SpeedRatio
     decode: SpeedRatio
@@ -80,6 +96,7 @@ def comparisons(measured: Measured) -> list[Compared]:
                     problem,
                     frozenset(estimates & {anchor, test}),
                     frozenset(set(measured.published) & {anchor, test}),
+                    measured.labels,
                 )
                 for test, problem in problems.items()
             ]
@@ -88,9 +105,9 @@ def comparisons(measured: Measured) -> list[Compared]:
 
 def speeds(measured: Measured, compared: Sequence[Compared]) -> list[Speed]:
     """The times of every codec in every scope; ratios are those of the first metric that has them."""
-    cells, anchor = measured.results.cells, measured.anchor
+    cells, anchor, labels = measured.results.cells, measured.anchor, measured.labels
     return [
-        _speed(scope, name, anchor, [cell for cell in cells if _within(cell, scope, name)], compared)
+        _speed(scope, name, labels[name], anchor, [cell for cell in cells if _within(cell, scope, name)], compared)
         for scope in scopes(cells)
         for name in sorted({cell.codec.name for cell in cells}, key=lambda name: (name != anchor, name))
     ]
@@ -148,7 +165,9 @@ def _within(cell: CellResult, scope: Scope, codec: str) -> bool:
     return cell.codec.name == codec and scope.dataset in {None, cell.sequence.dataset}
 
 
-def _speed(scope: Scope, name: str, anchor: str, cells: Sequence[CellResult], compared: Sequence[Compared]) -> Speed:
+def _speed(
+    scope: Scope, name: str, label: str, anchor: str, cells: Sequence[CellResult], compared: Sequence[Compared]
+) -> Speed:
     own = [c.comparison for c in compared if c.comparison and c.scope == scope and c.test == name]
     done = [cell for cell in cells if cell.status == "ok"]
     costs = [cost for cell in done for cost in (cell.encode, cell.decode) if cost]
@@ -156,6 +175,7 @@ def _speed(scope: Scope, name: str, anchor: str, cells: Sequence[CellResult], co
     return Speed(
         scope,
         name,
+        label,
         name == anchor,
         next((c.encode for c in own if c.encode.value is not None), UNTIMED),
         next((c.decode for c in own if c.decode.value is not None), UNTIMED),

@@ -169,6 +169,11 @@ class Measured:
         return self.results.to_pandas()
 
     @cached_property
+    def labels(self) -> dict[str, str]:
+        """Names of the codecs with their presets, as legends and tables show them."""
+        return {name: look.label for name, look in self.looks.items()}
+
+    @cached_property
     def scopes(self) -> tuple[Scope, ...]:
         """Each dataset, and all together where there are several."""
         return tuple(scopes(self.results.cells, self.results.published))
@@ -176,7 +181,7 @@ class Measured:
     @cached_property
     def looks(self) -> dict[str, Look]:
         """How each codec is drawn; raises UsageError where `looks_file` is not as `bench.analysis.looks.looks` says."""
-        return looks(self.codecs, self.looks_file)
+        return looks(self.results.labels, self.looks_file)
 
     @cached_property
     def records(self) -> dict[SequenceKey, SequenceRecord]:

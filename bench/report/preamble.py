@@ -180,8 +180,8 @@ def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
     if absent := [c.comparison for c in compared if c.comparison is None or c.comparison.bd_rate.value is None]:
         causes = {one.bd_rate.cause for comparison in absent if comparison for one in comparison.per_sequence}
         yield (
-            f"{len(absent)} {total} against {compared[0].anchor} {_are(len(absent))} undefined; each gives its reason."
-            f"{_remedies(causes)}"
+            f"{len(absent)} {total} against {compared[0].anchor_label} {_are(len(absent))} undefined; each gives its"
+            f" reason.{_remedies(causes)}"
         )
     if partial := [rate for rate in rates if rate.status == "partial"]:
         yield (

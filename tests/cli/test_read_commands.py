@@ -53,7 +53,7 @@ def test_compare_prints_a_list_unless_one_comparison_is_named(vcbench, measured:
 
 def test_compare_in_words(vcbench, measured: Path) -> None:
     said = vcbench("compare", measured, "--anchor", "x265").out
-    assert said.startswith("BD-rate against x265 in % (pchip, mean over sequences); negative: fewer bits")
+    assert said.startswith("BD-rate against x265 (preset medium) in % (pchip, mean over sequences); negative: fewer")
     header, values, intervals = said.splitlines()[1:4]
     assert header.split() == ["codec", "psnr_y", "ssim", "(dB)", "encode", "decode"]
     objects = vcbench("compare", measured, "--anchor", "x265", "--json").json

@@ -198,7 +198,7 @@ class _Table:
         tests = list(dict.fromkeys(c.test for c in compared))
         found = {(c.test, c.metric.name): c for c in compared}
         rows = tuple(
-            (_codec_text(found[test, metrics[0]]), tuple(_entry(found[test, metric]) for metric in metrics))
+            (found[test, metrics[0]].test_label, tuple(_entry(found[test, metric]) for metric in metrics))
             for test in tests
         )
         notes = tuple(dict.fromkeys(note for _, entries in rows for entry in entries for note in entry.notes))
@@ -282,7 +282,7 @@ def _table_caption(scope: Scope, compared: Sequence[Compared]) -> str:
     measured = any(not c.published for c in compared)
     over = "mean of the per-sequence results" if measured else "of the values that the paper gives for the dataset"
     return _sentences(
-        f"BD-rate in per cent on {scope.label} against {compared[0].anchor}{method}: {over}",
+        f"BD-rate in per cent on {scope.label} against {compared[0].anchor_label}{method}: {over}",
         "In brackets the 95 % bootstrap interval over sequences" if measured else "",
         "In braces the least and the greatest value over PCHIP, Akima and linear interpolation",
         "Means of one metric are over the same sequences" if measured else "",
@@ -290,12 +290,6 @@ def _table_caption(scope: Scope, compared: Sequence[Compared]) -> str:
         f"For {pooled}: of the values of the dataset as a whole" if pooled else "",
         f"BD-rates by {in_db} are of curves in dB, −10 log10(1 − value)" if in_db else "",
     )
-
-
-def _codec_text(compared: Compared) -> str:
-    if compared.test in compared.published:
-        return f"{compared.test} (published)"
-    return f"{compared.test} (rate estimated)" if compared.test in compared.estimated else compared.test
 
 
 def _letter(number: int) -> str:

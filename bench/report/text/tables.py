@@ -345,17 +345,17 @@ def _per_sequence(compared: Compared) -> Sequence[SequenceResult]:
 
 def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
     remarks = _numbered([list(map(_brief, _remarks(c))) for c in compared])
-    rows = ((c.metric.name, _codec(c), *_bd_cells(c), text) for c, text in zip(compared, remarks.texts, strict=True))
+    rows = ((c.metric.name, c.test_label, *_bd_cells(c), text) for c, text in zip(compared, remarks.texts, strict=True))
     first = next((c.comparison for c in compared if c.comparison), None)
     method = f", {first.bd_rate.method} interpolation" if first else ""
     pooled = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.pooled))
     return Grid(
         f"BD-rate on {scope.label}",
-        f"BD-rate on {scope.label} against {compared[0].anchor}{method}: mean of the per-sequence results, with its"
-        " interval of 95 % confidence over sequences, and from its least to its greatest value over PCHIP, Akima and"
-        " linear interpolation; then the BD-rate of the mean curves. Means of one metric are over the same sequences."
-        " Negative: fewer bits than the anchor for equal quality. Overlap: the share of the anchor's curve that is"
-        " compared, of the sequence where it is least. BD-metric: mean difference in quality at equal rate."
+        f"BD-rate on {scope.label} against {compared[0].anchor_label}{method}: mean of the per-sequence results, with"
+        " its interval of 95 % confidence over sequences, and from its least to its greatest value over PCHIP, Akima"
+        " and linear interpolation; then the BD-rate of the mean curves. Means of one metric are over the same"
+        " sequences. Negative: fewer bits than the anchor for equal quality. Overlap: the share of the anchor's curve"
+        " that is compared, of the sequence where it is least. BD-metric: mean difference in quality at equal rate."
         + (f" {in_db} in dB, -10 log10(1 - value)." if (in_db := _in_db(compared)) else "")
         + (
             f" For {pooled}: of the values {OVER_DATASET}, then of the mean curves of the videos' own."
@@ -471,9 +471,9 @@ def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> G
 
     return Grid(
         f"{metric} on {scope.label}",
-        f"BD-rate of each sequence of {scope.label} by {metric}, against {compared[0].anchor}. The figures behind the"
-        " marks stand in bd_rate_sequences.csv, column notes.",
-        ("Sequence", *(_codec(c) for c in tests)),
+        f"BD-rate of each sequence of {scope.label} by {metric}, against {compared[0].anchor_label}. The figures behind"
+        " the marks stand in bd_rate_sequences.csv, column notes.",
+        ("Sequence", *(c.test_label for c in tests)),
         "l" + "r" * len(tests),
         tuple((sequence, *(cell(sequence, c.test) for c in tests)) for sequence in sequences),
         legend=_legend(delta for _, delta in results.values()),
@@ -482,9 +482,10 @@ def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> G
 
 def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
     loaded = any(speed.timing in {"shared", "mixed"} for speed in speeds)
+    label = next((speed.label for speed in speeds if speed.is_anchor), anchor)
     return Grid(
         f"Speed on {scope.label}",
-        f"Encoding and decoding time on {scope.label}: the ratio to {anchor} (geometric mean over the sequences"
+        f"Encoding and decoding time on {scope.label}: the ratio to {label} (geometric mean over the sequences"
         " that the BD-rates are over, or all that both coded where there is none; under 1 is faster), and seconds per"
         " frame (geometric mean over the cells)."
         + (
@@ -497,7 +498,7 @@ def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
         "lrrrrrl",
         tuple(
             (
-                speed.codec,
+                speed.label,
                 _ratio(speed.encode, speed),
                 _ratio(speed.decode, speed),
                 _seconds(speed.encode_s),
@@ -531,12 +532,6 @@ def _brief(reason: str) -> str:
 
 def _dataset(scope: Scope) -> str:
     return "all datasets" if scope.dataset is None else scope.dataset
-
-
-def _codec(compared: Compared) -> str:
-    if compared.test in compared.published:
-        return f"{compared.test} (published)"
-    return f"{compared.test} (rate estimated)" if compared.test in compared.estimated else compared.test
 
 
 def _per_cent(delta: BDResult, compared: Compared) -> str:

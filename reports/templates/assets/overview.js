@@ -10,7 +10,7 @@ start((index) => {
   let tab = tabs.includes(choice.get("table")) ? choice.get("table") : "ranking";
   let shown = null;
 
-  fill(anchorBox, index.codecs.map((codec, number) => [number, codec.name]), chosenNumber(index.codecs, choice.get("anchor")));
+  fill(anchorBox, index.codecs.map((codec, number) => [number, codec.look.label]), chosenNumber(index.codecs, choice.get("anchor")));
   fill(metricBox, index.metrics.map((metric, number) => [number, metric.name]), chosenNumber(index.metrics, choice.get("metric")));
   fill(scopeBox, index.scopes.map((scope, number) => [number, scope.label]), choice.get("dataset") === null ? index.first : chosenNumber(index.scopes, choice.get("dataset"), "label"));
   let marked = 0;  // the flags of the values in the table
@@ -45,7 +45,7 @@ start((index) => {
       button.tabIndex = one === tab ? 0 : -1;
     }
     place.setAttribute("aria-labelledby", `tab-${tab}`);
-    get("comparison-title").textContent = `BD-rate against ${index.codecs[anchor].name}`;
+    get("comparison-title").textContent = `BD-rate against ${index.codecs[anchor].look.label}`;
     if (data.problem) {
       get("comparison-about").textContent = "";
       place.replaceChildren(element("p", {}, `${data.problem}.`));
@@ -53,7 +53,7 @@ start((index) => {
     }
     get("comparison-about").textContent = {
       ranking: `${name} on ${where}: mean over the same sequences for all codecs, with the interval of 95 % confidence, and from its least to its greatest value over PCHIP, Akima and linear interpolation. Negative: fewer bits than the anchor for equal quality.`,
-      metrics: `Every metric on ${where}, in per cent, each over the sequences that all codecs have. Negative: fewer bits than ${index.codecs[anchor].name} for equal quality.`,
+      metrics: `Every metric on ${where}, in per cent, each over the sequences that all codecs have. Negative: fewer bits than ${index.codecs[anchor].look.label} for equal quality.`,
       pairs: `${name} on ${where}, in per cent: the codec of the row against the anchor of the column.`,
     }[tab];
     marked = 0;
@@ -120,7 +120,7 @@ start((index) => {
     const bits = seen(at(quality.flags));
     const rough = [anchor, test].some((number) => index.codecs[number].rate === "estimate") ? "≈ " : "";
     const inner = element("tr", { className: "inner", hidden: true });
-    const button = element("button", { type: "button", className: "more", "aria-expanded": "false", "aria-label": `${index.codecs[test].name}: ${value === null ? "why" : "details"}` }, value === null ? "why" : "details");
+    const button = element("button", { type: "button", className: "more", "aria-expanded": "false", "aria-label": `${index.codecs[test].look.label}: ${value === null ? "why" : "details"}` }, value === null ? "why" : "details");
     button.onclick = () => {
       inner.hidden = !inner.hidden;
       button.setAttribute("aria-expanded", !inner.hidden);
@@ -254,7 +254,7 @@ start((index) => {
     const told = notes();
     const headings = [{ text: "Codec" }, ...index.codecs.map((codec, number) => ({
       right: true,
-      content: element("button", { type: "button", className: "more", title: `Take ${codec.name} as the anchor`, onclick: () => { anchorBox.value = number; tab = "ranking"; refresh().catch(vcbench.fail); } }, codec.name),
+      content: element("button", { type: "button", className: "more", title: `Take ${codec.look.label} as the anchor`, onclick: () => { anchorBox.value = number; tab = "ranking"; refresh().catch(vcbench.fail); } }, codec.look.label),
     }))];
     const rows = index.codecs.map((_, test) => element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)),
       ...index.codecs.map((__, anchor) => (anchor === test ? element("td", { className: "r dim" }, "anchor") : tinted(data, anchor, test, told)))));
@@ -285,7 +285,7 @@ start((index) => {
     let caption = data.curvesOver;
     const one = index.metrics[metric];
     const title = one.name;
-    const text = (number) => (point) => plain(`${index.codecs[number].name} at ${point[2]}\n${format.number(point[0])} bit/pixel\n${title} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>");
+    const text = (number) => (point) => plain(`${index.codecs[number].look.label} at ${point[2]}\n${format.number(point[0])} bit/pixel\n${title} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>");
     let infinite = 0;
     if (sequence === "") {
       traces = data.curves.map(([number, points]) => {
@@ -320,15 +320,15 @@ start((index) => {
       ? index.codecs.map((_, number) => [number === anchor ? 1 : data[step][anchor][number], number === anchor ? 0 : data.quality.value[anchor][number], number]).filter(([time, value]) => time !== null && value !== null)
       : [];
     const absent = index.codecs.length - points.length;
-    const name = index.codecs[anchor].name;
-    const apart = points.map((point) => point[2]).filter((number) => data.quality.apart[anchor][number]).map((number) => index.codecs[number].name);
-    get("speed-caption").textContent = `Time is the ratio to ${name}, a geometric mean over the sequences that the BD-rate is over; down and to the left is better.${apart.length ? ` Over other sequences than the rest, and so not to be compared with it: ${apart.join(", ")}.` : ""}${absent ? ` Not shown, for want of a BD-rate or of times: ${index.codecs.filter((_, number) => !points.some((point) => point[2] === number)).map((codec) => codec.name).join(", ")}.` : ""}${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
+    const name = index.codecs[anchor].look.label;
+    const apart = points.map((point) => point[2]).filter((number) => data.quality.apart[anchor][number]).map((number) => index.codecs[number].look.label);
+    get("speed-caption").textContent = `Time is the ratio to ${name}, a geometric mean over the sequences that the BD-rate is over; down and to the left is better.${apart.length ? ` Over other sequences than the rest, and so not to be compared with it: ${apart.join(", ")}.` : ""}${absent ? ` Not shown, for want of a BD-rate or of times: ${index.codecs.filter((_, number) => !points.some((point) => point[2] === number)).map((codec) => codec.look.label).join(", ")}.` : ""}${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
     if (points.length < 2) {
       nothing(get("speed-plot"), `No other codec has both a BD-rate and a time against ${name}.`);
       return;
     }
-    const traces = points.map(([time, value, number]) => ({ ...curveTrace(index, number, [[time, value]], () => plain(`${index.codecs[number].name}: × ${format.number(time, 3)}, ${format.signed(value)} %${markText(index, data.quality.flags[anchor][number])}`)), mode: "markers+text",
-      text: [plain(index.codecs[number].name)], textposition: "top center", textfont: { size: 12 }, cliponaxis: false, showlegend: false }));
+    const traces = points.map(([time, value, number]) => ({ ...curveTrace(index, number, [[time, value]], () => plain(`${index.codecs[number].look.label}: × ${format.number(time, 3)}, ${format.signed(value)} %${markText(index, data.quality.flags[anchor][number])}`)), mode: "markers+text",
+      text: [plain(index.codecs[number].look.label)], textposition: "top center", textfont: { size: 12 }, cliponaxis: false, showlegend: false }));
     await plot(get("speed-plot"), traces, { margin: { l: 56, r: 40, t: 24, b: 48 }, xaxis: logAxis(`${step === "encode" ? "encoding" : "decoding"} time, times that of ${plain(name)}`, points.map((point) => point[0])), yaxis: { title: { text: `BD-rate against ${plain(name)} (%)` }, zeroline: true } });
   }
 

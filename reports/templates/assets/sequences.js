@@ -10,7 +10,7 @@ start((index) => {
   let frames = null;
 
   const metric = () => Number(metricBox.value);
-  const label = (cell) => `${index.codecs[cell.codec].name} at ${cell.parameter} ${cell.rate}`;
+  const label = (cell) => `${index.codecs[cell.codec].look.label} at ${cell.parameter} ${cell.rate}`;
   const valued = (cell) => cell.status === "ok" && cell.values[metric()] !== null && cell.values[metric()] !== undefined;
 
   async function refresh() {
@@ -36,7 +36,7 @@ start((index) => {
     const traces = [];
     for (const number of index.codecs.keys()) {
       const points = data.cells.filter((cell) => cell.codec === number && valued(cell)).map((cell) => [cell.bpp * factor, onAxis(one, cell.values[metric()]), `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
-      if (finite(points).length) traces.push(curveTrace(index, number, finite(points), (point) => plain(`${index.codecs[number].name} at ${point[2]}\n${format.number(point[0])} ${unit === "kbps" ? "kbit/s" : "bit/pixel"}\n${one.name} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>")));
+      if (finite(points).length) traces.push(curveTrace(index, number, finite(points), (point) => plain(`${index.codecs[number].look.label} at ${point[2]}\n${format.number(point[0])} ${unit === "kbps" ? "kbit/s" : "bit/pixel"}\n${one.name} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>")));
     }
     if (!traces.length) {
       nothing(get("rd-plot"), "No cell has both a rate and a value of this metric; the table says why.");
@@ -71,7 +71,7 @@ start((index) => {
       const [cell, row] = near;
       told.push(`${label(cell)}: ${format.number(cell.bpp, 3)}`);
       const points = values[row].map((value, frame) => [frame, typeof value === "number" ? value : null]);
-      traces.push({ ...curveTrace(index, number, points, (point) => plain(`${index.codecs[number].name}, frame ${point[0]}: ${point[1] === null ? "no value" : format.number(point[1])}`)), mode: points.length > 120 ? "lines" : "lines+markers", connectgaps: false,
+      traces.push({ ...curveTrace(index, number, points, (point) => plain(`${index.codecs[number].look.label}, frame ${point[0]}: ${point[1] === null ? "no value" : format.number(point[1])}`)), mode: points.length > 120 ? "lines" : "lines+markers", connectgaps: false,
         marker: { color: style.colour(index.codecs[number]), size: 5, symbol: index.codecs[number].look.marker + kindOf(index.codecs[number]).suffix } });
     }
     if (!traces.length) {
