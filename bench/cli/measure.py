@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 @click.option("--pix-fmt", help="Pixel format of raw yuv, such as yuv420p.")
 @click.option("--fps", help="Frame rate of raw yuv or PNG, such as 30.")
 @click.option(
+    "--transfer",
+    type=click.Choice(["pq", "hlg", "sdr"]),
+    help="How samples become light, where files do not say it; notes say which metrics are not made for it.",
+)
+@click.option(
     "--scaler",
     type=click.Choice(["lanczos", "bicubic", "bilinear", "spline", "area", "neighbor"]),
     help="Bring files of another size to that of REFERENCE by this scaler of FFmpeg.",
@@ -88,6 +93,7 @@ def command(
 def _score(
     reference: Path, path: Path, names: tuple[str, ...], how: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Measurement]]:
+    from bench.analysis.transfer import doubts
     from bench.engine.score import score_file
     from bench.errors import CellError, MediaError
 
@@ -105,7 +111,7 @@ def _score(
         "status": "failed" if failed else "ok",
         "reason": f"not measured: {', '.join(failed)}" if failed else None,
         "frames": max(len(item.frames) for item in measured) or None,
-        "notes": [*found.notes, *_models(measured)],
+        "notes": [*found.notes, *_models(measured), *doubts((item.metric for item in measured), found.transfer)],
         "measurements": {item.metric: _brief(item) for item in measured},
     }, measured
 

@@ -34,7 +34,7 @@ from bench.cli.output import escaped_line, is_terminal, say, tell
 if TYPE_CHECKING:
     from bench.api import Outcome
     from bench.engine.options import RunOptions
-    from bench.engine.plan import Plan
+    from bench.engine.plan import Cell, Plan
     from bench.engine.rate_search.match import Match
     from bench.engine.run import Progress
     from bench.engine.store.folder import Store
@@ -58,6 +58,11 @@ if TYPE_CHECKING:
     "--pix-fmt", help="Pixel format of raw yuv input; for RGB input, what codecs are given (default yuv444p)."
 )
 @click.option("--fps", help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001.")
+@click.option(
+    "--transfer",
+    type=click.Choice(["pq", "hlg", "sdr"]),
+    help="How samples of the input become light, where files do not say it (y4m, raw, PNG); metrics are marked by it.",
+)
 @click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips.")
 @click.option("--frames", type=click.IntRange(min=1), help="At most so many frames of each clip; default all.")
 @click.option(
@@ -173,10 +178,14 @@ def _dry_run(options: RunOptions, out: Path, *, json_output: bool) -> int:
 
 
 def _notes(planned: Plan) -> list[str]:
-    """What is to be known of the clips, each once."""
-    return list(
-        dict.fromkeys(f"{cell.sequence.path}: {note}" for cell in planned.cells for note in cell.sequence.remarks)
-    )
+    """What is to be known of the clips, and of metrics that are not made for them, each once."""
+    from bench.analysis.transfer import doubts
+
+    return [
+        f"{clip.path}: {note}"
+        for clip in dict.fromkeys(cell.sequence for cell in planned.cells)
+        for note in (*clip.remarks, *doubts(planned.metrics, clip.transfer))
+    ]
 
 
 def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bool) -> int:
@@ -191,7 +200,7 @@ def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bo
             "sequence": cell.sequence.name,
             "frames": cell.sequence.frames,
             "cell": cell.name,
-            **_state(stored, cell.name, planned, timing=options.timing),
+            **_state(stored, cell, planned, timing=options.timing),
         }
         for cell in planned.cells
     ]
@@ -228,16 +237,18 @@ def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bo
     return 0 if rows else 5
 
 
-def _state(stored: Store, name: str, planned: Plan, *, timing: bool) -> dict[str, Any]:
+def _state(stored: Store, cell: Cell, planned: Plan, *, timing: bool) -> dict[str, Any]:
     from bench.engine.cell import is_done
     from bench.errors import StoreError
 
     try:
-        known = stored.look(name)
+        known = stored.look(cell.name)
     except StoreError as error:
         return {"measured": False, "problem": str(error)}
     return {
-        "measured": is_done(known, planned.metrics, "alone" if timing else "shared", planned.unavailable),
+        "measured": is_done(
+            known, planned.metrics, "alone" if timing else "shared", planned.unavailable, cell.sequence.transfer
+        ),
         "problem": None,
     }
 

@@ -17,7 +17,7 @@ from bench.core.folders import exclusive
 from bench.core.paths import local_path
 from bench.core.schema import Digest, Model, Name, explain, read_toml
 from bench.errors import ManifestError, MediaError, UnavailableError, UnknownNameError, UsageError
-from bench.video.formats import MAX_SIDE, VideoFormat, parse_fps
+from bench.video.formats import MAX_SIDE, Transfer, VideoFormat, parse_fps
 
 if TYPE_CHECKING:
     from bench.video.sequence import Sequence
@@ -80,6 +80,9 @@ class Entry(Model):
     frames: int | None = Field(default=None, ge=1, description="number of frames used; absent: all from start")
     pix_fmt: Annotated[str, AfterValidator(_pix_fmt)] = Field(default="yuv420p", description="FFmpeg's name")
     start: int = Field(default=0, ge=0, description="first frame used")
+    transfer: Transfer | None = Field(
+        default=None, description="how samples become light, where the file does not say it: pq, hlg or sdr"
+    )
     url: Url | None = Field(default=None, description="of the file or its archive")
     member: RelativePath | None = Field(default=None, description="path inside the archive that url names")
     sha256: Digest | None = Field(default=None, description="of the file itself, not of an archive")
@@ -258,6 +261,7 @@ def open_entry(
         fps=entry.fps,
         start=entry.start,
         frames=min(lengths) if lengths else None,
+        transfer=entry.transfer,
     )
 
 

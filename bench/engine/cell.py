@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
+from bench.analysis.transfer import taken_as
 from bench.bitstream.units import container_bytes
 from bench.cards import Card
 from bench.core.process import Usage
@@ -44,6 +45,7 @@ from bench.records.cell import (
     SequenceRecord,
 )
 from bench.registry import metric_class
+from bench.video.formats import Transfer
 from bench.video.frame import CodingTransform, DigestedFrames, Frame
 from bench.video.sequence import read_raw_frames
 
@@ -72,12 +74,20 @@ class Task:
 
 
 def is_done(
-    result: CellResult | None, metrics: Mapping[str, str], timing: Timing, unavailable: Container[str] = ()
+    result: CellResult | None,
+    metrics: Mapping[str, str],
+    timing: Timing,
+    unavailable: Container[str] = (),
+    transfer: Transfer | None = None,
 ) -> bool:
-    """Whether a stored result has all of the metrics (and times measured alone, if wanted): nothing is left to do."""
+    """Whether a stored result has all of the metrics (and times measured alone, if wanted): nothing is left to do.
+
+    One that does not state the ``transfer`` that is known by now is written anew.
+    """
     return (
         result is not None
         and result.status == "ok"
+        and transfer in {None, result.sequence.transfer}
         and _timed(result, timing)
         and not missing_metrics(result, metrics, unavailable)
     )
@@ -120,8 +130,8 @@ def run_cells(task: Task) -> list[CellResult]:
     known = [store.read(cell.name) for cell in task.cells]
     finished = [
         result
-        for result in known
-        if result is not None and is_done(result, task.metrics, task.timing, task.unavailable)
+        for result, cell in zip(known, task.cells, strict=True)
+        if result is not None and is_done(result, task.metrics, task.timing, task.unavailable, cell.sequence.transfer)
     ]
     names = {result.name for result in finished}
     task = replace(task, cells=tuple(cell for cell in task.cells if cell.name not in names))
@@ -271,7 +281,8 @@ class _Work:
         self._frames = {item.metric: item.frames for item in measured if item.frames}
         features = {item.metric: self._store.keep_features(item.features) for item in measured}
         self._records = {
-            item.metric: _record(item, self._keys[item.metric], features[item.metric]) for item in measured
+            item.metric: _record(item, self._keys[item.metric], features[item.metric], self._cell.sequence.transfer)
+            for item in measured
         }
         self._watched = watched
         self._decoded = DecodedRecord(
@@ -438,14 +449,16 @@ def _cost(usage: Usage | None, timing: Timing, info: EncodeInfo) -> CostRecord:
     )
 
 
-def _record(measured: Measurement, key: str, features: dict[str, str]) -> MeasurementRecord:
+def _record(measured: Measurement, key: str, features: dict[str, str], transfer: Transfer | None) -> MeasurementRecord:
+    doubt = taken_as(measured.metric, transfer)
+    provenance = {**measured.provenance, **({"transfer": doubt} if doubt else {})}
     return MeasurementRecord(
         key=key,
         status=measured.status,
         value=measured.value,
         reason=None if measured.reason is None else plain_text(measured.reason),
         pooled=dict(measured.pooled),
-        provenance=plain(dict(measured.provenance)),
+        provenance=plain(provenance),
         features=features,
     )
 
@@ -479,6 +492,7 @@ def _description(task: Task, cell: Cell) -> dict[str, Any]:
             matrix=fmt.matrix,
             full_range=fmt.full_range,
             siting=fmt.siting,
+            transfer=sequence.transfer,
             conversion=sequence.conversion,
             remarks=sequence.remarks,
         ),

@@ -108,5 +108,6 @@ def _failed(task: Task, store: Store, reason: str, message: str, name: str) -> C
 
 
 def _finished(task: Task, store: Store) -> CellResult | None:
-    result = store.read(task.cells[0].name)
-    return result if is_done(result, task.metrics, task.timing, task.unavailable) else None
+    cell = task.cells[0]
+    result = store.read(cell.name)
+    return result if is_done(result, task.metrics, task.timing, task.unavailable, cell.sequence.transfer) else None

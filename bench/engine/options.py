@@ -11,12 +11,16 @@ from typing import Any, Literal
 from bench.core.paths import local_path
 from bench.errors import UsageError
 from bench.protocols import protocol_of
+from bench.video.formats import Transfer
 
 Names = str | Iterable[str]
 """A name, or several."""
 
 Paths = str | Path | Iterable[str | Path]
 """A path, or several."""
+
+INPUT_FORMAT = ("size", "pix_fmt", "fps", "transfer")
+"""What may be said of clips that are given as files."""
 
 RATE_TOLERANCE = 0.02
 """How far a rate may be from the one asked for, as a share of it."""
@@ -65,8 +69,9 @@ class RunOptions(ExecutionOptions):
     """What is run on which clips and measured by what; a single name or path stands for a list of one.
 
     codecs: by name, name@configuration, or card file. datasets: by name; sequences: only these, or subsets.
-    inputs: clips, or folders of pictures; size ("352x288"), pix_fmt and fps describe those that are raw; start: their
-    first frame. frames: the first N of each clip, or all it has.
+    inputs: clips, or folders of pictures; size ("352x288"), pix_fmt and fps describe those that are raw; transfer
+    ("pq", "hlg" or "sdr"): how their samples become light, where files do not say it; start: their first frame.
+    frames: the first N of each clip, or all it has.
     metrics: by name, "+name" adds to the default ones; none: the default ones.
     rates: values of the rate parameter in place of each card's. match_rate (the name of an anchor), target_bpp (bits
     per pixel) and rates "auto" search rate points, to within tolerance, a share (`bench.engine.rate_search.match`).
@@ -85,6 +90,7 @@ class RunOptions(ExecutionOptions):
     size: str | None = None
     pix_fmt: str | None = None
     fps: str | float | None = None
+    transfer: Transfer | None = None
     start: int = 0
     frames: int | None = None
     metrics: tuple[str, ...] = ()
@@ -112,9 +118,7 @@ class RunOptions(ExecutionOptions):
                 raise UsageError(f'rates are {self.rates!r}; give a list of numbers, or "auto"')
         elif self.rates is not None:
             self._set("rates", tuple(self.rates))
-        of_inputs = [
-            f"--{name.replace('_', '-')}" for name in ("size", "pix_fmt", "fps", "start") if getattr(self, name)
-        ]
+        of_inputs = [f"--{name.replace('_', '-')}" for name in (*INPUT_FORMAT, "start") if getattr(self, name)]
         if of_inputs and not self.inputs:
             raise UsageError(f"{', '.join(of_inputs)}: only for clips given by --input; manifests say it for datasets")
         if self.sequences and not self.datasets:
@@ -130,8 +134,8 @@ class RunOptions(ExecutionOptions):
 
     @property
     def input_format(self) -> dict[str, Any]:
-        """Size, pix_fmt and fps, those that are given."""
-        return {name: value for name in ("size", "pix_fmt", "fps") if (value := getattr(self, name)) is not None}
+        """Those of `INPUT_FORMAT` that are given."""
+        return {name: value for name in INPUT_FORMAT if (value := getattr(self, name)) is not None}
 
     @property
     def values(self) -> tuple[float, ...] | None:

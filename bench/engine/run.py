@@ -104,7 +104,7 @@ def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[A
     return [
         cell
         for cell in planned.cells
-        if not is_done(store.read(cell.name), planned.metrics, timing, planned.unavailable)
+        if not is_done(store.read(cell.name), planned.metrics, timing, planned.unavailable, cell.sequence.transfer)
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.analysis.transfer import NAMES
 from bench.core.paths import local_path
 from bench.core.process import cpu_count
 from bench.engine.measure import check_format, measure
@@ -21,7 +22,7 @@ from bench.metrics.base import EncodedAs, Measurement
 from bench.metrics.kernels import plane_sse
 from bench.metrics.sets import expanded
 from bench.registry import DEFAULT_METRICS, metric_class
-from bench.video.formats import VideoFormat
+from bench.video.formats import Transfer, VideoFormat
 from bench.video.frame import CodingTransform, Frame, Samples, sample_dtype
 from bench.video.scale import filter_text, rescaled
 from bench.video.sequence import RawSource, Sequence, open_sequence
@@ -35,10 +36,14 @@ SHIFT_GAIN_DB = 6.0
 
 @dataclass(frozen=True)
 class Score:
-    """Measurements of a file, and ``notes``: what was done to its frames, and what is doubtful about the pair."""
+    """Measurements of a file, and ``notes``: what was done to its frames, and what is doubtful about the pair.
+
+    ``transfer``: how samples of both become light, where either says it.
+    """
 
     measurements: list[Measurement]
     notes: tuple[str, ...] = ()
+    transfer: Transfer | None = None
 
 
 def score(
@@ -66,11 +71,11 @@ def score_file(
 ) -> Score:
     """Measure a file frame by frame against its source, by index, never by timestamp.
 
-    ``input_format`` has size, pix_fmt and fps where either is raw. Samples of another bit depth are brought to the
-    source's; ``scaler`` (a name of ``bench.video.scale.SCALERS``) brings frames of another size to the source's, which
-    else is a mismatch; ``film_grain`` says whether grain is synthesised where the stream describes it. Raises
-    MismatchError, naming the file, unless frame count, chroma format and what both say of range and matrix are equal;
-    MediaError for a file that cannot be read; UnknownNameError for a metric.
+    ``input_format`` has size, pix_fmt and fps where either is raw, and transfer where neither says it. Samples of
+    another bit depth are brought to the source's; ``scaler`` (a name of ``bench.video.scale.SCALERS``) brings frames of
+    another size to the source's, which else is a mismatch; ``film_grain`` says whether grain is synthesised where the
+    stream describes it. Raises MismatchError, naming the file, unless frame count, chroma format and what both say of
+    range and matrix are equal; MediaError for a file that cannot be read; UnknownNameError for a metric.
     """
     names = [metrics] if isinstance(metrics, str) else metrics
     kinds = [metric_class(name) for name in dict.fromkeys(expanded(names))]
@@ -96,7 +101,8 @@ def score_file(
         hint = "; give --scaler lanczos to compare at the source's size" if error.reason == "frame_size" else ""
         edits = "".join(f"; {remark}" for remark in other.remarks if error.reason == "frame_count")
         raise MismatchError(error.reason, f"{distorted} against {reference}: {error}{hint}{edits}") from None
-    return Score(measured, (*other.remarks, *colour_notes, *notes, *watch.notes))
+    transfer, said = _common_transfer(source, other)
+    return Score(measured, (*other.remarks, *colour_notes, *said, *notes, *watch.notes), transfer)
 
 
 def _encoded(coded: VideoFormat, fmt: VideoFormat) -> EncodedAs | None:
@@ -134,6 +140,14 @@ def _common_colour(source: Sequence, other: Sequence) -> tuple[VideoFormat, list
         elif fact in source.source.stated:
             notes.append(f"the reference states {word(source.format)}, the file nothing; it is taken for both")
     return fmt, notes
+
+
+def _common_transfer(source: Sequence, other: Sequence) -> tuple[Transfer | None, list[str]]:
+    """How samples become light as either says it, the source first; a note where they say different things."""
+    ours, theirs = source.transfer, other.transfer
+    if ours is None or theirs in {None, ours}:
+        return ours or theirs, []
+    return ours, [f"the file states {NAMES[theirs]} samples, the reference {NAMES[ours]}, as which both are taken"]
 
 
 def _range_of(fmt: VideoFormat) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bench.errors import UnknownNameError
 from bench.video.colour import rgb_of
-from bench.video.formats import VideoFormat
+from bench.video.formats import Transfer, VideoFormat
 from bench.video.frame import Frame, Samples
 
 Direction = Literal["higher", "lower"]
@@ -70,8 +70,9 @@ class Metric(ABC):
     ``shares_reference``: much of its work is on source frames alone, so that the cells of a sequence are better
     measured together. ``fidelity``: it is about closeness to the source, so that the source itself has the best value;
     not so for a metric without reference, or one of consistency alone, which a blurred video can win. ``no_value``: the
-    reason where no frame has one. ``outside_python``: its work is done by other programs, or by kernels that let other
-    threads run meanwhile, so that threads of one process measure side by side.
+    reason where no frame has one. ``transfer``: how it takes samples to become light. ``outside_python``: its work is
+    done by other programs, or by kernels that let other threads run meanwhile, so that threads of one process measure
+    side by side.
     """
 
     name: ClassVar[str]
@@ -90,6 +91,7 @@ class Metric(ABC):
     no_value: ClassVar[str] = "no frame has a value"
     outside_python: ClassVar[bool] = False
     fidelity: ClassVar[bool] = True
+    transfer: ClassVar[Transfer] = "sdr"
 
     def __init__(self, fmt: VideoFormat) -> None:
         """Prepare for frames of a format; raises MetricError with the reason where it has no value for them."""

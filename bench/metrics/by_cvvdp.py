@@ -61,6 +61,7 @@ class Cvvdp(DeferredMetric):
             "name": f"{cls.name}:{display}",
             "title": f"ColorVideoVDP ({display})",
             "display": display,
+            "transfer": {"standard_hdr_pq": "pq", "standard_hdr_hlg": "hlg"}.get(display, "sdr"),
             "variants": {},
             "__module__": cls.__module__,
             "__doc__": (cls.__doc__ or "").replace("standard_4k", display),

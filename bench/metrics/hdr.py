@@ -1,13 +1,13 @@
 """Metrics of HDR video: PSNR and SSIM of PU21-encoded luminance, JVET's weighted PSNR, and colour differences in light.
 
-Nothing in a clip's format says how samples become light: these metrics take them as PQ (or, by name, HLG) of BT.2020.
+These metrics take samples as PQ (or, by name, HLG) of BT.2020, whatever a clip says of itself.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,10 @@ from bench.errors import MetricError, UnknownNameError
 from bench.metrics.base import FramePair, Metric
 from bench.video import colour
 from bench.video.colour import rgb_of
-from bench.video.formats import VideoFormat
+from bench.video.formats import Transfer, VideoFormat
 from bench.video.frame import Frame, Samples
 
 Array = npt.NDArray[np.float64]
-Transfer = Literal["pq", "hlg"]
 
 HLG_PEAK = 1000.0
 """Light in cd/m2 of an HLG display's white, whose system gamma is 1.2 then (BT.2100)."""
@@ -185,6 +184,7 @@ class WeightedPsnr(Metric):
     unit = "dB"
     cap = 99.9
     shares_reference = True
+    transfer: ClassVar[Transfer] = "pq"
     plane: ClassVar[int]
 
     def __init__(self, fmt: VideoFormat) -> None:

@@ -21,7 +21,7 @@ from bench.core.paths import readable
 from bench.core.schema import ConfiguredName, Digest, FileName, MetricName, Name, explain
 from bench.core.untrusted import parse_json, read_text
 from bench.errors import StoreError, UsageError
-from bench.video.formats import MAX_SIDE, Matrix, Siting, VideoFormat, parse_fps
+from bench.video.formats import MAX_SIDE, Matrix, Siting, Transfer, VideoFormat, parse_fps
 
 SCHEMA_VERSION = 1
 _PRESET = re.compile(r"\b(?:preset|cpu-used|speed(?: level)?|complexity) (?P<value>[\w.-]+)")
@@ -111,7 +111,8 @@ class RateRecord(Model):
 
 
 class SequenceRecord(Model):
-    """The frames that were coded."""
+    """The frames that were coded. ``transfer``: how samples become light; None where it is not known, and in files of
+    vcbench before it stored this."""
 
     name: FileName
     dataset: Name
@@ -126,6 +127,7 @@ class SequenceRecord(Model):
     matrix: Matrix
     full_range: bool
     siting: Siting
+    transfer: Transfer | None = None
     conversion: str | None
     remarks: tuple[str, ...] = ()
 

@@ -18,6 +18,7 @@ from bench.analysis.looks import Look, looks
 from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.analysis.pooled import is_pooled
 from bench.analysis.quality import QualityAxis, Scale
+from bench.analysis.transfer import NAMES, taken_as
 from bench.errors import UnavailableError, UnknownNameError, UsageError
 from bench.records.cell import CellResult, SequenceRecord
 from bench.records.published import PublishedSet
@@ -273,6 +274,8 @@ def sequence_facts(record: SequenceRecord) -> SequenceFacts:
     """Facts of one sequence."""
     fps = f"{float(Fraction(record.fps)):.4g}" if len(record.fps) > len("30000/1001") else record.fps
     colour = f"{record.matrix}, {'full' if record.full_range else 'limited'} range, chroma siting {record.siting}"
+    if record.transfer is not None:
+        colour += f", {NAMES[record.transfer]}"
     return SequenceFacts(
         dataset=dataset_text(record.dataset),
         name=record.name,
@@ -286,7 +289,7 @@ def sequence_facts(record: SequenceRecord) -> SequenceFacts:
     )
 
 
-def metric_facts(cells: Iterable[CellResult], name: str) -> MetricFacts:
+def metric_facts(cells: Sequence[CellResult], name: str) -> MetricFacts:
     """Facts of a metric; those of its class are missing, with the reason, where it is not installed here."""
     from bench.registry import metric_class
 
@@ -300,7 +303,7 @@ def metric_facts(cells: Iterable[CellResult], name: str) -> MetricFacts:
     axis = QualityAxis.parse(name)
     return MetricFacts(
         name,
-        metric.title,
+        f"{metric.title}{_taken_as(cells, name)}",
         metric.unit,
         metric.direction,
         _definition(metric),
@@ -311,6 +314,16 @@ def metric_facts(cells: Iterable[CellResult], name: str) -> MetricFacts:
         axis_unit=axis.unit,
         scale=axis.scale,
     )
+
+
+def _taken_as(cells: Iterable[CellResult], name: str) -> str:
+    """A mark for a metric that takes samples of some sequences for what they are not; empty where there are none."""
+    sequences = {(c.sequence.dataset, c.sequence.name): c.sequence.transfer for c in cells if name in c.measurements}
+    doubts = Counter(doubt for transfer in sequences.values() if (doubt := taken_as(name, transfer)))
+    if not doubts:
+        return ""
+    share = "" if doubts.total() == len(sequences) else f" on {doubts.total()} of {len(sequences)} sequences"
+    return f" ({' and '.join(doubts)}{share})"
 
 
 def environment(results: ResultSet, cells: Sequence[CellResult]) -> list[tuple[str, list[str]]]:

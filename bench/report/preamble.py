@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from bench.analysis.agreement import order_kept
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
 from bench.analysis.fooled import fooled_by, resting_on
+from bench.analysis.transfer import NAMES, doubts
 from bench.protocols import PROTOCOLS
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed
 from bench.report.escape import markdown
 from bench.report.measured import Measured, MetricFacts, count_text, machines
 from bench.results.result_set import ResultSet
+from bench.video.formats import Transfer
 
 _REASONS = "The reasons stand in the report's table excluded.csv."
 
@@ -145,6 +147,7 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
         *_doubts(compared),
         *_fooled(compared),
         *_order(results),
+        *_transfers(results.cells, measured.metric_names),
         *_estimates(results.cells),
         *_published(results),
         *_times(results.cells, speeds),
@@ -217,6 +220,17 @@ def _fooled(compared: Sequence[Compared]) -> Iterator[str]:
                 f"{f', and not on {_listed(others)}' if others else '; no other metric was compared'}:"
                 " these reward what helps no viewer (docs/reference/metrics.md, Controls)."
             )
+
+
+def _transfers(cells: Sequence[CellResult], metrics: Sequence[str]) -> Iterator[str]:
+    """Which metrics take samples for what they are not, on which sequences."""
+    by_transfer: dict[Transfer, set[str]] = defaultdict(set)
+    for cell in cells:
+        if cell.sequence.transfer is not None:
+            by_transfer[cell.sequence.transfer].add(cell.sequence.name)
+    for transfer, names in sorted(by_transfer.items()):
+        for doubt in doubts(metrics, transfer):
+            yield f"On {_count(len(names), NAMES[transfer] + ' sequence')}, {doubt} (docs/reference/metrics.md, HDR)."
 
 
 def _order(results: ResultSet) -> Iterator[str]:

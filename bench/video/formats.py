@@ -16,6 +16,8 @@ Matrix = Literal[
     "bt2020c", "chroma-derived-nc", "chroma-derived-c", "ictcp", "ipt-c2", "smpte2085", "ycgco-re", "ycgco-ro", "gbr",
 ]  # fmt: skip
 Siting = Literal["left", "centre", "topleft"]
+# how samples become light: those of SMPTE ST 2084, of BT.2100's hybrid log-gamma, or of any SDR display
+Transfer = Literal["pq", "hlg", "sdr"]
 
 CHROMA_SUBSAMPLING: dict[Chroma, tuple[int, int]] = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "rgb": (1, 1)}
 BIT_DEPTHS = (8, 10, 12, 14, 16)

@@ -12,7 +12,7 @@ from typing import get_args
 from bench.core import process
 from bench.errors import MediaError, NoVideoError, UsageError
 from bench.video import ffmpeg
-from bench.video.formats import Matrix, Siting, VideoFormat, parse_fps
+from bench.video.formats import Matrix, Siting, Transfer, VideoFormat, parse_fps
 
 DEFAULT_FPS = Fraction(25)
 """Where a file says nothing, as FFmpeg has it."""
@@ -35,7 +35,8 @@ class Scan:
 
     ``durations``: how long each frame is shown, in seconds, where that varies; the format has the mean rate.
     ``remarks``: what a reader of its numbers needs to know. ``film_grain``: its stream says how to synthesise grain.
-    ``stated``: which of ``full_range`` and ``matrix`` the file itself states.
+    ``stated``: which of ``full_range`` and ``matrix`` the file itself states. ``transfer``: how samples become light,
+    None where the file does not state it, or states something else than PQ, HLG and the curves of SDR displays.
     """
 
     format: VideoFormat
@@ -45,6 +46,7 @@ class Scan:
     remarks: tuple[str, ...]
     film_grain: bool
     stated: frozenset[str]
+    transfer: Transfer | None = None
 
 
 def scan(path: Path) -> Scan:
@@ -71,6 +73,7 @@ def scan(path: Path) -> Scan:
         remarks=remarks,
         film_grain=frames.film_grain,
         stated=frames.stated(range_was_set="-color_range" in options),
+        transfer=frames.transfer,
     )
 
 
@@ -210,6 +213,15 @@ def _tail(lines: list[str]) -> str:
 
 
 _MATRICES: dict[str, Matrix] = {"smpte170m": "bt601", "bt470bg": "bt601", "bt2020nc": "bt2020"}
+_TRANSFERS: dict[str, Transfer] = {
+    "smpte2084": "pq",
+    "arib-std-b67": "hlg",
+    **dict.fromkeys(
+        ("bt709", "smpte170m", "smpte240m", "bt470m", "bt470bg", "gamma22", "gamma28", "iec61966-2-1", "iec61966-2-4",
+         "bt1361e", "bt2020-10", "bt2020-12"),
+        "sdr",
+    ),
+}  # fmt: skip
 _SITINGS: dict[str, Siting] = {"left": "left", "center": "centre", "topleft": "topleft"}
 
 # Packed and palette layouts whose samples a planar layout holds unchanged; anything else must be asked for by name.
@@ -223,7 +235,9 @@ _FRAME = re.compile(
     r" n: *\d+ pts: *(?P<shown>\S+) (?:.*? duration: *(?P<length>\S+))?"
     r".*?\bfmt:(?P<layout>\S+)(?: cl:(?P<siting>\S+))?.*? s:(?P<width>\d+)x(?P<height>\d+) i:(?P<fields>\S)"
 )
-_COLOUR = re.compile(r" color_range:(?P<range>\S+) color_space:(?P<matrix>\S+)")
+_COLOUR = re.compile(
+    r" color_range:(?P<range>\S+) color_space:(?P<matrix>\S+)(?: color_primaries:\S+ color_trc:(?P<transfer>\S+))?"
+)
 _CLOCK = re.compile(r" config in time_base: (?P<tick>\d+/\d+), frame_rate: (?P<rate>\d+)/(?P<per>\d+)")
 _GRAIN = re.compile(r" side data - film grain", re.IGNORECASE)
 
@@ -272,7 +286,7 @@ class _Frames:
                 facts = found.groupdict("")
                 self.ticks.append((_tick(facts["shown"]), _tick(facts["length"])))
             elif facts and (found := _COLOUR.search(line)):
-                facts |= found.groupdict()
+                facts |= found.groupdict("")
                 self._first = self._first or facts
                 self._take(_picture(facts))
                 facts = {}
@@ -302,6 +316,11 @@ class _Frames:
         ):
             found.add("full_range")
         return frozenset(found)
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """How samples become light, by the first frame."""
+        return _TRANSFERS.get(self._first["transfer"])
 
     @property
     def pix_fmt(self) -> str:

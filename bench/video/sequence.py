@@ -19,7 +19,7 @@ from bench.core.paths import readable
 from bench.core.process import Process, ProcessError
 from bench.errors import MediaError, NoVideoError, TruncatedError, UsageError
 from bench.video import colour, png, y4m
-from bench.video.formats import VideoFormat, parse_fps, parse_size
+from bench.video.formats import Transfer, VideoFormat, parse_fps, parse_size
 from bench.video.frame import Frame, require_range, sample_dtype
 from bench.video.scan import Reading, decode_command, scan
 
@@ -41,6 +41,9 @@ class Source(ABC):
 
     stated: frozenset[str] = frozenset()
     """Which of ``full_range`` and ``matrix`` the file itself states; the others of the format are usual ones."""
+
+    transfer: Transfer | None = None
+    """How the file says that samples become light; None where it does not say, as y4m, raw files and PNG do not."""
 
     def frame_rate(self, start: int, count: int) -> Fraction:
         """Mean frames per second of a part of the clip."""
@@ -166,6 +169,7 @@ class FFmpegSource(Source):
             found = scan(path)
             self.format, self.frames, self.reading = found.format, found.frames, found.reading
             self.remarks, self._durations, self.stated = found.remarks, found.durations, found.stated
+            self.transfer = found.transfer
             if found.film_grain:
                 how = "synthesised" if film_grain else "left out"
                 self.remarks += (f"its stream describes film grain, which is {how}",)
@@ -277,7 +281,8 @@ class Sequence:
     """One clip: frames ``start`` to ``start + frames - 1`` of a source, in the format that codecs are given.
 
     ``format`` equals the source's, unless the source is RGB: then frames are converted to YUV (``conversion`` says
-    how) and keep their original picture, which RGB metrics compare with.
+    how) and keep their original picture, which RGB metrics compare with. ``transfer``: how samples become light, where
+    it is known; no frame depends on it.
     """
 
     name: str
@@ -286,6 +291,7 @@ class Sequence:
     start: int
     frames: int
     dataset: str = DIRECT_INPUT
+    transfer: Transfer | None = None
 
     @property
     def path(self) -> Path:
@@ -343,6 +349,7 @@ def sequence_to_json(sequence: Sequence) -> dict[str, Any]:
         "format": format_to_json(sequence.format),
         "start": sequence.start,
         "frames": sequence.frames,
+        "transfer": sequence.transfer,
     }
 
 
@@ -362,8 +369,9 @@ def sequence_from_json(data: dict[str, Any]) -> Sequence:
             source = FFmpegSource(path, (stored, data["stored_frames"], reading))
     source.format = stored
     return Sequence(
-        data["name"], source, format_from_json(data["format"]), data["start"], data["frames"], data["dataset"]
-    )
+        data["name"], source, format_from_json(data["format"]), data["start"], data["frames"], data["dataset"],
+        data["transfer"],
+    )  # fmt: skip
 
 
 def format_to_json(fmt: VideoFormat) -> dict[str, Any]:
@@ -387,13 +395,15 @@ def open_sequence(
     start: int = 0,
     frames: int | None = None,
     film_grain: bool = True,
+    transfer: Transfer | None = None,
 ) -> Sequence:
     """Open a clip.
 
     ``size``, ``pix_fmt`` and ``fps`` describe a raw file and are required there. For a natively RGB source
     ``pix_fmt`` is what codecs are given (yuv444p of the same depth where not said, BT.709 limited range); elsewhere
     it must be the file's own. ``fps`` overrides the file's. ``frames`` None means all from ``start``.
-    ``film_grain`` says whether grain is synthesised where a stream describes it.
+    ``film_grain`` says whether grain is synthesised where a stream describes it. ``transfer`` says how samples become
+    light, in place of what the file says.
     Raises MediaError for a file that is not what it claims, UsageError for settings that do not fit it.
     """
     if not path.exists():
@@ -417,7 +427,9 @@ def open_sequence(
         raise UsageError(f"{path}: {frames} frames from frame {start} are asked for, it has {available}")
     rate = source.frame_rate(start, frames or available) if fps is None else parse_fps(fps)
     source.format = replace(source.format, fps=rate)
-    return Sequence(readable(name or path.stem), source, replace(fmt, fps=rate), start, frames or available, dataset)
+    shown = replace(fmt, fps=rate)
+    called = readable(name or path.stem)
+    return Sequence(called, source, shown, start, frames or available, dataset, transfer or source.transfer)
 
 
 def _open_source(path: Path, size: str | None, pix_fmt: str | None, fps: Any, *, film_grain: bool) -> Source:

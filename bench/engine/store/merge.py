@@ -24,6 +24,7 @@ def merged(stored: CellResult | None, new: CellResult, wanted: Mapping[str, str]
     known = stored.measurements
     return new.model_copy(
         update={
+            "sequence": new.sequence if new.sequence.transfer is not None else stored.sequence,
             "encode": _better(stored.encode, new.encode),
             "decode": _better(stored.decode, new.decode),
             "measurements": {
