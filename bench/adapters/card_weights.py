@@ -13,14 +13,16 @@ from bench.weights import files as weights
 def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) -> Path:
     """The verified file of a card's weights; UnavailableError saying what to do.
 
-    Weights that vcbench fetches are looked for where it puts them. ``otherwise``: how to come by a file for which the
-    card names no address, such as "put it there".
+    Weights that vcbench fetches are looked for where it puts them, and so are its own that are not below the folder.
+    ``otherwise``: how to come by a file for which the card names no address, such as "put it there".
     """
     if wanted.fetched is not None:
         return _fetched(card, wanted.fetched, wanted.sha256)
     if folder is None:
         raise UnavailableError(f"card {card.name}: is in no folder, below which {wanted.file} could lie")
     path = folder / wanted.file
+    if not path.is_file() and (known := weights.of_digest(wanted.sha256)) is not None:
+        return weights.path(known.name)
     if not path.is_file():
         remedy = f"get it from {wanted.url}, and put it there" if wanted.url else otherwise
         raise UnavailableError(f"{path}: no such weight file; {remedy}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.cli.options import CommaList, Command, LocalPath, as_json, print_json, print_table, search_path
+from bench.cli.options import CommaList, Command, LocalPath, as_json, existing, print_json, print_table, search_path
 from bench.cli.output import is_terminal, say, tell, tell_again
 from bench.errors import UsageError
 
@@ -17,19 +17,26 @@ from bench.errors import UsageError
 @click.argument("names", nargs=-1, required=True)
 @click.option("--sequences", type=CommaList(), help="Only these sequences or subsets.")
 @click.option("--to", "root", type=LocalPath(), help="Folder for the files; default VCBENCH_DATA or the cache.")
+@click.option(
+    "--from",
+    "source",
+    type=existing(),
+    help="With weights: copy them from this file, folder or checkout of vcbench instead of downloading them.",
+)
 @search_path
 @as_json
 def command(
     names: tuple[str, ...],
     sequences: tuple[str, ...] | None,
     root: Path | None,
+    source: Path | None,
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
     """Download datasets and weights, resumed and verified; say what to do by hand for those that cannot be.
 
     NAMES are datasets; or the word weights and then weights, or metrics or codecs that need some. "weights" alone lists
-    those of metrics.
+    those of metrics, and those of our own codecs that the wheel does not have.
 
     \b
     Examples:
@@ -37,13 +44,16 @@ def command(
       VCBENCH_DATA=/data vcbench fetch uvg
       vcbench fetch weights lpips dists
       vcbench fetch weights ssf2020
+      vcbench fetch weights diff-sit-small --from ~/vcbench
       vcbench fetch weights
     """
     if names[0] == "weights":
         if sequences is not None:
             raise UsageError("--sequences is for datasets; weights are named")
-        _weights(names[1:], root, paths, json_output)
+        _weights(names[1:], root, source, paths, json_output)
     else:
+        if source is not None:
+            raise UsageError("--from is for weights; put clips of a dataset below its folder, which fetch names")
         _datasets(names, sequences, root, paths, json_output)
     return 0
 
@@ -68,12 +78,14 @@ def _datasets(
     _print(rows, json_output, "{dataset}/{sequence}")
 
 
-def _weights(names: tuple[str, ...], root: Path | None, paths: tuple[Path, ...], json_output: bool) -> None:
+def _weights(
+    names: tuple[str, ...], root: Path | None, source: Path | None, paths: tuple[Path, ...], json_output: bool
+) -> None:
     from bench.cards import Catalog
     from bench.engine.fetch_weights import fetch_weights
 
     if names:
-        files = fetch_weights(names, folder=root, progress=_progress(), catalog=Catalog(paths))
+        files = fetch_weights(names, folder=root, progress=_progress(), catalog=Catalog(paths), source=source)
         _print([_row(file, "name") for file in files], json_output, "{name}")
         return
     rows = weights_rows()
@@ -102,8 +114,8 @@ def weights_rows() -> list[dict[str, Any]]:
 
     rows = []
     for entry in weights.manifest().values():
-        known = {key: getattr(entry, key) for key in ("title", "file", "bytes", "sha256", "url", "licence", "source")}
-        row = {"name": entry.name, **known, "used_by": list(entry.used_by)}
+        known = {key: getattr(entry, key) for key in ("title", "file", "bytes", "sha256", "licence", "source")}
+        row = {"name": entry.name, **known, "url": entry.address, "used_by": list(entry.used_by)}
         try:
             rows.append({**row, "path": str(weights.available(entry.name)), "available": True, "reason": None})
         except UnavailableError as error:

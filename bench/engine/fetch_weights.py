@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ class FetchedWeights:
     name: str
     path: Path
     sha256: str
-    status: Literal["present", "downloaded"]
+    status: Literal["present", "downloaded", "copied"]
 
 
 def fetch_weights(
@@ -37,6 +38,7 @@ def fetch_weights(
     attempts: int = 4,
     pause: Callable[[float], object] = time.sleep,
     catalog: Catalog | None = None,
+    source: Path | None = None,
 ) -> list[FetchedWeights]:
     """Bring weights onto this machine, by their names or by those of the metrics or codecs that need them.
 
@@ -46,36 +48,85 @@ def fetch_weights(
     FetchError, with what to do by hand, where a download fails or is not what it should be, once all the others were
     tried. The metrics of pyiqa bring
     their own, into that package's caches. ``catalog`` finds the codecs; by default they are those of the usual folders.
+    With ``source`` nothing is downloaded: files are copied from there once their digests are right. It is the file, a
+    folder of files, or a checkout of vcbench's repository.
     """
     known = catalog or Catalog()
     by_codec = {
-        name: files for name in names if not weights.needed_by(name) and (files := _of_codec(name, known)) is not None
+        name: files
+        for name in names
+        if name not in weights.manifest()
+        and not weights.needed_by(name)
+        and (files := _of_codec(name, known)) is not None
     }
     names = [name for name in names if name not in by_codec]
     by_pyiqa = {name: model for name in names if (model := _pyiqa_model(name)) is not None}
-    if by_pyiqa and folder is not None:
-        raise UsageError(f"{', '.join(by_pyiqa)}: pyiqa keeps its files in caches of its own; leave the folder out")
+    if by_pyiqa and (folder is not None or source is not None):
+        raise UsageError(
+            f"{', '.join(by_pyiqa)}: pyiqa keeps its files in caches of its own; leave --to and --from out"
+        )
     entries = select([name for name in names if name not in by_pyiqa])
-    there = _present(entries, weights.folders() if folder is None else [folder])
+    where = weights.folders() if folder is None else [folder]
+    there = _present(entries, where, offered=source is not None)
     target = folder or weights.own_folder()
     transfer = Transfer(progress, attempts, pause)
-    where = weights.folders() if folder is None else [folder]
     jobs: dict[str, Callable[[], list[FetchedWeights]]] = {
-        entry.name: partial(_taken, entry, there.get(entry.name), target, transfer) for entry in entries
+        entry.name: partial(_taken, entry, there.get(entry.name), target, transfer, source) for entry in entries
     }
     for file in dict.fromkeys(file for files in by_codec.values() for file in files):
-        jobs[file.file] = partial(_published, file, where, target, transfer)
+        jobs[file.file] = partial(_published, file, where, target, transfer, source)
     jobs |= {name: partial(_from_pyiqa, name, model) for name, model in by_pyiqa.items()}
     return _all(jobs)
 
 
-def _taken(entry: weights.Entry, there: Path | None, target: Path, transfer: Transfer) -> list[FetchedWeights]:
+def _taken(
+    entry: weights.Entry, there: Path | None, target: Path, transfer: Transfer, source: Path | None
+) -> list[FetchedWeights]:
     if there is not None:
         return [FetchedWeights(entry.name, there, file_digest(there), "present")]
+    if source is not None:
+        wanted = {copy.file: copy.sha256 for copy in entry.copies}
+        inside = [*wanted, *([entry.repository] if entry.repository else [])]
+        found = _found(source, inside, lambda digest: digest in wanted.values(), f"SHA-256 {entry.sha256}")
+        name = next(file for file, digest in wanted.items() if digest == found[1])
+        return [_copied(entry.name, *found, target / name)]
     return [FetchedWeights(entry.name, _download(entry, target, transfer), entry.sha256, "downloaded")]
 
 
-def _published(file: weights.Published, where: list[Path], target: Path, transfer: Transfer) -> list[FetchedWeights]:
+def _found(source: Path, inside: Iterable[str], right: Callable[[str], bool], wanted: str) -> tuple[Path, str]:
+    """The file at a path, or at one of some places below it, and its digest, which is right; FetchError if none is."""
+    looked = [source] if source.is_file() else [source / place for place in dict.fromkeys(inside)]
+    problems = []
+    for path in looked:
+        if not path.is_file():
+            problems.append(f"{path}: no such file")
+        elif right(digest := hash_file(path)):
+            return path, digest
+        else:
+            problems.append(f"{path}: SHA-256 is {digest}")
+    raise FetchError(f"{'; '.join(problems)}; a file with {wanted} is needed, give its path or its folder as --from")
+
+
+def _copied(name: str, found: Path, digest: str, final: Path) -> FetchedWeights:
+    with staging_folder(final.parent, "VCBENCH_CACHE") as staging:
+        ready = Path(shutil.copyfile(found, staging / final.name))
+        if hash_file(ready) != digest:
+            raise FetchError(f"{found}: changed while it was copied; run the command again")
+        put(ready, final)
+    return FetchedWeights(name, final, digest, "copied")
+
+
+def _published(
+    file: weights.Published, where: list[Path], target: Path, transfer: Transfer, source: Path | None
+) -> list[FetchedWeights]:
+    if source is not None:
+        with suppress(UnavailableError):
+            there = file.locate(where)
+            return [FetchedWeights(file.file, there, file_digest(there), "present")]
+        start = file.digest_start
+        wanted = f"a SHA-256 that begins with {start}"
+        found = _found(source, [file.file], lambda digest: digest.startswith(start), wanted)
+        return [_copied(file.file, *found, target / file.file)]
     return [_fetch_published(file, where, target, transfer)]
 
 
@@ -196,14 +247,17 @@ def _refuse(name: str) -> None:
     raise UsageError(f"{name}: needs no weights of those that vcbench fetches")
 
 
-def _present(entries: list[weights.Entry], where: list[Path]) -> dict[str, Path]:
-    """Verified files of those that are here; UnavailableError for those that are not and that nobody offers."""
+def _present(entries: list[weights.Entry], where: list[Path], *, offered: bool = False) -> dict[str, Path]:
+    """Verified files of those that are here; UnavailableError for those that are not and that nobody offers.
+
+    ``offered``: all are, by the user.
+    """
     there, by_hand = {}, []
     for entry in entries:
         try:
             there[entry.name] = weights.locate(entry, where)
         except UnavailableError as error:
-            if entry.url is None:
+            if entry.address is None and not offered:
                 by_hand.append(str(error))
     if by_hand:
         raise UnavailableError("\n".join(by_hand))
@@ -211,7 +265,7 @@ def _present(entries: list[weights.Entry], where: list[Path]) -> dict[str, Path]
 
 
 def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
-    assert entry.url is not None
+    assert entry.address is not None
     final = folder / entry.file
     try:
         with staging_folder(folder, "VCBENCH_CACHE") as staging:
@@ -221,7 +275,7 @@ def _download(entry: weights.Entry, folder: Path, transfer: Transfer) -> Path:
             if entry.parts or entry.packed:
                 ready = _assemble(entry, staging, transfer)
             else:
-                ready = retrieve(entry.url, staging, transfer, expected=entry.sha256, limit=entry.bytes)
+                ready = retrieve(entry.address, staging, transfer, expected=entry.sha256, limit=entry.bytes)
             final.parent.mkdir(parents=True, exist_ok=True)
             put(ready, final)
     except FetchError as error:
@@ -235,7 +289,7 @@ def _by_hand(entry: weights.Entry, folder: Path) -> str:
         return (
             f"run vcbench fetch weights {entry.name} --to . on a machine with a network; put {entry.file} into {where}"
         )
-    return f"get {entry.url} (SHA-256 {entry.sha256}) and put it as {entry.file} into {where}"
+    return f"get {entry.address} (SHA-256 {entry.sha256}) and put it as {entry.file} into {where}"
 
 
 def _places(folder: Path) -> str:

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from bench.cards import brought
 from bench.core.files import cache_folder, file_digest, home
 from bench.core.require import NEURAL, require
 from bench.core.schema import Digest, Model, Name, explain, read_toml
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 ENVIRONMENT = "VCBENCH_WEIGHTS"
+ADDRESS = "VCBENCH_WEIGHTS_URL"
 MANIFEST = "weights.toml"
 
 
@@ -66,7 +69,10 @@ class Entry(Model):
     file: RelativePath = Field(description="its name in every folder that is searched, torch's cache among them")
     sha256: Digest
     bytes: int = Field(ge=1)
-    url: Url | None = Field(default=None, description="absent: nobody offers it")
+    url: Url | None = Field(default=None, description="absent: nobody offers it, or it is vcbench's own")
+    repository: RelativePath | None = Field(
+        default=None, description="of vcbench's own weights that no wheel has: their path in vcbench's repository"
+    )
     parts: dict[str, RelativePath] = Field(
         default={}, description="arrays (npy) below url by the names that they have in the npz file made of them"
     )
@@ -79,13 +85,23 @@ class Entry(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Entry:
-        if (self.url is None) == (self.made is None):
-            raise ValueError(f"{self.name}: give url, or made where nobody offers the file")
+        if [self.url, self.made, self.repository].count(None) != 2:
+            raise ValueError(f"{self.name}: give url, or repository, or made where nobody offers the file")
         if (self.parts or self.packed) and not (self.url and self.file.endswith(".npz")):
             raise ValueError(f"{self.name}: parts, or what is packed at url, become an npz file; correct url or file")
         if self.parts and self.packed:
             raise ValueError(f"{self.name}: is made of parts or of a packed file, not of both; leave one out")
         return self
+
+    @property
+    def address(self) -> str | None:
+        """Where to download it, None where nobody says; VCBENCH_WEIGHTS_URL or the package do of our own weights."""
+        if self.repository is None:
+            return self.url
+        if base := os.environ.get(ADDRESS):
+            return f"{base.rstrip('/')}/{self.file}"
+        found = project()
+        return f"{found[0]}/raw/v{found[1]}/{self.repository}" if found else None
 
     @property
     def copies(self) -> tuple[Copy, ...]:
@@ -211,14 +227,30 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def of_digest(sha256: str) -> Entry | None:
+    """What is known of the weights with that SHA-256."""
+    return next((entry for entry in manifest().values() if entry.sha256 == sha256), None)
+
+
 def folders() -> list[Path]:
-    """Folders searched for weights, in order: VCBENCH_WEIGHTS, the cache, torch's own cache."""
-    return [*_users(), own_folder(), _torch_cache()]
+    """Folders searched for weights, in order: VCBENCH_WEIGHTS, the cache, torch's own cache, vcbench's own."""
+    return [*_users(), own_folder(), _torch_cache(), *(cards / "weights" for cards in brought("codecs"))]
 
 
 def own_folder() -> Path:
     """Folder that vcbench downloads weights to."""
     return cache_folder() / "weights"
+
+
+@cache
+def project() -> tuple[str, str] | None:
+    """The address of vcbench's repository, and the version, as the installed package says; None where it does not."""
+    try:
+        found = metadata("vcbench")
+    except PackageNotFoundError:
+        return None
+    urls = dict(line.split(", ", 1) for line in found.get_all("Project-URL") or ())
+    return (urls["Source"].rstrip("/"), found["Version"]) if "Source" in urls else None
 
 
 def _users() -> list[Path]:
@@ -249,7 +281,12 @@ def _first(entry: Entry, where: Iterable[Path], check: Callable[[Copy, Path], tu
                 return file
             problems.append(f"{file}: {what} is {found}, expected {expected} (cut short, or another file)")
     state = f"weights {entry.name}: {'; '.join(problems)}" if problems else f"no weights {entry.name} here"
-    if entry.url is None:
+    if entry.repository is not None and entry.address is None:
+        remedy = (
+            f"run: vcbench fetch weights {entry.name} --from PATH, where PATH is a checkout of vcbench's repository, "
+            f"the file {Path(entry.repository).name}, or its folder; or set {ADDRESS} to the address of such a folder"
+        )
+    elif entry.address is None:
         remedy = f"put {entry.file} into a folder named in {ENVIRONMENT}; nobody offers it: it is {entry.made}"
     else:
         remedy = f"run: vcbench fetch weights {entry.name}"

@@ -141,6 +141,48 @@ def test_of_several_all_are_tried_and_those_that_fail_are_named(
     assert weights.path("third").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("place", ["", "usb", "usb/net.pth"])
+def test_files_are_copied_from_a_folder_or_a_file(
+    describe: Describe, http_server: Any, tmp_path: Path, place: str
+) -> None:
+    describe()
+    (tmp_path / "usb").mkdir()
+    (tmp_path / place / "net.pth" if not place.endswith("pth") else tmp_path / place).write_bytes(CONTENT)
+    (copied,) = fetch("net", source=tmp_path / place)
+    assert copied == FetchedWeights("net", tmp_path / "cache" / "weights" / "net.pth", SHA256, "copied")
+    assert fetch("net", source=tmp_path / place)[0].status == "present"
+    assert http_server.requests == []
+
+
+def test_a_wrong_file_is_never_copied(describe: Describe, tmp_path: Path) -> None:
+    describe()
+    (tmp_path / "net.pth").write_bytes(CONTENT[:-1])
+    with pytest.raises(FetchError, match=f"net.pth: SHA-256 is [0-9a-f]{{64}}; a file with SHA-256 {SHA256} is needed"):
+        fetch("net", source=tmp_path)
+    with pytest.raises(FetchError, match=r"own/net\.pth: no such file; a file with SHA-256"):
+        fetch("net", source=tmp_path / "own")
+    assert not (tmp_path / "cache" / "weights" / "net.pth").exists()
+
+
+def test_our_own_weights_are_found_in_a_checkout_and_at_an_address(
+    describe: Describe, http_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a wheel; the address is a variable's, else that of the release's tag in the package's repository."""
+    describe(extra='repository = "codecs/weights/net.pth"')
+    monkeypatch.setattr(weights, "project", lambda: None)
+    with pytest.raises(UnavailableError, match="run: vcbench fetch weights net --from PATH, where PATH is a checkout"):
+        fetch("net")
+    (tmp_path / "checkout" / "codecs" / "weights").mkdir(parents=True)
+    (tmp_path / "checkout" / "codecs" / "weights" / "net.pth").write_bytes(CONTENT)
+    assert fetch("net", source=tmp_path / "checkout", folder=tmp_path / "a")[0].status == "copied"
+    monkeypatch.setenv("VCBENCH_WEIGHTS_URL", f"{http_server.url}/")
+    assert fetch("net", folder=tmp_path / "b")[0].status == "downloaded"
+    monkeypatch.delenv("VCBENCH_WEIGHTS_URL")
+    monkeypatch.setattr(weights, "project", lambda: (f"{http_server.url}/us", "0.2"))
+    http_server.files["/us/raw/v0.2/codecs/weights/net.pth"] = CONTENT
+    assert fetch("net", folder=tmp_path / "c")[0].status == "downloaded"
+
+
 def npy(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
@@ -261,6 +303,19 @@ class TestOfCodecs:
         again = fetch("images", files[1], catalog=catalog, folder=tmp_path / "to")
         assert [file.status for file in again] == ["present", "present", "downloaded"]
         assert not [path for path in (tmp_path / "to").iterdir() if path.name not in files]
+
+    def test_files_are_copied_where_their_name_is_right(
+        self, files: list[str], tmp_path: Path, http_server: Any
+    ) -> None:
+        (tmp_path / "usb").mkdir()
+        (tmp_path / "usb" / files[0]).write_bytes(b"tensors 0")
+        settings = {"catalog": Catalog((tmp_path,)), "folder": tmp_path / "to", "source": tmp_path / "usb"}
+        (copied,) = fetch(files[0], **settings)
+        assert (copied.status, copied.path) == ("copied", tmp_path / "to" / files[0])
+        (tmp_path / "usb" / files[1]).write_bytes(b"others")
+        with pytest.raises(FetchError, match="a SHA-256 that begins with"):
+            fetch(files[1], **settings)
+        assert http_server.requests == []
 
     def test_another_file_is_never_seen(self, files: list[str], tmp_path: Path, http_server: Any) -> None:
         http_server.files[f"/{files[0]}"] = b"others"
