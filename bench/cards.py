@@ -32,9 +32,11 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
 class DepthRates(Model):
     """Default rate points at one bit depth, and the range there where it differs."""
 
-    values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(min_length=1)
-    minimum: Number | None = None
-    maximum: Number | None = None
+    values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(
+        min_length=1, description="default rate points"
+    )
+    minimum: Number | None = Field(default=None, description="least value; absent: the card's")
+    maximum: Number | None = Field(default=None, description="greatest value; absent: the card's")
 
 
 class Rates(Model):
@@ -47,11 +49,11 @@ class Rates(Model):
     values: Annotated[tuple[Number, ...], AfterValidator(_distinct)] = Field(
         min_length=1, description="default rate points"
     )
-    minimum: Number
-    maximum: Number
-    integer: bool = True
+    minimum: Number = Field(description="least value that the codec takes")
+    maximum: Number = Field(description="greatest value that the codec takes")
+    integer: bool = Field(default=True, description="whether values must be whole numbers")
     bit_depths: dict[Literal["8", "10", "12"], DepthRates] = Field(
-        default={}, description="values at a bit depth of what the encoder is given, where they are others"
+        default={}, description="rates by bit depth of the encoder's input, if they differ from those above"
     )
 
     @model_validator(mode="after")
@@ -79,27 +81,31 @@ class Rates(Model):
 
 
 class Input(Model):
-    """What the codec takes as it is, and the exact changes made where it takes less.
+    """What the codec takes as it is, and the reversible changes that are made to what it does not take."""
 
-    ``coding_bit_depth``: samples are shifted up to it before encoding and rounded back after decoding.
-    ``size_multiple``: edges are repeated up to a multiple of it and cropped after decoding.
-    """
-
-    chroma: tuple[Literal["gray", "420", "422", "444"], ...] = Field(default=("420",), min_length=1)
-    bit_depths: tuple[Literal[8, 10, 12], ...] = Field(default=(8,), min_length=1)
-    coding_bit_depth: Literal[10, 12] | None = None
-    size_multiple: int = Field(default=1, ge=1, le=256)
+    chroma: tuple[Literal["gray", "420", "422", "444"], ...] = Field(
+        default=("420",), min_length=1, description="chroma formats that the codec takes"
+    )
+    bit_depths: tuple[Literal[8, 10, 12], ...] = Field(
+        default=(8,), min_length=1, description="bit depths of sources that the codec takes"
+    )
+    coding_bit_depth: Literal[10, 12] | None = Field(
+        default=None, description="samples are shifted up to this depth before encoding and rounded back after decoding"
+    )
+    size_multiple: int = Field(
+        default=1, ge=1, le=256, description="edges are repeated up to a multiple of it, and cropped after decoding"
+    )
     minimum_size: int = Field(default=1, ge=1, description="smallest side in luma samples")
 
 
 class Weights(Model):
     """A weight file of a learned codec."""
 
-    file: InnerPath
-    sha256: Digest
-    url: str | None = None
+    file: InnerPath = Field(description="path below the card's folder")
+    sha256: Digest = Field(description="digest of the file, checked before it is used")
+    url: str | None = Field(default=None, description="where to get the file, named when it is missing")
     fetched: Name | None = Field(
-        default=None, description="name of the weights that vcbench fetch weights brings, where it is not our file"
+        default=None, description="name of the weights for vcbench fetch weights, if the file is not ours"
     )
 
 
@@ -107,16 +113,21 @@ class Grain(Model):
     """Static grain: one picture of Gaussian noise, the same in every frame, added to the luma of what is decoded."""
 
     kind: Literal["grain"]
-    sigma: float = Field(gt=0, le=64, description="standard deviation in levels of 8 bit")
+    sigma: float = Field(gt=0, le=64, description="standard deviation, in 8-bit levels")
     size: float = Field(default=0.7, ge=0, le=8, description="blur of the noise, standard deviation in pixels; 0: none")
-    seed: int = Field(default=0, ge=0, lt=1 << 32, description="of the noise, a function of it and the size alone")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=1 << 32,
+        description="seed of the noise, which depends on it and on the size of the picture alone",
+    )
 
 
 class Temporal(Model):
     """Our codecs' recursive filter along motion, behind a decoder that has none."""
 
     kind: Literal["temporal"]
-    share: float = Field(gt=0, lt=1, description="of the frame before, moved along, in each frame")
+    share: float = Field(gt=0, lt=1, description="share of the previous, motion-compensated frame in each frame")
 
 
 PostFilter = Annotated[Grain | Temporal, Field(discriminator="kind")]
@@ -124,14 +135,16 @@ PostFilter = Annotated[Grain | Temporal, Field(discriminator="kind")]
 
 
 class Needs(Model):
-    """What a machine must have to run the codec; it decides where and beside what a cell runs, and no result."""
+    """What a machine needs to run the codec. It decides where cells run, and no result depends on it."""
 
-    gpu: bool = False
-    memory_gb: float = Field(default=0, ge=0, description="peak of the codec's programs in 10^9 bytes, if it is large")
+    gpu: bool = Field(default=False, description="whether it needs a GPU")
+    memory_gb: float = Field(
+        default=0, ge=0, description="peak memory of the codec's programs in GB (10^9 bytes), if it is large"
+    )
 
 
 class Configuration(Model):
-    """What one named configuration of a card changes; in ``settings``, tables are changed key by key."""
+    """What a named configuration replaces of its card. Tables in ``settings`` are changed key by key."""
 
     title: str | None = None
     gop: str | None = None
@@ -142,7 +155,9 @@ class Configuration(Model):
     weights: tuple[Weights, ...] | None = None
     post_filters: tuple[PostFilter, ...] | None = None
     settings: dict[str, Any] = Field(default={})
-    settings_alone: bool = Field(default=False, description="settings are all there are; none of the card's is kept")
+    settings_alone: bool = Field(
+        default=False, description="replace all settings of the card, instead of changing them key by key"
+    )
 
 
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -155,38 +170,42 @@ def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 class Card(Model):
-    """One codec: everything that changes what it writes, and what a reader wants to know of it."""
+    """One codec: everything that changes what it writes, and what a reader wants to know about it."""
 
-    name: ConfiguredName
-    title: str
+    name: ConfiguredName = Field(description="the file's name without .toml")
+    title: str = Field(description="name and version for readers")
     adapter: str = Field(
-        description="ffmpeg, neural, a plug-in's name; command or file.py:Class beside the card (a card of yours "
-        "with one of these two needs --trust)"
+        description="ffmpeg, neural, compressai, worker, the name of a plug-in, command, or file.py:Class beside the "
+        "card; programs and Python files of your own cards need --trust"
     )
-    kind: CodecKind = "classical"
-    licence: str
-    homepage: str | None = None
-    paper: str | None = None
-    note: str | None = None
+    kind: CodecKind = Field(default="classical", description="group of the codec in lists")
+    licence: str = Field(description="licence of the codec's code and weights")
+    homepage: str | None = Field(default=None, description="address of the project")
+    paper: str | None = Field(default=None, description="the paper that describes it")
+    note: str | None = Field(default=None, description="what a reader must know; shown with its results")
     gop: str = Field(description="GOP structure in words: random access or low delay, intra period, references")
     extension: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,8}$")] = Field(
-        description="suffix of a bitstream"
+        description="file suffix of its bitstreams"
     )
-    rate_kind: Literal["bitstream", "estimate"] = "bitstream"
+    rate_kind: Literal["bitstream", "estimate"] = Field(
+        default="bitstream", description="whether rates are sizes of files, or the codec's own figures"
+    )
     container: Literal["ivf", "ogg"] | None = Field(
-        default=None, description="container of the stream, where it has one; its bytes are no part of the rate"
+        default=None, description="container of the stream, if any; its bytes do not count as rate"
     )
-    deterministic: bool = True
-    tool_version: str | None = Field(default=None, description="version of the tool that is required, such as >=7.0")
-    rates: Rates
-    input: Input = Input()
-    weights: tuple[Weights, ...] = ()
-    needs: Needs = Needs()
+    deterministic: bool = Field(default=True, description="whether encoding twice gives the same bytes")
+    tool_version: str | None = Field(default=None, description="required version of the tool, such as >=7.0")
+    rates: Rates = Field(description="the rate parameter, its default values and its range")
+    input: Input = Field(default=Input(), description="formats that the codec takes")
+    weights: tuple[Weights, ...] = Field(default=(), description="weight files")
+    needs: Needs = Field(default=Needs(), description="what a machine needs to run it")
     post_filters: tuple[PostFilter, ...] = Field(
-        default=(), description="filters behind the decoder, in order; they are no part of the codec, and a control"
+        default=(), description="filters after the decoder, in order: controls that are not part of the codec"
     )
-    settings: dict[str, Any] = Field(default={}, description="the adapter's own table")
-    configurations: dict[Name, Configuration] = Field(default={})
+    settings: dict[str, Any] = Field(default={}, description="table of the adapter, below")
+    configurations: dict[Name, Configuration] = Field(
+        default={}, description="variants by name, run as name@configuration"
+    )
 
     def configured(self, configuration: str | None) -> Card:
         """The card with one of its configurations applied; its name becomes name@configuration."""

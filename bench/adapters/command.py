@@ -27,10 +27,10 @@ _ANY_VERSION = r"(\d+\.\d+[\w.-]*)"
 
 
 class Located(Settings):
-    """A file the card needs: named by an environment variable, else under the tool's folder, else on PATH."""
+    """A file that the card needs, found by an environment variable, in the tool's folder, or on PATH, in that order."""
 
     env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="environment variable that names the file")
-    paths: tuple[InnerPath, ...] = Field(default=(), description="where it lies below the folder that root_env names")
+    paths: tuple[InnerPath, ...] = Field(default=(), description="where it is, below the folder that root_env names")
     names: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")], ...] = Field(
         default=(), description="program names looked up on PATH"
     )
@@ -43,13 +43,14 @@ class Program(Located):
     its standard output.
     """
 
-    arguments: tuple[str, ...]
-    version_arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = Field(description="template of the arguments")
+    version_arguments: tuple[str, ...] = Field(default=(), description="arguments that make it print its version")
     version_pattern: str | None = Field(
-        default=None, description="group 1 of it in what the program prints; a program that prints none is refused"
+        default=None,
+        description="regular expression whose group 1 is the version; a program that prints no match is refused",
     )
     bundled: Literal["ffmpeg"] | None = Field(
-        default=None, description="what vcbench brings is the program, where env names none"
+        default=None, description="use the program that vcbench brings if env names none"
     )
 
 
@@ -57,14 +58,14 @@ class CommandSettings(Settings):
     """The ``settings`` table of a card with adapter = "command"."""
 
     root_env: str | None = Field(
-        default=None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable naming the tool's folder"
+        default=None, pattern=r"^[A-Z][A-Z0-9_]*$", description="environment variable that names the tool's folder"
     )
-    get: str = Field(description="how to get the programs, said when they are missing")
-    encoder: Program
-    decoder: Program
+    get: str = Field(description="how to get the programs, printed when they are missing")
+    encoder: Program = Field(description="the program that encodes")
+    decoder: Program = Field(description="the program that decodes")
     files: dict[str, Located] = Field(default={}, description="further files, named {file_<key>} in arguments")
-    frames_in: Literal["raw", "y4m"] = "raw"
-    frames_out: Literal["raw", "y4m"] = "raw"
+    frames_in: Literal["raw", "y4m"] = Field(default="raw", description="form of the frames that the encoder reads")
+    frames_out: Literal["raw", "y4m"] = Field(default="raw", description="form of the frames that the decoder writes")
 
 
 class CommandCodec(ExternalCodec):

@@ -51,12 +51,14 @@ class CompressaiSettings(Settings):
     """
 
     model: ModelName = Field(description="name in CompressAI's zoo")
-    url: Url | None = Field(default=None, description="where the files lie below")
+    url: Url | None = Field(default=None, description="address of the folder with the published files")
     files: tuple[weights.TorchHubName, ...] = Field(
         default=(), description="published files, each with the start of its SHA-256 in its name"
     )
-    intra_period: int = Field(default=0, ge=0, description="frames from I frame to I frame; 0: only the first is one")
-    threads: int = Field(default=1, ge=1, le=64, description="CPU threads; their number may change the bits")
+    intra_period: int = Field(
+        default=0, ge=0, description="frames from one I frame to the next; 0: only the first frame is one"
+    )
+    threads: int = Field(default=1, ge=1, le=64, description="CPU threads; their number may change the bitstream")
 
 
 class CompressaiCodec(Codec):

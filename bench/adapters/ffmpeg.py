@@ -52,11 +52,9 @@ class FFmpegSettings(Settings):
     encoder: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="FFmpeg's name of the encoder, such as libx265")
     arguments: tuple[Option, ...] = Field(description="encoder options, with {rate}, {intra_period} ...; no paths")
     passes: Literal[1, 2] = Field(
-        default=1, description="2: the encoder runs twice; FFmpeg's -pass, or {pass} where the arguments have it"
+        default=1, description="2 runs the encoder twice, with FFmpeg's -pass, or with {pass} if the arguments have it"
     )
-    hardware: devices.Hardware | None = Field(
-        default=None, description="the encoder is one in hardware, reached through this interface"
-    )
+    hardware: devices.Hardware | None = Field(default=None, description="interface of a hardware encoder")
     drop_units: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(
         default=(),
         description="types of NAL units or OBUs to leave out of the stream, such as 6, H.264's SEI",
@@ -64,15 +62,15 @@ class FFmpegSettings(Settings):
     muxer: str = Field(pattern=r"^[a-z0-9_]+$", description="elementary-stream muxer, such as hevc")
     demuxer: str = Field(pattern=r"^[a-z0-9_]+$", description="demuxer that reads it back")
     decoder: str | None = Field(
-        default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$", description="decoder, where not FFmpeg's default"
+        default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$", description="decoder, if not FFmpeg's default"
     )
     carries_range: bool = Field(
-        default=True, description="the stream says whether its range is full; where not, samples pass as they are"
+        default=True, description="whether the stream signals its range; if not, samples pass unchanged"
     )
     repeats: bool = Field(
-        default=False, description="Theora's way: an empty packet stands for a frame that equals the one before"
+        default=False, description="whether an empty packet stands for a repeated frame, as in Theora"
     )
-    decoder_arguments: tuple[Option, ...] = ("-threads", "1")
+    decoder_arguments: tuple[Option, ...] = Field(default=("-threads", "1"), description="decoder options")
 
 
 _LOSE_FRAMES = frozenset({"libvvenc"})

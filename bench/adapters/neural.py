@@ -43,8 +43,8 @@ class NeuralSettings(Settings):
     """The ``settings`` table of a card with adapter = "neural"."""
 
     codec: Annotated[str, AfterValidator(_known)] = Field(description="which of vcbench's own codecs, such as s2vc")
-    threads: int = Field(default=1, ge=1, le=64, description="CPU threads; their number may change the bits")
-    options: dict[str, Any] = Field(default_factory=dict, description="choices of that codec; its page tells them")
+    threads: int = Field(default=1, ge=1, le=64, description="CPU threads; their number may change the bitstream")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of that codec, described on its page")
 
     @model_validator(mode="after")
     def _options_are_the_codecs(self) -> Self:

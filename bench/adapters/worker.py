@@ -254,12 +254,12 @@ class WorkerFileSettings(Settings):
     interpreter_env: str | None = Field(
         default=None,
         pattern=r"^[A-Z][A-Z0-9_]*$",
-        description="variable that names the interpreter; without it the one that runs vcbench",
+        description="environment variable that names the interpreter; default the one that runs vcbench",
     )
     files: dict[str, InnerPath] = Field(default={}, description="model files below the card's folder")
-    pixels: Pixels = Field(default="planar", description="how frames travel: as planes, or as RGB pictures of 8 bit")
-    options: dict[str, Any] = Field(default={}, description="passed to the worker as they are")
-    get: str = Field(default="", description="how to get what is missing, said when it is")
+    pixels: Pixels = Field(default="planar", description="form of the frames: planes, or 8-bit RGB pictures")
+    options: dict[str, Any] = Field(default={}, description="passed to the worker unchanged")
+    get: str = Field(default="", description="how to get what is missing, printed when it is")
 
 
 class WorkerFileCodec(WorkerCodec):

@@ -21,16 +21,25 @@ from bench.cli.options import (
 from bench.cli.output import tell
 
 
-@click.command("compare", cls=Command, short_help="BD-rate of codecs against an anchor, and speed.")
+@click.command("compare", cls=Command, short_help="Print BD-rates against an anchor, and speed.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
-@click.option("--anchor", help="Codec compared with; of the first of two folders. Default there: all they share.")
-@click.option("--test", help="Codec compared; of the second of two folders. Default: every other, or there the same.")
+@click.option(
+    "--anchor",
+    help="Codec to compare with; required with one result set. With two: taken from the first; default every codec"
+    " that both have.",
+)
+@click.option(
+    "--test",
+    help="Codec to compare; default every other codec. With two result sets: taken from the second; default the "
+    "anchor.",
+)
 @click.option(
     "--metric",
     "metrics",
     type=CommaList(),
-    help="One metric or several; default all that were measured. METRIC@POOLING takes the frames' min, max, median, "
-    "harmonic, p1, p5, p10 or p95 in place of the mean; SSIM and MS-SSIM are compared in dB unless :linear follows.",
+    help="One metric or several; default all that were measured. METRIC@POOLING takes the frames' min, max, "
+    "median, harmonic, p1, p5, p10 or p95 instead of the mean. SSIM and MS-SSIM are compared in dB; "
+    "ssim:linear compares linearly.",
 )
 @click.option("--dataset", help="Only this dataset.")
 @click.option(
@@ -40,12 +49,16 @@ from bench.cli.output import tell
     show_default=True,
     help="Interpolation of the RD curves.",
 )
-@click.option("--protocol", type=click.Choice(PROTOCOL_NAMES), help="Method and convention of these conditions.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOL_NAMES),
+    help="BD-rate method and convention of these common test conditions.",
+)
 @click.option(
     "--convention",
     type=click.Choice(["per-sequence", "mean-curve", "dataset"]),
-    help="Mean of the sequences' BD-rates (the default), BD-rate of the mean curves, or of the curves of values pooled "
-    "over the dataset (the default of metrics that have such values: fid, kid).",
+    help="per-sequence: mean of the sequences' BD-rates (default). mean-curve: BD-rate of the mean curves. "
+    "dataset: BD-rate of values pooled over the dataset (default for FID and KID, which have such values).",
 )
 @click.option(
     "--rate",
@@ -55,38 +68,44 @@ from bench.cli.output import tell
     show_default=True,
     help="Rate in bits per pixel or kilobits per second.",
 )
-@click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first (labelled in the result).")
+@click.option("--hull", is_flag=True, help="Replace each curve by its convex hull first; the result says so.")
 @click.option(
     "--min-overlap",
     type=PerCent(),
     default=0.0,
-    help="Give no value where less of the anchor's curve is compared, such as 75%; default 0%.",
+    help="Give no BD-rate if less of the anchor's curve is compared, such as 75%; default 0%.",
 )
-@click.option("--per-sequence", is_flag=True, help="Print each sequence, with overlap, interval and notes.")
+@click.option(
+    "--per-sequence",
+    is_flag=True,
+    help="Print each sequence too: value, spread over interpolations, overlap, compared interval, notes.",
+)
 @click.option(
     "--at-rate",
     type=NumbersOr("anchor"),
-    help="Instead: the codecs side by side at these rates in bpp, or at those of the anchor.",
+    help="Instead of BD-rate: each codec's measured cell nearest to these rates in bits per pixel, or to the "
+    "anchor's rates, with its metrics.",
 )
 @click.option(
     "--mix-published",
     is_flag=True,
-    help="Compare published curves with measured ones, or with another paper's, although protocols differ.",
+    help="Compare published curves with measured ones, or with another paper's, although protocols differ; a "
+    "warning says so.",
 )
 @as_json
 def command(**options: Any) -> int:
-    """BD-rate of every codec against the anchor, by every metric: mean, confidence interval, doubts, and speed.
+    """Print BD-rates of codecs against an anchor by every metric: mean, confidence interval, doubts and speed.
 
-    All means of one metric are over the same sequences. A value stands wherever the curves meet; marks say what is
-    doubtful about it. With --json: one object where --anchor, --test and one metric are named, or --anchor and one
-    metric with two folders; otherwise a list of such objects.
+    FOLDERS is one result set, with any number of folders of published curves; or two result sets, whose codecs are then
+    labelled folder:codec. All means of a metric are over the same sequences. There is a value wherever the curves meet;
+    marks say what makes it doubtful.
 
     \b
     Examples:
       vcbench compare results/mine --anchor x265
       vcbench compare results/mine --anchor x265 --test vvenc --metric psnr_y,vmaf@p5 --per-sequence
-      vcbench compare results/before results/after --anchor x265 --metric psnr_y,vmaf
-      vcbench compare results/mine --at-rate 0.05,0.1 --metric psnr_y,vmaf
+      vcbench compare results/before results/after --anchor x265
+      vcbench compare results/mine --at-rate anchor --anchor x265 --metric psnr_y,vmaf
     """
     from bench.analysis.options import CompareOptions
     from bench.api import compare_folders

@@ -15,17 +15,31 @@ if TYPE_CHECKING:
     from bench.conformance.controls import Controls, Effect
 
 
-@click.command("controls", cls=Command, short_help="Play tricks on decoded clips: which metrics do they fool?")
+@click.command("controls", cls=Command, short_help="Play tricks on clips to see which metrics they fool.")
 @click.option(
-    "--metrics", type=CommaList(), default=(), help="Metrics or sets of them; default every one that works here."
+    "--metrics",
+    type=CommaList(),
+    default=(),
+    help="Metrics or sets of metrics; default all that work here. psnr_y is always included.",
 )
 @click.option("--datasets", type=CommaList(), default=("quickstart",), help="Datasets by name; default quickstart.")
 @click.option("--sequences", type=CommaList(), default=(), help="Only these sequences of the datasets.")
-@click.option("--input", "inputs", multiple=True, type=existing(), help="A clip of yours, in place of the datasets.")
-@click.option("--frames", type=click.IntRange(min=1), default=32, show_default=True, help="Frames of each clip.")
-@click.option("--codec", default="x265@low-delay", show_default=True, help="What the clips are coded by.")
 @click.option(
-    "--rates", type=NumberList(), default=(32.0, 37.0), help="The rate point that is tricked, and a worse one; 32,37."
+    "--input",
+    "inputs",
+    multiple=True,
+    type=existing(),
+    help="A clip of your own, instead of the datasets; may be repeated.",
+)
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=32, show_default=True, help="Use up to N frames of each clip."
+)
+@click.option("--codec", default="x265@low-delay", show_default=True, help="Codec for the clips.")
+@click.option(
+    "--rates",
+    type=NumberList(),
+    default=(32.0, 37.0),
+    help="The rate point that the tricks are played on, and a worse one; default 32,37.",
 )
 @search_path
 @as_json
@@ -40,10 +54,11 @@ def command(
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
-    """Score grain, blur, sharpening, a temporal filter, a shift and a freeze, played on decoded clips, by every metric.
+    """Play tricks that help no viewer on decoded clips, and show which metrics they fool.
 
-    A trick that a metric finds better, although luma is no nearer to the source, fools it. Changes are told in rate
-    steps: how far the two rate points lie apart in that metric; above 0 is better.
+    The tricks are static grain, blur, sharpening, a temporal filter, a shift by one sample and frozen frames. A
+    change is given in rate steps, the distance between two rate points in that metric; above 0 is better. A metric
+    is fooled (*) if it finds the tricked video better although luma PSNR says that it is no closer to the source.
 
     \b
     Examples:

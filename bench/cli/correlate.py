@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from bench.analysis.agreement import Agreement, Order, Statistic
 
 
-@click.command("correlate", cls=Command, short_help="Hold metrics to the order of rates and to people's scores.")
+@click.command(
+    "correlate", cls=Command, short_help="Compare metrics with the order of rates and with subjective scores."
+)
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
 @click.option(
     "--scores",
     type=existing(),
-    help="CSV with the columns sequence, codec, rate, mos, and dataset and interval if there are any.",
+    help="CSV with the columns sequence, codec, rate (value of the rate parameter) and mos; optionally dataset, "
+    "and interval (half the width of the score's confidence interval).",
 )
 @click.option("--metrics", type=CommaList(), default=(), help="Only these metrics; default all that were measured.")
 @as_json
 def command(folders: tuple[Path, ...], scores: Path | None, metrics: tuple[str, ...], json_output: bool) -> int:
-    """Say how far each metric keeps the order of rates, and, given subjective scores, how far it agrees with them.
+    """Show how well metrics keep the order of rates and, given subjective scores, how well they agree with them.
 
-    The order needs no scores: of two rate points of a codec on a sequence, the one with more bits should be better.
+    The order needs no scores: of two rate points of one codec on one sequence, the one with more bits should be better.
 
     \b
     Examples:

@@ -11,11 +11,13 @@ from bench.cli.options import Command, as_json, print_json, search_path
 from bench.cli.output import say
 
 
-@click.command("doctor", cls=Command, short_help="Say what works on this machine.")
+@click.command("doctor", cls=Command, short_help="Say what works on this machine, and how to get the rest.")
 @search_path
 @as_json
 def command(paths: tuple[Any, ...], json_output: bool) -> int:
-    """Check FFmpeg, the cache, every codec, metric, file of weights and dataset, and say how to get what is missing.
+    """Check FFmpeg, the cache, every codec, metric, weight file and dataset, and say how to get what is missing.
+
+    The exit code is 4 if FFmpeg or the cache folder does not work, since then nothing does; otherwise 0.
 
     \b
     Example:

@@ -10,13 +10,18 @@ import click
 from bench.cli.options import CommaList, Command, as_json, existing, print_json, print_table
 
 
-@click.command("drift", cls=Command, short_help="Quality along time: slope, place in the GOP, jumps at intra frames.")
+@click.command("drift", cls=Command, short_help="Show quality along time, within GOPs and at intra frames.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
-@click.option("--metrics", type=CommaList(), default=("psnr_y",), help="Metrics with values of frames; default psnr_y.")
-@click.option("--period", type=click.IntRange(min=2), help="Frames from one intra frame to the next.")
+@click.option("--metrics", type=CommaList(), default=("psnr_y",), help="Metrics with per-frame values; default psnr_y.")
+@click.option(
+    "--period", type=click.IntRange(min=2), help="Frames from one intra frame to the next, the first frame being one."
+)
 @as_json
 def command(folders: tuple[Path, ...], metrics: tuple[str, ...], period: int | None, json_output: bool) -> int:
-    """Say how each codec's quality drifts over its clips, and, given --period, how it runs within a GOP.
+    """Show how quality drifts along clips: the slope of a metric per second, with its bootstrap interval.
+
+    With --period it also shows the course within a GOP and the jump at intra frames. Above 0 is better, whatever the
+    direction of the metric.
 
     \b
     Examples:

@@ -15,8 +15,13 @@ from bench.errors import UsageError
 
 @click.command("fetch", cls=Command, short_help="Download datasets and weights, verified.")
 @click.argument("names", nargs=-1, required=True)
-@click.option("--sequences", type=CommaList(), help="Only these sequences or subsets.")
-@click.option("--to", "root", type=LocalPath(), help="Folder for the files; default VCBENCH_DATA or the cache.")
+@click.option("--sequences", type=CommaList(), help="Only these sequences or subsets of the datasets.")
+@click.option(
+    "--to",
+    "root",
+    type=LocalPath(),
+    help="Folder for the files; default VCBENCH_DATA or the cache for datasets, the cache for weights.",
+)
 @click.option(
     "--from",
     "source",
@@ -33,10 +38,10 @@ def command(
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
-    """Download datasets and weights, resumed and verified; say what to do by hand for those that cannot be.
+    """Download datasets and weights, resumed and verified; say what to do for those that need to be fetched by hand.
 
-    NAMES are datasets; or the word weights and then weights, or metrics or codecs that need some. "weights" alone lists
-    those of metrics, and those of our own codecs that the wheel does not have.
+    NAMES are datasets; or the word "weights", followed by names of weights, metrics or codecs. "weights" alone
+    lists the weights and where they were found.
 
     \b
     Examples:

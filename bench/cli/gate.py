@@ -15,49 +15,66 @@ if TYPE_CHECKING:
     from bench.analysis.gate.judge import GateResult
 
 
-@click.command("gate", cls=Command, short_help="Pass or fail a candidate against a baseline.")
+@click.command("gate", cls=Command, short_help="Pass or fail a candidate against a baseline, for CI.")
 @click.option(
     "--baseline",
     multiple=True,
     type=existing(folder=True),
-    help="Result set that counts as good; again for each repeated run of it.",
+    help="Result set that counts as good. Repeat the option for repeated runs, whose costs are taken together.",
 )
 @click.option(
     "--candidate",
     multiple=True,
     required=True,
     type=existing(folder=True),
-    help="Result set to judge; again for each repeated run of it.",
+    help="Result set to judge. Repeat the option for repeated runs.",
 )
 @click.option(
-    "--fail", "fail", multiple=True, metavar="RULE", help="What fails, such as 'bd_rate(psnr_y)>0.5%'; may be repeated."
+    "--fail",
+    "fail",
+    multiple=True,
+    metavar="RULE",
+    help="Rule that fails the candidate, such as 'bd_rate(psnr_y)>0.5%'; may be repeated. Replaces the rules of "
+    "the configuration.",
 )
-@click.option("--codecs", type=CommaList(), help="Only these codecs; default every one of either side.")
+@click.option("--codecs", type=CommaList(), help="Only these codecs; default all of both sides.")
 @click.option("--sequences", type=CommaList(), help="Only these sequences.")
 @click.option(
     "--inconclusive",
     type=click.Choice(["pass", "fail"]),
-    help="What becomes of a change that may be chance; default pass.",
+    help="What to do about a change beyond its threshold that may be chance; default pass.",
 )
 @click.option(
-    "--min-overlap", type=PerCent(), help="Least share of the baseline's curve that BD-rate compares; default 0%."
+    "--min-overlap", type=PerCent(), help="Least share of the baseline's curve that a BD-rate must compare; default 0%."
 )
-@click.option("--config", type=LocalPath(exists=True, dir_okay=False), help="TOML file with defaults.")
-@click.option("--junit", type=LocalPath(dir_okay=False), help="Write JUnit XML here.")
-@click.option("--markdown", type=LocalPath(dir_okay=False), help="Write a summary here.")
+@click.option(
+    "--config",
+    type=LocalPath(exists=True, dir_okay=False),
+    help="TOML file with the table [tool.vcbench.gate]; default pyproject.toml of the working directory.",
+)
+@click.option(
+    "--junit",
+    type=LocalPath(dir_okay=False),
+    help="Write JUnit XML, one test case per rule and codec. A file that the gate did not write is not replaced.",
+)
+@click.option(
+    "--markdown",
+    type=LocalPath(dir_okay=False),
+    help="Write a summary in Markdown. It replaces an earlier summary and follows any other content of the file.",
+)
 @as_json
 def command(**options: Any) -> int:
-    """Pass or fail a candidate against a baseline; exit code 1 if it fails.
+    """Pass or fail a candidate against a baseline, for CI. The exit code is 1 if the candidate fails.
 
-    Rules, beside others: bd_rate(METRIC)>N%, bd_metric(METRIC)<-N, METRIC<-N at equal rate points, bytes>N%,
-    encode_s>N%, decode_s>N%, failed_cells>N; "worst" before one takes the worst sequence instead of the mean. Defaults
-    stand in [tool.vcbench.gate] of pyproject.toml. METRIC@POOLING takes another pooling of the frames than the mean,
-    such as vmaf@p5 or psnr_y@min.
+    Rules include bd_rate(METRIC)>N%, bd_metric(METRIC)<-N, METRIC<-N at equal rate points, bytes>N%, encode_s>N%,
+    decode_s>N% and failed_cells>N; "worst" before a rule takes the worst sequence instead of the mean. METRIC@POOLING
+    takes another pooling of the frames than the mean, such as vmaf@p5. The candidate must also have every cell of the
+    baseline, of the same frames, and none may have failed.
 
     \b
     Examples:
       vcbench gate --baseline results/main --candidate results/branch --fail 'bd_rate(psnr_y)>0.5%'
-      vcbench gate --candidate results/branch --junit gate.xml --markdown summary.md
+      vcbench gate --candidate results/branch --config gate.toml --junit gate.xml --markdown summary.md
     """
     from bench.analysis.gate.settings import load_settings
     from bench.api import gate

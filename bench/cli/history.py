@@ -22,16 +22,26 @@ from bench.cli.output import say
 
 @click.command("history", cls=Command, short_help="Draw BD-rate, time and memory over revisions.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
-@click.option("--out", "-o", type=LocalPath(), required=True, help="Folder of the page, the picture and the tables.")
-@click.option("--metrics", type=CommaList(), default=(), help="BD-rate by these metrics; default all measured.")
+@click.option(
+    "--out",
+    "-o",
+    type=LocalPath(),
+    required=True,
+    help="Folder for index.html, history.png, history.csv and history.json.",
+)
+@click.option(
+    "--metrics", type=CommaList(), default=(), help="BD-rate by these metrics; default all that were measured."
+)
 @click.option("--codecs", type=CommaList(), default=(), help="Only these codecs.")
 @click.option(
     "--fail",
     multiple=True,
     metavar="RULE",
-    help="Judge each revision against the one before it, by rules of vcbench gate; may be repeated.",
+    help="Judge each revision against the one before it by this rule of vcbench gate; may be repeated.",
 )
-@click.option("--min-overlap", type=PerCent(), default=0.0, help="Least share of a curve that BD-rate compares.")
+@click.option(
+    "--min-overlap", type=PerCent(), default=0.0, help="Least share of a curve that a BD-rate must compare; default 0%."
+)
 @click.option("--title", help="Title of the page.")
 @looks_file
 @as_json
@@ -48,9 +58,8 @@ def command(
 ) -> int:
     """Draw how codecs changed over revisions: BD-rate, time and memory, with the gate's verdicts.
 
-    FOLDERS are result folders, one per revision, oldest first; a folder of result folders stands for these, in the
-    order of their names. Verdicts are read from gate.json in each of them (the output of vcbench gate --json), or
-    reached by --fail.
+    FOLDERS are result sets, one per revision, oldest first; a folder of result sets stands for these, in the order of
+    their names. Verdicts come from gate.json in each result set (the output of vcbench gate --json), or from --fail.
 
     \b
     Examples:

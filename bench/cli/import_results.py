@@ -10,21 +10,25 @@ from bench.cli.options import Command, LocalPath, as_json, counted, existing, pr
 from bench.cli.output import say
 
 
-@click.command("import", cls=Command, short_help="Make others' published results curves to compare with.")
+@click.command("import", cls=Command, short_help="Convert published results to curves to compare with.")
 @click.argument("kind", type=click.Choice(["dcvc", "aom-ctc"]))
 @click.argument("files", nargs=-1, required=True, type=existing())
-@click.option("--names", help="Names of the codecs, one for each file, such as AV1-3.12,AV2-v13; default the files'.")
-@click.option("--out", type=LocalPath(), required=True, help="Folder for the curves, for report and compare.")
+@click.option(
+    "--names", help="Names of the codecs, one per file, such as AV1-3.12,AV2-v13; default the names of the files."
+)
+@click.option("--out", type=LocalPath(), required=True, help="Folder for the curves, which report and compare take.")
 @as_json
 def command(kind: str, files: tuple[Path, ...], names: str | None, out: Path, json_output: bool) -> int:
-    """Read result files of others: dcvc, the anchors' JSON of microsoft/DCVC; aom-ctc, AOM's result tables (CSV).
+    """Convert published results to curves to compare with: dcvc or aom-ctc.
 
-    Their curves stand beside measured ones under a mark of their own, and are compared with those of the same sequence,
-    metric, number of frames and size.
+    dcvc reads the anchors' JSON of microsoft/DCVC, aom-ctc the result tables (CSV) of AOM's common test conditions. The
+    curves keep a mark of their own and are compared with measured ones of the same sequence, metric, number of frames
+    and size.
 
     \b
     Examples:
       vcbench import dcvc DCVC/anchors/vtm_17.0_yuv420_LB_allf_ip0.json --out published/vtm
+      vcbench import aom-ctc r4.csv v13.csv --names AVM-r4.0,AV2-v13 --out published/avm
       vcbench compare results/mine published/vtm --anchor dcvc:VTM-17.0 --test x265 --metric psnr_y:dcvc
     """
     from bench.core.untrusted import parse_json

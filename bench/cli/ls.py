@@ -14,7 +14,7 @@ _TABLE_WIDTH = 80
 _LIST_WIDTH = 100
 
 
-@click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, results or published curves.")
+@click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, result sets and published curves.")
 @click.argument("kind", type=click.Choice(["codecs", "datasets", "metrics", "sets", "results", "published"]))
 @click.argument("names", nargs=-1)
 @click.option("--available", is_flag=True, help="Only what works on this machine.")
@@ -22,9 +22,9 @@ _LIST_WIDTH = 100
     "--kind",
     "codec_kind",
     type=click.Choice(["classical", "learned", "overfitted", "diffusion"]),
-    help="Only codecs of this kind.",
+    help="With codecs: only codecs of this kind.",
 )
-@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files (ls codecs NAME).")
+@click.option("--trust", is_flag=True, help="With codecs NAME: let cards of your own run programs and Python files.")
 @search_path
 @as_json
 def command(
@@ -36,17 +36,19 @@ def command(
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
-    """List what there is, whether it works on this machine, and what to do where it does not.
+    """List what there is, whether it works on this machine and, if not, what to do.
 
-    NAMES are codecs (by name, name@configuration, or card file), shown with their cards, and the files and versions
-    that their results depend on; or result sets (folders), by default those in the folder results/ of the working
-    directory.
+    NAMES are codecs (name, name@configuration or card file), shown with their cards and the versions and files that
+    their results depend on; or result sets, by default those in ./results. "sets" are the sets of metrics that
+    --metrics takes by name; "published" are the curves of papers that come with vcbench. No code of your cards runs
+    without --trust.
 
     \b
     Examples:
-      vcbench ls codecs --available
+      vcbench ls codecs
+      vcbench ls codecs --available --kind classical
       vcbench ls codecs x265 my-codec --trust
-      vcbench ls results results/*
+      vcbench ls results results/* --json
     """
     from bench.cards import Catalog, parted
     from bench.errors import UsageError

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.argument("reference", type=existing())
 @click.argument("files", nargs=-1, required=True, type=existing())
 @click.option(
-    "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
+    "--metrics",
+    type=CommaList(),
+    default=(),
+    help="Metrics or sets of metrics; +name adds to the default ones (vcbench ls metrics, vcbench ls sets).",
 )
 @click.option("--size", help="Size of raw yuv, such as 352x288.")
 @click.option("--pix-fmt", help="Pixel format of raw yuv, such as yuv420p.")
@@ -26,24 +29,24 @@ if TYPE_CHECKING:
 @click.option(
     "--transfer",
     type=click.Choice(["pq", "hlg", "sdr"]),
-    help="How samples become light, where files do not say it; notes say which metrics are not made for it.",
+    help="Transfer function, if the files do not state it; notes say which metrics are not made for it.",
 )
 @click.option(
     "--scaler",
     type=click.Choice(["lanczos", "bicubic", "bilinear", "spline", "area", "neighbor"]),
-    help="Bring files of another size to that of REFERENCE by this scaler of FFmpeg.",
+    help="Scale files of another size to the size of REFERENCE by this scaler of FFmpeg; without it they are refused.",
 )
 @click.option(
     "--film-grain",
     type=click.Choice(["on", "off"]),
     default="on",
     show_default=True,
-    help="Whether decoders synthesise the film grain that a stream describes.",
+    help="Whether decoders synthesise the film grain that a stream describes, as players do.",
 )
 @click.option(
     "--frames-csv",
     type=LocalPath(dir_okay=False),
-    help="Write the values of every frame as CSV: a row for each file and frame, a column for each metric.",
+    help="Write the values of every frame as CSV: one row per file and frame, one column per metric.",
 )
 @as_json
 def command(
@@ -56,12 +59,12 @@ def command(
     json_output: bool,
     **given: Any,
 ) -> int:
-    """Measure files that exist already: any container FFmpeg reads, paired with REFERENCE frame by frame.
+    """Score video files against their source, in any container that FFmpeg reads, paired frame by frame.
 
-    Frame count and chroma format must be equal, and so must range and matrix where both files state them. Other bit
-    depths are brought to that of REFERENCE, other sizes only with --scaler; notes say what was done. A file that does
-    not fit has the reason instead of values, and the exit code is 6. The rate is not judged here: that takes vcbench
-    run.
+    Frame count and chroma format must be equal, and so must range and matrix if both files state them. Other bit
+    depths are brought to that of REFERENCE; a note says what was done. A file that does not fit has a reason
+    instead of values, the others are measured, and the exit code is 6. Rates are not judged: use vcbench run for
+    that.
 
     \b
     Examples:

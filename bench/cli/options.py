@@ -127,7 +127,8 @@ def search_path(function: Callable[..., Any]) -> Callable[..., Any]:
         "paths",
         multiple=True,
         type=existing(folder=True),
-        help="Folder with codecs/ and datasets/ of your own, searched first (also VCBENCH_PATH).",
+        help="Folder with codecs/ and datasets/ of your own, searched first; may be repeated. VCBENCH_PATH does the "
+        "same.",
     )(function)
 
 
@@ -143,9 +144,9 @@ def looks_file(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --json."""
-    return click.option("--json", "json_output", is_flag=True, help="One JSON object or list on standard output.")(
-        function
-    )
+    return click.option(
+        "--json", "json_output", is_flag=True, help="Print one JSON object or list on standard output."
+    )(function)
 
 
 def print_json(value: Any) -> None:

@@ -26,47 +26,60 @@ if TYPE_CHECKING:
 
 @click.command("report", cls=Command, short_help="Write a site, tables and figures.")
 @click.argument("folders", nargs=-1, required=True, type=existing(folder=True))
-@click.option("--out", "-o", type=LocalPath(), help="Folder of the report; default report/ in the first.")
-@click.option("--anchor", help="Codec of the tables, and the first one of the site; default x265 if there.")
+@click.option(
+    "--out",
+    "-o",
+    type=LocalPath(),
+    help="Folder of the report: new, empty, or an earlier report, which is replaced. Default report/ (with "
+    "--paper: paper/) in the first result set.",
+)
+@click.option("--anchor", help="Codec that BD-rates refer to; default x265 if present.")
 @click.option("--metrics", type=CommaList(), help="Only these metrics.")
 @click.option("--title", help="Title of the site or the leaderboard.")
 @click.option(
     "--pictures",
     type=click.IntRange(min=0),
-    help="Most pictures of the frame viewer; default some, as far as decoding takes a minute.",
+    help="Show up to N pictures in the frame viewer, 0 for none. Default 120, or as many as decode in about a minute.",
 )
 @click.option(
     "--clips",
     multiple=True,
     type=existing(),
-    help="Source clip, or folder of them, for the frame viewer; those of datasets and of the run are found.",
+    help="Source clip, or folder of clips, for the frame viewer; clips of datasets are found without it. May be "
+    "repeated.",
 )
-@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files, for the viewer.")
+@click.option(
+    "--trust", is_flag=True, help="Let cards of your own run programs and Python files, to decode for the frame viewer."
+)
 @search_path
-@click.option("--paper", is_flag=True, help="Figures, tables and captions for a paper instead of a site.")
+@click.option("--paper", is_flag=True, help="Write figures, tables and captions for a paper instead of a site.")
 @click.option(
     "--style",
     type=click.Choice(["single-column", "double-column", "slides"]),
     default="single-column",
     show_default=True,
-    help="With --paper: the size of figures and tables.",
+    help="With --paper: size of figures and tables.",
 )
-@click.option("--log-rate", is_flag=True, help="With --paper: a logarithmic rate axis.")
+@click.option("--log-rate", is_flag=True, help="With --paper: draw the rate on a logarithmic axis.")
 @click.option(
     "--min-overlap",
     type=PerCent(),
     default=0.0,
-    help="Give no value where less of the anchor's curve is compared, such as 75%; default 0%.",
+    help="Give no BD-rate if less of the anchor's curve is compared, such as 75%; default 0%.",
 )
 @looks_file
-@click.option("--mix-published", is_flag=True, help="Compare published curves with measured ones.")
-@click.option("--leaderboard", is_flag=True, help="Rank the codecs of all folders against --anchor, of the first.")
-@click.option("--rank-estimates", is_flag=True, help="With --leaderboard: rank codecs whose rate is an estimate too.")
+@click.option(
+    "--mix-published",
+    is_flag=True,
+    help="Compare published curves with measured ones, although protocols differ. With --leaderboard, rank them too.",
+)
+@click.option("--leaderboard", is_flag=True, help="Rank the codecs of all result sets against --anchor; needs --out.")
+@click.option("--rank-estimates", is_flag=True, help="With --leaderboard: also rank codecs whose rate is an estimate.")
 @click.option(
     "--records",
     type=existing(folder=True),
     metavar="DIRECTORY",
-    help="With --leaderboard: records of vcbench verify; only what they verify is ranked.",
+    help="With --leaderboard: rank only what these records of vcbench verify --record confirm.",
 )
 @as_json
 def command(
@@ -90,13 +103,13 @@ def command(
     records: Path | None,
     json_output: bool,
 ) -> int:
-    """Write a site that opens from the file system or any web server, and BD tables (CSV, Markdown).
+    """Write a site that opens from the file system or any web server, and BD-rate tables (CSV, Markdown).
 
-    The site compares any codec with any other and shows curves, single frames and where each number comes from;
-    nothing of it is loaded from the network.
+    FOLDERS are result sets; a cell that several of them have is taken from the first. The site compares any codec with
+    any other and shows curves, single frames and where each number comes from. It loads nothing from the network.
 
     \b
-    Example:
+    Examples:
       vcbench report results/quickstart -o reports/quickstart --anchor x265
       vcbench report results/quickstart -o paper --paper --style double-column
       vcbench report results/ours results/theirs -o board --leaderboard --anchor x265

@@ -41,9 +41,16 @@ if TYPE_CHECKING:
     from bench.records.cell import CellResult
 
 
-@click.command("run", cls=ManyFilesCommand, short_help="Run codecs over clips, measure, store.")
-@click.option("--codecs", type=CommaList(), required=True, help="Codecs by name, name@configuration, or card file.")
-@click.option("--datasets", type=CommaList(), default=(), help="Datasets by name (vcbench ls datasets).")
+@click.command("run", cls=ManyFilesCommand, short_help="Run codecs over clips and measure the results.")
+@click.option(
+    "--codecs",
+    type=CommaList(),
+    required=True,
+    help="Codecs by name, name@configuration or card file (vcbench ls codecs).",
+)
+@click.option(
+    "--datasets", type=CommaList(), default=(), help="Datasets by name or manifest file (vcbench ls datasets)."
+)
 @click.option("--sequences", type=CommaList(), default=(), help="Only these sequences or subsets of the datasets.")
 @click.option(
     "--input",
@@ -51,86 +58,128 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE...",
     type=existing(),
-    help="Clips: y4m, raw yuv, folders of PNG pictures, anything FFmpeg reads; takes every word up to the next option.",
+    help="Clips: y4m, raw yuv, folders of PNG pictures, or anything FFmpeg reads. Takes every word up to the next "
+    "option, so --input *.y4m works; write ./-name for a name that starts with a hyphen.",
 )
 @click.option("--size", help="Size of raw yuv input, such as 352x288.")
 @click.option(
-    "--pix-fmt", help="Pixel format of raw yuv input; for RGB input, what codecs are given (default yuv444p)."
+    "--pix-fmt",
+    help="Pixel format of raw yuv input, such as yuv420p10le. For RGB input, the format that codecs receive; "
+    "default 4:4:4 of the same bit depth.",
 )
-@click.option("--fps", help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001.")
+@click.option(
+    "--fps",
+    help="Frame rate of raw yuv or PNG input, such as 30 or 30000/1001. Overrides the frame rate of a file that "
+    "has one.",
+)
 @click.option(
     "--transfer",
     type=click.Choice(["pq", "hlg", "sdr"]),
-    help="How samples of the input become light, where files do not say it (y4m, raw, PNG); metrics are marked by it.",
+    help="Transfer function of the input, for files that do not state it (y4m, raw, PNG). Overrides that of the file.",
 )
-@click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips.")
-@click.option("--frames", type=click.IntRange(min=1), help="At most so many frames of each clip; default all.")
+@click.option("--start", type=click.IntRange(min=0), default=0, help="First frame of --input clips, counted from 0.")
+@click.option("--frames", type=click.IntRange(min=1), help="Use up to N frames of each clip; default all.")
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOL_NAMES),
-    help="Conditions by name: GOP structure of codecs named without a configuration, frames, metrics, BD-rate.",
+    help="Common test conditions by name: GOP structure, frames, metrics and BD-rate convention.",
 )
 @click.option(
     "--rates",
     type=NumbersOr("auto"),
-    help="Values of the rate parameter instead of the card's; auto: searched, so that each curve covers the range of "
-    "the anchor's (the first codec, or that of --match-rate).",
+    help="Values of the rate parameter (QP, CRF ...) instead of the card's. auto searches them so that each curve "
+    "covers the anchor's range of quality; the anchor is the first codec, or that of --match-rate.",
 )
 @click.option(
     "--match-rate",
     metavar="CODEC",
-    help="Search the other codecs' rates so that they equal this one's; a codec of the run or of the result folder.",
-)
-@click.option("--target-bpp", type=NumberList(), help="Search every codec's rates so that they equal these, in bpp.")
-@click.option(
-    "--tolerance", type=PerCent(), help="How near is near enough; default 2%, with --rates auto 5% of the range."
+    help="Search the other codecs' rate points so that they meet the rates of CODEC, which is part of the run or "
+    "of the result folder. With --rates auto, CODEC is the anchor.",
 )
 @click.option(
-    "--metrics", type=CommaList(), default=(), help="Metrics; +name adds to the default ones (vcbench ls metrics)."
+    "--target-bpp",
+    type=NumberList(),
+    help="Search every codec's rate points so that they meet these rates, in bits per pixel.",
 )
-@click.option("--out", type=LocalPath(), help="Result folder, new or empty or a result set; default results/DATASET.")
+@click.option(
+    "--tolerance",
+    type=PerCent(),
+    help="How close a search must come: default 2% of the rate; with --rates auto, 5% of the anchor's range of "
+    "quality.",
+)
+@click.option(
+    "--metrics",
+    type=CommaList(),
+    default=(),
+    help="Metrics or sets of metrics; +name adds to the default ones (vcbench ls metrics, vcbench ls sets).",
+)
+@click.option(
+    "--out",
+    type=LocalPath(),
+    help="Result folder: new, empty, or an existing result set. Default results/DATASET, or results/input for --input.",
+)
 @click.option(
     "--jobs",
     "-j",
     type=click.IntRange(min=1),
-    help="Cells side by side; default one for each CPU, or all of a cluster.",
+    help="Number of cells to run side by side; default one per CPU, or all workers of a cluster.",
 )
 @click.option(
     "--backend",
     type=click.Choice(["auto", "loky", "threading", "dask", "ray"]),
     default="auto",
-    help="Where cells run: processes or threads of this machine (auto: what suits the metrics), a Dask or Ray cluster.",
+    help="Where cells run. auto: threads of this machine if every metric works outside Python, else processes "
+    "(loky). dask and ray: a cluster.",
     show_default=True,
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="A running Dask scheduler (tcp://host:port, or its file) or Ray cluster (host:port); default our own, here.",
-)
-@click.option("--copy-inputs", is_flag=True, help="Copy the clips into the result folder, for workers that lack them.")
-@click.option(
-    "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds one encode or decode may take."
+    help="A running Dask scheduler (tcp://host:port, or its file) or Ray cluster (host:port). Without it, dask and"
+    " ray start workers on this machine.",
 )
 @click.option(
-    "--timing", is_flag=True, help="One cell at a time, times measured alone; for speed that is to be quoted."
+    "--copy-inputs",
+    is_flag=True,
+    help="Copy the clips into the result folder first, for workers that cannot see their paths.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 6 also where a metric cannot run here.")
-@click.option("--dry-run", is_flag=True, help="Show the cells and which are measured already; run nothing.")
-@click.option("--report", is_flag=True, help="Build the report at the end, in the folder report/ of the result folder.")
-@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
-@click.option("--sandbox", is_flag=True, help="Run encoders and decoders in the sandbox, as verify does (doctor).")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that one encode or decode may take. Then its processes are ended and the cell fails.",
+)
+@click.option(
+    "--timing",
+    is_flag=True,
+    help="Run one cell at a time and decode once more for the clock alone: for speed that you quote. Cells that "
+    "were timed under load run again.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 6 if a metric cannot run here, instead of leaving it out.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the cells, which of them are measured, and which metrics cannot run here. Runs and writes nothing.",
+)
+@click.option("--report", is_flag=True, help="Build the report at the end, in report/ of the result folder.")
+@click.option("--trust", is_flag=True, help="Let cards of your own run programs and Python files.")
+@click.option(
+    "--sandbox", is_flag=True, help="Run encoders and decoders in the sandbox, as verify does: for cards from others."
+)
 @search_path
 @as_json
 def command(**options: Any) -> int:
-    """Run codecs over clips, measure, store. Finished cells are never run again.
+    """Run codecs over clips, decode, measure and store. Cells that are already measured are not run again.
+
+    Give the same command again to continue after an interruption; give it with more metrics to measure the stored
+    bitstreams. Names, formats, rates and folders are checked before anything is encoded. A cell that fails does not
+    stop the others, and a metric that cannot run here is reported at the start and left out.
 
     \b
     Examples:
       vcbench run --codecs x264,x265,vvenc --datasets quickstart --report
-      vcbench run --codecs x265,svt-av1 --input clips/*.y4m --out results/mine
-      vcbench run --codecs x265 --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
-      vcbench run --codecs x265 --input clips/*.y4m --out results/mine --metrics +vmaf_neg
-      vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265
+      vcbench run --codecs x265,svt-av1 --input clips/*.y4m --out results/mine --metrics +xpsnr
+      vcbench run --codecs x265@low-delay --input a.yuv --size 1920x1080 --pix-fmt yuv420p --fps 50
+      vcbench run --codecs x265,svt-av1 --datasets quickstart --match-rate x265 --tolerance 3%
       vcbench run --codecs x265,vvenc --datasets hevc-b --protocol jvet-ra
     """
     from bench.api import Listener, carry_out

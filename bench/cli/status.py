@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from bench.engine.progress import FolderState, RunState
 
 
-@click.command("status", cls=Command, short_help="How far the runs of a result folder are.")
+@click.command("status", cls=Command, short_help="Show how far the runs of a result folder are.")
 @click.argument("folder", type=existing(folder=True))
 @as_json
 def command(folder: Path, json_output: bool) -> int:
-    """Tell cells done, failed and running, rate and time left, from the result folder alone.
+    """Show how many cells are done, failed and running, the pace, and an estimate of the time left.
 
-    It works from another terminal or machine that sees the folder, whatever the run's backend. A run whose driver was
-    killed is named with what it has left. Nothing is written but a probe of the file system's clock.
+    It reads the result folder alone, so it works from any terminal or machine that sees the folder, whatever
+    backend the run uses. A run whose driver was killed is listed with the cells it has left; the same command
+    continues it.
 
     \b
     Examples:

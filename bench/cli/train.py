@@ -21,27 +21,60 @@ if TYPE_CHECKING:
 
 @click.command("train", cls=Command, short_help="Train our own codecs.")
 @click.argument("codec", type=click.Choice(sorted(RECIPES)))
-@click.option("--clips", type=existing(folder=True), required=True, help="Folder with videos to train on.")
-@click.option("--out", type=LocalPath(), required=True, help="Folder of the run; goes on with what is there.")
-@click.option("--scale", type=click.Choice(SCALES), default="small", show_default=True, help="Size of the codec.")
-@click.option("--backbone", type=existing(folder=True), help="Folder with diffusers networks, for --scale paper.")
-@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes; the same command goes on.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and cuts.")
 @click.option(
-    "--steps-scale", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Multiply the stages' steps."
+    "--clips",
+    type=existing(folder=True),
+    required=True,
+    help="Folder with videos to train on; its subfolders are searched too. Clips too small or too short for a "
+    "stage are counted and left out.",
 )
-@click.option("--stages", "names", type=CommaList(), help="Only these of the codec's stages.")
+@click.option("--out", type=LocalPath(), required=True, help="Folder of the run; an interrupted run there continues.")
 @click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of the model; may be repeated."
+    "--scale",
+    type=click.Choice(SCALES),
+    default="small",
+    show_default=True,
+    help="Size of the codec: small, or the paper's on your own diffusion networks.",
 )
-@click.option("--no-cascade", is_flag=True, help="Gradients through two frames at most, on as many pictures a step.")
+@click.option(
+    "--backbone",
+    type=existing(folder=True),
+    help="Folder with diffusers networks, for --scale paper; default VCBENCH_WAN21, VCBENCH_SD15 or VCBENCH_WAN_VACE.",
+)
+@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after N minutes; the same command continues.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the weights and of the random crops.",
+)
+@click.option(
+    "--steps-scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    help="Multiply the number of steps of each stage.",
+)
+@click.option("--stages", "names", type=CommaList(), help="Only these stages of the codec.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the model, such as temporal_guidance=false; may be repeated.",
+)
+@click.option(
+    "--no-cascade", is_flag=True, help="Pass gradients through at most two frames, with as many pictures per step."
+)
 @click.option(
     "--from",
     "origin",
     type=existing(),
-    help="Start with another run's weights (its folder, a file in it) or a weight file.",
+    help="Start with the weights of another run (its folder, or a file in it) or with a weight file.",
 )
-@click.option("--export", is_flag=True, help="When all stages are done, write the weight file and its cards.")
+@click.option(
+    "--export", is_flag=True, help="After the last stage, write the weight file, its model card and the codec's card."
+)
 @click.option("--licence", default="none stated", help="Licence of the exported weights, for their cards.")
 @as_json
 def command(
@@ -63,14 +96,16 @@ def command(
 ) -> int:
     """Train one of our own codecs on a folder of videos, stage by stage.
 
-    Ctrl-C and --minutes end it after the step under way; the same command goes on from there, to the bit. About every
-    tenth video is held out, by its name, for the figures at the end of each stage.
+    Ctrl-C and --minutes stop after the current step; the same command continues, bit for bit. About every tenth
+    video is held out, chosen by its name, for the figures at the end of each stage. Training needs the weights
+    squeezenet and spynet (vcbench fetch weights).
 
     \b
     Examples:
-      vcbench train s2vc --clips videos/ --out runs/s2vc
+      vcbench train s2vc --clips videos/ --out runs/s2vc --minutes 30
       vcbench train s2vc --clips videos/ --out runs/no-tcg --from runs/s2vc --set temporal_guidance=false
-      vcbench train diff-sit --clips videos/ --out runs/ours --from OURS.safetensors --stages generator --export
+      vcbench train diff-sit --clips videos/ --out runs/ours --from OURS.safetensors --stages generator-21 --export
+      vcbench train s2vc --scale paper --backbone stable-diffusion-v1-5/ --clips videos/ --out runs/s2vc-paper
     """
     from bench.neural.training.loop import check_own
 

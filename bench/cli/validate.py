@@ -15,23 +15,29 @@ if TYPE_CHECKING:
     from bench.cards import Catalog
 
 
-@click.command("validate", cls=Command, short_help="Check cards, manifests, result sets and metrics.")
+@click.command("validate", cls=Command, short_help="Check cards, manifests, result sets, metrics and codecs.")
 @click.argument("targets", nargs=-1, type=LocalPath())
 @click.option(
     "--metric",
     "metrics",
     type=CommaList(),
     default=(),
-    help="Check metrics: by name, or file.py:Class before it is installed (with --trust).",
+    help="Check metrics: by name, or file.py:Class for one that is not installed yet (with --trust).",
 )
-@click.option("--run", "codec", metavar="CARD", help="Run a codec for real and hold it to the contract of all codecs.")
-@click.option("--input", "clip", type=existing(), help="A clip of yours, in place of the generated one of --run.")
+@click.option(
+    "--run",
+    "codec",
+    metavar="CARD",
+    help="Encode and decode small clips with this codec (name, name@configuration or card file) and check it rule "
+    "by rule.",
+)
+@click.option("--input", "clip", type=existing(), help="A clip of your own for --run, instead of the generated ones.")
 @click.option(
     "--time-limit", type=click.FloatRange(min=0, min_open=True), default=600, show_default=True,
     help="Seconds that each process of --run may take.",
 )  # fmt: skip
 @click.option("--schema", type=click.Choice(["codecs", "datasets", "results"]), help="Print the JSON Schema instead.")
-@click.option("--trust", is_flag=True, help="Allow --metric and --run to run programs and Python files.")
+@click.option("--trust", is_flag=True, help="Let --metric and --run run programs and Python files.")
 @search_path
 @as_json
 def command(
@@ -45,18 +51,20 @@ def command(
     paths: tuple[Path, ...],
     json_output: bool,
 ) -> int:
-    """Check cards and manifests (TOML files), result sets (folders), and what metrics declare against their values.
+    """Check cards and manifests (TOML files), result sets (folders), metrics and codecs.
 
-    Without a target and a metric, every card and manifest. With --run, a codec (a name, name@configuration or a card's
-    file) encodes and decodes small clips, and each rule it is held to is ok, failed or not applicable.
+    Without TARGETS, every card and manifest that is found is checked. A problem names the file, the key and the remedy,
+    and the exit code is 4. With --run, the exit code is 6 if the codec breaks a rule.
 
     \b
     Examples:
       vcbench validate my-codec.toml
       vcbench validate results/mine
+      vcbench validate --metric vmaf,ewarp
       vcbench validate --metric mae.py:Mae --trust
+      vcbench validate --run x265@low-delay --input clip.y4m
       vcbench validate --run codecs/my-codec.toml --trust
-      vcbench validate --schema codecs
+      vcbench validate --schema codecs > card.schema.json
     """
     from bench.cards import Catalog
 

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 @click.command("verify", cls=ManyFilesCommand, short_help="Decode stored bitstreams again and compare.")
 @click.argument("folder", type=existing(folder=True))
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="Only N cells, drawn at random.")
-@click.option("--metrics", is_flag=True, help="Measure again too: values, features, frames; needs the source clips.")
-@click.option("--encode", is_flag=True, help="Code some cells of each codec again too, and compare the bytes.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Check only N cells, drawn at random.")
+@click.option(
+    "--metrics",
+    is_flag=True,
+    help="Measure again and compare values, features and per-frame values; needs the source clips.",
+)
+@click.option(
+    "--encode",
+    is_flag=True,
+    help="Encode some cells of each codec again and compare the bytes; needs the source clips.",
+)
 @click.option(
     "--encode-cells",
     type=click.IntRange(1),
@@ -33,26 +41,26 @@ if TYPE_CHECKING:
     multiple=True,
     type=existing(),
     metavar="FILE...",
-    help="Source clips of yours, found by their digests; those of datasets are found by themselves.",
+    help="Source clips of your own, found by their digests; clips of datasets are found without it.",
 )
 @click.option(
     "--record",
     type=LocalPath(file_okay=False),
     metavar="DIRECTORY",
-    help="Add what was found to DIRECTORY/NAME.json, for vcbench report --leaderboard --records.",
+    help="Add the findings to DIRECTORY/NAME.json, for vcbench report --leaderboard --records.",
 )
-@click.option("--by", metavar="NAME", help="With --record: who signs it off.")
-@click.option("--trust", is_flag=True, help="Allow cards of yours to run programs and Python files.")
+@click.option("--by", metavar="NAME", help="With --record: name of the person who signs it off.")
+@click.option("--trust", is_flag=True, help="Let cards of your own run programs and Python files.")
 @click.option(
     "--no-sandbox",
     is_flag=True,
-    help="Run decoders and encoders as they are: they can read your files and use the network.",
+    help="Run decoders and encoders outside the sandbox: they can then read your files and use the network.",
 )
 @click.option(
     "--time-limit",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Of one decode or encode. In the sandbox 3600 by default.",
+    help="Seconds that one decode or encode may take; default 3600 in the sandbox.",
 )
 @search_path
 @as_json
@@ -73,16 +81,16 @@ def command(
 ) -> int:
     """Check that stored bitstreams are those that were measured and decode to the frames that were measured.
 
-    Every bitstream is decoded alone in a fresh process, in a sandbox without network and with a private view of files
-    where this machine has one (vcbench doctor). Cards, rate kinds and source clips are those found here, never
-    those in FOLDER, in which nothing is written. The source clips may be gone, unless --metrics or --encode needs them.
-    What cannot be computed again, such as times, is "claimed". The exit code is 6 where something differs or could not
-    be checked; each such thing is named.
+    Every bitstream is decoded alone in a fresh process, in a sandbox if this machine has one (vcbench doctor).
+    Cards and source clips are those found here, never those in FOLDER, and nothing is written there. What nobody
+    can compute again, such as times, is reported as "claimed". The exit code is 6 if something differs or could not
+    be checked.
 
     \b
     Examples:
       vcbench verify results/mine
-      vcbench verify results/submitted --metrics --encode --record verified
+      vcbench verify results/submitted --metrics --encode --input clips/*.y4m
+      vcbench verify results/submitted --metrics --record verified --by 'A. Reviewer'
     """
     from bench.core import sandbox
     from bench.engine.verify.cells import VerifyOptions, choose, outcomes, verify

@@ -70,22 +70,22 @@ Url = Annotated[str, AfterValidator(_url)]
 class Entry(Model):
     """One sequence of a dataset: its file, its format, and where the file comes from."""
 
-    name: Name
+    name: Name = Field(description="name of the sequence")
     file: RelativePath = Field(description="path of the file below the dataset's folder")
-    width: int = Field(ge=1, le=MAX_SIDE)
-    height: int = Field(ge=1, le=MAX_SIDE)
+    width: int = Field(ge=1, le=MAX_SIDE, description="in luma samples")
+    height: int = Field(ge=1, le=MAX_SIDE, description="in luma samples")
     fps: Annotated[str, BeforeValidator(_fps)] | None = Field(
-        default=None, description='frames per second, such as 30 or "30000/1001"; may be absent for y4m, which says it'
+        default=None, description='frames per second, such as 30 or "30000/1001"; may be absent for y4m, which has it'
     )
-    frames: int | None = Field(default=None, ge=1, description="number of frames used; absent: all from start")
+    frames: int | None = Field(default=None, ge=1, description="number of frames used; default all from start")
     pix_fmt: Annotated[str, AfterValidator(_pix_fmt)] = Field(default="yuv420p", description="FFmpeg's name")
     start: int = Field(default=0, ge=0, description="first frame used")
     transfer: Transfer | None = Field(
-        default=None, description="how samples become light, where the file does not say it: pq, hlg or sdr"
+        default=None, description="transfer function, if the file does not state it: pq, hlg or sdr"
     )
-    url: Url | None = Field(default=None, description="of the file or its archive")
+    url: Url | None = Field(default=None, description="address of the file or its archive")
     member: RelativePath | None = Field(default=None, description="path inside the archive that url names")
-    sha256: Digest | None = Field(default=None, description="of the file itself, not of an archive")
+    sha256: Digest | None = Field(default=None, description="digest of the file itself, not of an archive")
 
     @model_validator(mode="after")
     def _check(self) -> Entry:
@@ -109,22 +109,24 @@ class Entry(Model):
 class Manifest(Model):
     """One dataset: its sequences, its licence and how its files are obtained."""
 
-    name: Name
-    title: str
-    licence: str
-    homepage: str | None = None
-    citation: str | None = None
-    note: str | None = Field(default=None, description="what a reader must know, such as facts that are not confirmed")
+    name: Name = Field(description="the file's name without .toml")
+    title: str = Field(description="name for readers")
+    licence: str = Field(description="licence of the videos")
+    homepage: str | None = Field(default=None, description="address of the owner's page")
+    citation: str | None = Field(default=None, description="how to cite the dataset")
+    note: str | None = Field(default=None, description="what a reader must know, such as unconfirmed facts")
     download: Literal["automatic", "manual", "generated"] = Field(
-        default="manual", description="by vcbench fetch, by hand, or made by vcbench itself at first use"
+        default="manual", description="fetched by vcbench, fetched by hand, or made by vcbench at first use"
     )
     instructions: str | None = Field(default=None, description="what to do by hand")
     root: Annotated[str, AfterValidator(_folder)] | None = Field(
         default=None, description="folder of the files, relative to the manifest's"
     )
     subsets: dict[Name, tuple[Name, ...]] = Field(default={}, description="named selections of sequences")
-    default_subset: Name | None = Field(default=None, description="subset used where none is named; absent: all")
-    sequences: tuple[Entry, ...] = Field(min_length=1)
+    default_subset: Name | None = Field(
+        default=None, description="subset that is used if none is named; default all sequences"
+    )
+    sequences: tuple[Entry, ...] = Field(min_length=1, description="the sequences")
 
     _path: Path | None = PrivateAttr(default=None)
 
