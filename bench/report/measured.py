@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.curves import SequenceKey
+from bench.analysis.fooled import fooled_by
 from bench.analysis.identity import told_apart
 from bench.analysis.looks import Look, looks
 from bench.analysis.options import CompareOptions, DeltaAxis
@@ -74,7 +75,8 @@ class MetricFacts:
 
     direction: "higher", "lower", or None where the metric is not installed here and `problem` says why. unit: of its
     values. axis_unit, cap, saturation: on the axis of curves and BD-rate, which is in dB for SSIM. pooled: it has a
-    value of its own for a dataset, beside those of the videos.
+    value of its own for a dataset, beside those of the videos. fooled: tricks that it finds better and that help no
+    viewer.
     """
 
     name: str
@@ -86,6 +88,7 @@ class MetricFacts:
     saturation: float | None
     provenance: tuple[str, ...]
     problem: str | None = None
+    fooled: tuple[str, ...] = ()
     pooled: bool = False
     axis_unit: str = ""
     scale: Scale = "linear"
@@ -310,6 +313,7 @@ def metric_facts(cells: Sequence[CellResult], name: str) -> MetricFacts:
         axis.cap,
         axis.saturation,
         provenance,
+        fooled=fooled_by(name),
         pooled=is_pooled(name),
         axis_unit=axis.unit,
         scale=axis.scale,

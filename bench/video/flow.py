@@ -175,6 +175,19 @@ def ewarp_frame(
     return float(squared / (samples * peak * peak))
 
 
+def ewarp_map(
+    previous: npt.NDArray[Any], current: npt.NDArray[Any], reference: WarpReference, *, peak: float
+) -> npt.NDArray[np.float32]:
+    """Where the warping error of a pair is: root of the squared difference's mean over channels, H x W, white is 1.
+
+    NaN where a pixel is not compared. The mean of its squares is `ewarp_frame`; shapes and units as there.
+    """
+    difference = (_sample(previous, reference.positions) - current.astype(np.float32)) / peak
+    squared = np.square(difference) if difference.ndim == 2 else np.square(difference).mean(axis=-1)
+    errors: npt.NDArray[np.float32] = np.where(reference.visible, np.sqrt(squared), np.nan).astype(np.float32)
+    return errors
+
+
 def eight_bit(plane: npt.NDArray[Any], bit_depth: int) -> npt.NDArray[np.uint8]:
     """Samples rounded to 8 bit, for what works on nothing deeper; white stays white."""
     if bit_depth == 8:

@@ -9,6 +9,7 @@ from bench.video.flow import (
     WarpReference,
     dis_flow,
     ewarp_frame,
+    ewarp_map,
     inside,
     occlusion_mask,
     warp,
@@ -177,6 +178,22 @@ def test_only_visible_pixels_count(texture):
     reference = WarpReference(reference_of(still(160, 200)).positions, visible, None)
     difference = (changed.astype(float) - frame)[visible] / 255
     assert ewarp_frame(frame, changed, reference, peak=255) == pytest.approx((difference**2).mean(), rel=1e-6)
+
+
+def test_the_map_says_where_the_error_is(texture):
+    frame = np.dstack([view(texture)] * 3)
+    changed = frame.copy()
+    changed[20:30, 50:60, 1] ^= 64
+    visible = np.ones((160, 200), bool)
+    visible[:, :40] = False
+    reference = WarpReference(reference_of(still(160, 200)).positions, visible, None)
+    errors = ewarp_map(frame, changed, reference, peak=255)
+    assert (np.isnan(errors) == ~visible).all()
+    inside = np.zeros_like(visible)
+    inside[20:30, 50:60] = True
+    assert errors[inside] == pytest.approx(64 / 255 / 3**0.5, rel=1e-6)
+    assert (errors[visible & ~inside] == 0).all()
+    assert np.nanmean(errors**2) == pytest.approx(ewarp_frame(frame, changed, reference, peak=255), rel=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["ultrafast", "fast", DEFAULT_PRESET])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from bench.engine.measure import check_format
 from bench.engine.plan import CodecEntry
 from bench.engine.verify.origin import source_clip, stored_codec, stored_format
 from bench.errors import MismatchError, StoreError, VcbenchError
+from bench.metrics.flow_methods import METHODS, warp_reference_of
 from bench.records.cell import CellResult
 from bench.report.measured import Measured, dataset_text
 from bench.report.site.frame_values import frame_values
 from bench.report.site.payload import short
 from bench.results.result_set import ResultSet
 from bench.video import colour
+from bench.video.colour import rgb_of
+from bench.video.flow import WarpReference, ewarp_map
 from bench.video.frame import Frame
 
 DEFAULT_PICTURES = 120
@@ -37,6 +41,13 @@ POSITIONS = (0.5, 0.25, 0.75)
 
 NOT_ASKED = "No pictures were asked for; vcbench report --pictures N makes N of them at most."
 
+MAP_WHITE = 32
+"""Warping error that is white in a map, in levels of 8 bit; beyond it everything is."""
+
+MAP_HIDDEN = (40, 60, 120)
+"""Colour of what a map does not compare: pixels that the frame before does not show."""
+
+_MOTION = METHODS["dis"]
 _VERSION = 2
 _GIVE_CLIPS = "name it with --clips"
 
@@ -63,6 +74,13 @@ class _Choice:
     key: SequenceKey
     cells: list[CellResult]
     frames: list[int]
+
+
+Numbered = Callable[[], Generator[tuple[int, Frame], None, None]]
+"""Opens a video: its frames with their numbers, in order."""
+
+Along = Callable[[int], WarpReference | None]
+"""Where each pixel of a shown frame was in the frame before it, by the source; None where that is not known."""
 
 
 def write_pictures(
@@ -188,8 +206,32 @@ class _Gallery:
 
     def sequence(self, choice: _Choice) -> dict[str, Any] | None:
         """The viewer's entry of one sequence; None where no bitstream could be decoded."""
-        videos = [video for cell in choice.cells if (video := self._coded(cell, choice.frames))]
-        source = self._source(choice)
+        found: dict[int, Frame] = {}
+
+        def read() -> Generator[tuple[int, Frame], None, None]:
+            """The source's shown frames and those before them; opened once, and only where something is missing."""
+            if not found:
+                wanted = {before for frame in choice.frames for before in (frame, max(frame - 1, 0))}
+                clip = source_clip(choice.cells[0].sequence, self._catalog, self._options.clips)
+                for index, frame in enumerate(clip.read()):
+                    if index in wanted:
+                        found[index] = frame
+                    if index >= max(wanted):
+                        break
+            yield from sorted(found.items())
+
+        def along(index: int) -> WarpReference | None:
+            try:
+                frames = dict(read())
+            except VcbenchError:  # reported where the source's own pictures are made
+                return None
+            if not {index, index - 1} <= frames.keys() or min(frames[index].planes[0].shape) < _MOTION.smallest:
+                return None
+            reference = warp_reference_of(_MOTION, frames[index - 1], frames[index])
+            return None if reference.reason else reference
+
+        source = self._source(choice, read, along)
+        videos = [video for cell in choice.cells if (video := self._coded(cell, choice.frames, along))]
         if not videos:
             return None
         return {
@@ -198,11 +240,11 @@ class _Gallery:
             "videos": [*([source] if source else []), *videos],
         }
 
-    def _coded(self, cell: CellResult, frames: Sequence[int]) -> dict[str, Any] | None:
+    def _coded(self, cell: CellResult, frames: Sequence[int], along: Along) -> dict[str, Any] | None:
         assert cell.bitstream is not None
         stem = f"{cell.bitstream.sha256[:20]}-{_VERSION}"
         try:
-            files = self._written(stem, frames, lambda: self._decoded(cell))
+            files, maps = self._written(stem, frames, lambda: self._decoded(cell), along)
             values = frame_values(self._results, cell)
         except VcbenchError as error:
             self.absent.append(f"{cell.codec.name} at {cell.rate.value:g} on {cell.sequence.name}: {error}.")
@@ -214,28 +256,27 @@ class _Gallery:
             "bpp": short(cell.bpp),
             "sha256": cell.bitstream.sha256,
             "files": files,
+            "maps": maps,
             "values": [
                 {name: short(of[frame]) for name, of in values.items() if frame < len(of) and of[frame] is not None}
                 for frame in frames
             ],
         }
 
-    def _source(self, choice: _Choice) -> dict[str, Any] | None:
+    def _source(self, choice: _Choice, read: Numbered, along: Along) -> dict[str, Any] | None:
         cell = choice.cells[0]
         stem = f"{cell.sequence.sha256[:16]}-{cell.sequence.start}-{_VERSION}"
         try:
             # Not opened where its pictures are there already.
-            pictures = self._written(
-                stem, choice.frames, lambda: source_clip(cell.sequence, self._catalog, self._options.clips).read()
-            )
+            files, maps = self._written(stem, choice.frames, read, along)
         except VcbenchError as error:
             told = str(error).replace("name it with --input", _GIVE_CLIPS)
             self.absent.append(f"The source of {choice.key.sequence}: {told}.")
             return None
-        return {"codec": None, "files": pictures}
+        return {"codec": None, "files": files, "maps": maps}
 
-    def _decoded(self, cell: CellResult) -> Iterator[Frame]:
-        """Frames of a stored bitstream, decoded by a fresh process that sees a copy of it alone."""
+    def _decoded(self, cell: CellResult) -> Generator[tuple[int, Frame], None, None]:
+        """Numbered frames of a stored bitstream, decoded by a fresh process that sees a copy of it alone."""
         path = self._results.bitstream(cell)
         if path is None:
             raise StoreError("its bitstream is gone")
@@ -244,9 +285,9 @@ class _Gallery:
         with tempfile.TemporaryDirectory() as folder:
             alone = copy_alone(path, Path(folder) / "decode")
             with codec.open_decoder(alone, transform.coded) as decoder:
-                for frame in decoder.frames():
+                for index, frame in enumerate(decoder.frames()):
                     check_format(frame.format, transform.coded)
-                    yield transform.inverse(frame)
+                    yield index, transform.inverse(frame)
 
     def _entry(self, cell: CellResult) -> CodecEntry:
         key = digest_of([cell.codec.name, cell.codec.card])
@@ -256,25 +297,35 @@ class _Gallery:
             )
         return self._entries[key]
 
-    def _written(self, stem: str, frames: Sequence[int], read: Any) -> list[str]:
+    def _written(
+        self, stem: str, frames: Sequence[int], read: Numbered, along: Along
+    ) -> tuple[list[str], list[str | None]]:
+        """Files of the pictures of some frames and of the maps of their warping error, None where there is none."""
         files = [f"{stem}-{frame}.webp" for frame in frames]
-        missing = {
-            frame: name
-            for frame, name in zip(frames, files, strict=True)
-            if not (self._out / name).is_file() and not self._folder.reuse(f"pictures/{name}")
-        }
-        if missing:
-            stream = read()
-            for index, frame in enumerate(stream):
-                if index in missing:
-                    _save(frame, self._out / missing.pop(index))
-                if not missing:
-                    break
-            stream.close()
+        maps = [f"{stem}-{frame}-warp.webp" for frame in frames]
+        missing = {frame: name for frame, name in zip(frames, files, strict=True) if not self._has(name)}
+        unmapped = {frame: name for frame, name in zip(frames, maps, strict=True) if frame and not self._has(name)}
+        wanted = {frame: reference for frame in unmapped if (reference := along(frame)) is not None}
+        if missing or wanted:
+            previous: Frame | None = None
+            last = max([*missing, *wanted])
+            with closing(read()) as stream:
+                for index, frame in stream:
+                    if index in missing:
+                        _save(frame, self._out / missing.pop(index))
+                    if index in wanted and previous is not None:
+                        _save_map(previous, frame, wanted[index], self._out / unmapped[index])
+                    previous = frame
+                    if index >= last:
+                        break
             if missing:
                 raise MismatchError("frame_count", f"frame {min(missing)} is beyond the end of the video")
-        self.files.update(files)
-        return files
+        there = [name if (self._out / name).is_file() else None for name in maps]
+        self.files.update(files, (name for name in there if name))
+        return files, there
+
+    def _has(self, name: str) -> bool:
+        return (self._out / name).is_file() or self._folder.reuse(f"pictures/{name}")
 
 
 def _save(frame: Frame, path: Path) -> None:
@@ -291,6 +342,19 @@ def _save(frame: Frame, path: Path) -> None:
     temporary.replace(path)
 
 
+def _save_map(previous: Frame, frame: Frame, reference: WarpReference, path: Path) -> None:
+    """The warping error of a frame as a picture: black is none, white `MAP_WHITE` levels and more."""
+    import numpy as np
+    from PIL import Image
+
+    errors = ewarp_map(rgb_of(previous), rgb_of(frame), reference, peak=frame.format.peak)
+    grey = np.clip(np.nan_to_num(errors) * (255 * 255 / MAP_WHITE), 0, 255).astype(np.uint8)
+    picture = np.where(np.isnan(errors)[..., None], np.array(MAP_HIDDEN, np.uint8), grey[..., None])
+    temporary = path.with_suffix(".part")
+    Image.fromarray(picture, "RGB").save(temporary, "WEBP", quality=70, method=3)
+    temporary.replace(path)
+
+
 def _about(shown: Sequence[Mapping[str, Any]], chosen: Sequence[_Choice]) -> str:
     if not shown:
         return "There are no pictures in this report."
@@ -301,7 +365,9 @@ def _about(shown: Sequence[Mapping[str, Any]], chosen: Sequence[_Choice]) -> str
         f"{frames} frames of {len(shown)} sequences, decoded from the stored bitstreams and kept without loss as"
         f" 8-bit RGB pictures. RGB is a conversion for looking at ({'; '.join(conversions)}): no metric of YUV was"
         " measured on it. The rates are of whole sequences, these are single frames: codecs spend their bits on"
-        " different ones."
+        " different ones. Warping error shows instead where a frame differs from the frame before it, moved along the"
+        f" source's motion (E_warp): white is {MAP_WHITE} levels of 8 bit and more, blue was not to be seen before."
+        " Blur and smoothing over time make it dark, so look at the picture too."
     )
 
 

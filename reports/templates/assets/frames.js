@@ -54,11 +54,13 @@ start(async (index) => {
     const frame = Number(frameBox.value);
     for (const [side, box] of [["left", leftBox], ["right", rightBox]]) {
       const video = videos()[Number(box.value)];
-      images[side].src = `pictures/${video.files[frame]}`;
-      images[side].alt = `${described(video)}, frame ${entry().frames[frame]} of ${index.sequences[entry().sequence].name}`;
-      get(`tag-${side}`).textContent = described(video);
+      const map = get("maps").checked ? video.maps[frame] : null;
+      images[side].src = `pictures/${map ?? video.files[frame]}`;
+      images[side].alt = `${map ? "Warping error of " : ""}${described(video)}, frame ${entry().frames[frame]} of ${index.sequences[entry().sequence].name}`;
+      get(`tag-${side}`).textContent = `${map ? "warping error, " : ""}${described(video)}`;
     }
-    choice.set({ sequence: index.sequences[entry().sequence].name, frame: entry().frames[frame], left: nameOf(videos()[Number(leftBox.value)]), right: nameOf(videos()[Number(rightBox.value)]), view: mode });
+    get("maps-label").hidden = !videos().some((video) => video.maps.some((map) => map));
+    choice.set({ sequence: index.sequences[entry().sequence].name, frame: entry().frames[frame], left: nameOf(videos()[Number(leftBox.value)]), right: nameOf(videos()[Number(rightBox.value)]), view: mode, maps: get("maps").checked ? "1" : null });
     showMode();
     showFacts(frame);
   }
@@ -152,6 +154,7 @@ start(async (index) => {
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => { view.fit = true; place(); },
     "[": () => step(frameBox, -1), "]": () => step(frameBox, 1), ",": () => moveSplit(-2), ".": () => moveSplit(2),
     " ": () => { flipped = !flipped; if (mode !== "flip") mode = "flip"; showMode(); },
+    w: () => { if (!get("maps-label").hidden) get("maps").click(); },
     1: () => setMode("split"), 2: () => setMode("flip"), 3: () => setMode("side"), 4: () => setMode("difference"),
   };
   stage.addEventListener("keydown", (event) => {
@@ -195,6 +198,8 @@ start(async (index) => {
   frameBox.addEventListener("change", show);
   leftBox.addEventListener("change", () => { matched(leftBox, rightBox); show(); });
   rightBox.addEventListener("change", () => { matched(rightBox, leftBox); show(); });
+  get("maps").checked = choice.get("maps") === "1";
+  get("maps").addEventListener("change", show);
   get("split").addEventListener("input", showMode);
   get("gain").addEventListener("change", showMode);
   get("zoom-in").addEventListener("click", () => zoom(1.5));

@@ -191,6 +191,12 @@ def test_the_viewer_shows_different_frames(real: Path, tab: Callable[..., Watche
     assert page.evaluate("getComputedStyle(document.getElementById('layer-right')).mixBlendMode") == "difference"
     page.keyboard.press("]")
     assert picture("left") != left
+    without = picture("left")
+    page.keyboard.press("w")
+    assert picture("left") == without.replace(".webp", "-warp.webp")
+    assert "warping error" in page.inner_text("#tag-right") and "maps=1" in page.url
+    page.keyboard.press("w")
+    assert picture("left") == without
 
 
 def test_pictures_are_the_decoded_frames(
@@ -217,6 +223,43 @@ def test_pictures_are_the_decoded_frames(
         for number, name in zip(entry["frames"], video["files"], strict=True):
             picture = np.asarray(Image.open(real / "pictures" / name))
             assert (picture == colour.to_rgb(Frame(fmt, raw[number]))).all()
+
+
+def test_maps_are_the_warping_error_along_the_sources_motion(
+    real: Path, tiny_clip: Callable[..., Path], run_ffmpeg: Callable[..., bytes], site_data: Any
+) -> None:
+    """Worked out anew from what FFmpeg decodes, within what lossy WebP changes."""
+    import numpy as np
+    from PIL import Image
+
+    from bench.report.site.pictures import MAP_HIDDEN, MAP_WHITE
+    from bench.video import colour
+    from bench.video.flow import ewarp_map, warp_reference
+    from bench.video.frame import Frame
+    from bench.video.sequence import open_sequence
+
+    clip = tiny_clip(96, 80, noise=4)
+    source = list(open_sequence(clip).read())
+    bitstreams = [bench.records.cell.read_cell(path).bitstream for path in (real.parent / "set" / "cells").iterdir()]
+    files = {record.sha256: real.parent / "set" / "bitstreams" / record.file for record in bitstreams if record}
+    (entry,) = site_data(real, "pictures")["sequences"]
+    seen = 0
+    for video in entry["videos"]:
+        path = clip if video["codec"] is None else files[video["sha256"]]
+        raw = np.frombuffer(run_ffmpeg("-i", path, "-f", "rawvideo", "-"), "u1").reshape(9, -1)
+        for number, name in zip(entry["frames"], video["maps"], strict=True):
+            reference = warp_reference(source[number - 1].planes[0], source[number].planes[0])
+            assert (name is None) == (reference.reason is not None)
+            if name is None:
+                continue
+            before, after = (colour.to_rgb(Frame(source[0].format, raw[index])) for index in (number - 1, number))
+            errors = ewarp_map(before, after, reference, peak=255)
+            picture = np.asarray(Image.open(real / "pictures" / name)).astype(float)
+            grey = np.clip(np.nan_to_num(errors) * 255**2 / MAP_WHITE, 0, 255)
+            expected = np.where(np.isnan(errors)[..., None], MAP_HIDDEN, grey[..., None])
+            assert np.abs(picture - expected).mean() < 8
+            seen += 1
+    assert seen >= 9
 
 
 def test_hostile_names_are_inert(hostile_report: Path, tab: Callable[..., Watched]) -> None:
