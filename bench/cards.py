@@ -169,6 +169,16 @@ def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def decodes_exactly(kind: CodecKind, exact: object = None) -> bool:
+    """Whether the streams of a codec decode to the same samples everywhere; ``exact`` is what its card says, if so."""
+    return exact if isinstance(exact, bool) else kind in {"classical", "overfitted"}
+
+
+def draws(kind: CodecKind, restores: object = False) -> bool:
+    """Whether a codec's decoder sharpens or draws detail; ``restores`` is what its card says, if anything."""
+    return kind == "diffusion" or restores is True
+
+
 class Card(Model):
     """One codec: everything that changes what it writes, and what a reader wants to know about it."""
 
@@ -194,6 +204,16 @@ class Card(Model):
         default=None, description="container of the stream, if any; its bytes do not count as rate"
     )
     deterministic: bool = Field(default=True, description="whether encoding twice gives the same bytes")
+    exact: bool | None = Field(
+        default=None,
+        description="whether a stream decodes to the same samples on every machine; false: last bits may differ. "
+        "Left out: true for classical and overfitted codecs, whose decoders count in integers",
+    )
+    restores: bool = Field(
+        default=False,
+        description="whether the decoder sharpens or draws detail, which VMAF rewards; vmaf_neg is then measured "
+        "beside vmaf by default, as it is for every codec of the kind diffusion",
+    )
     tool_version: str | None = Field(default=None, description="required version of the tool, such as >=7.0")
     rates: Rates = Field(description="the rate parameter, its default values and its range")
     input: Input = Field(default=Input(), description="formats that the codec takes")
@@ -227,6 +247,16 @@ class Card(Model):
                 "configurations": {},
             }
         )
+
+    @property
+    def decodes_exactly(self) -> bool:
+        """Whether a stream decodes to the same samples on every machine."""
+        return decodes_exactly(self.kind, self.exact)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the decoder sharpens or draws detail, which VMAF rewards."""
+        return draws(self.kind, self.restores)
 
     def rates_at(self, bit_depth: int) -> Rates:
         """The rates for a source of a bit depth: those of the depth that the encoder is given."""

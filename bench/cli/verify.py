@@ -83,8 +83,9 @@ def command(
 
     Every bitstream is decoded alone in a fresh process, in a sandbox if this machine has one (vcbench doctor).
     Cards and source clips are those found here, never those in FOLDER, and nothing is written there. What nobody
-    can compute again, such as times, is reported as "claimed". The exit code is 6 if something differs or could not
-    be checked.
+    can compute again, such as times, is reported as "claimed"; so are frames whose last bits differ if the card says
+    that they may (exact), and --metrics then allows values to differ by a thousandth. The exit code is 6 if something
+    differs or could not be checked.
 
     \b
     Examples:

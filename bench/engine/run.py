@@ -39,15 +39,18 @@ _OVERWRITTEN = (
 )
 
 
-def resolve_metrics(names: Iterable[str]) -> tuple[str, ...]:
+def resolve_metrics(names: Iterable[str], codecs: Iterable[CodecEntry] = ()) -> tuple[str, ...]:
     """Metric names asked for, those of sets among them; "+name" adds to the default ones.
 
-    Unknown names raise UnknownNameError.
+    Where the default ones are measured of codecs that draw detail, vmaf_neg stands beside vmaf, which rewards
+    sharpening. Unknown names raise UnknownNameError.
     """
     names = expanded(name for name in names if name)
     added = [name[1:] for name in names if name.startswith("+")]
     plain = [name for name in names if not name.startswith("+")]
-    chosen = tuple(dict.fromkeys([*(plain or DEFAULT_METRICS), *added]))
+    if not plain:
+        plain = [*DEFAULT_METRICS, *(["vmaf_neg"] if any(entry.card.draws for entry in codecs) else [])]
+    chosen = tuple(dict.fromkeys([*plain, *added]))
     for name in chosen:
         metric_class(name)
     return chosen
@@ -93,8 +96,9 @@ def _distinctly_named(clips: Sequence[Clip]) -> list[Clip]:
 def plan(options: RunOptions) -> Plan:
     """The cells of a run, without touching a store. Everything that cannot work raises here, before any encode."""
     catalog = Catalog(options.paths)
-    metrics = resolve_metrics(options.metrics)
+    resolve_metrics(options.metrics)  # before codecs are opened, which takes longer
     entries = open_codecs(options, catalog)
+    metrics = resolve_metrics(options.metrics, entries)
     planned = make_plan(entries, open_sequences(options, catalog), metrics, rates=options.values)
     return replace(planned, protocol=options.protocol)
 

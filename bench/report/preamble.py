@@ -10,6 +10,7 @@ from bench.analysis.agreement import order_kept
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
 from bench.analysis.fooled import fooled_by, resting_on
 from bench.analysis.transfer import NAMES, doubts
+from bench.cards import decodes_exactly, draws
 from bench.protocols import PROTOCOLS
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed
@@ -148,6 +149,8 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
         *_fooled(compared),
         *_order(results),
         *_transfers(results.cells, measured.metric_names),
+        *_sharpened(results.cells),
+        *_inexact(results.cells),
         *_estimates(results.cells),
         *_published(results),
         *_times(results.cells, speeds),
@@ -253,6 +256,36 @@ def _remedies(causes: Collection[Cause | None]) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+def _sharpened(cells: Iterable[CellResult]) -> Iterator[str]:
+    """Codecs whose VMAF has no VMAF NEG beside it, though they draw detail."""
+    names = sorted(
+        {
+            cell.codec.name
+            for cell in cells
+            if draws(cell.codec.kind, cell.codec.card.get("restores"))
+            and "vmaf" in cell.measurements
+            and "vmaf_neg" not in cell.measurements
+        }
+    )
+    if names:
+        yield (
+            f"VMAF rewards sharpening, and {_listed(names)} may sharpen: prefer VMAF NEG, which vcbench run --metrics"
+            " +vmaf_neg adds to what is measured already."
+        )
+
+
+def _inexact(cells: Iterable[CellResult]) -> Iterator[str]:
+    """Codecs whose decoded samples may depend on the machine."""
+    names = sorted(
+        {cell.codec.name for cell in cells if not decodes_exactly(cell.codec.kind, cell.codec.card.get("exact"))}
+    )
+    if names:
+        yield (
+            f"The last bits of what {_listed(names)} decoded may differ on another machine: networks count in floating"
+            " point. Values then differ in their last digits."
+        )
 
 
 def _estimates(cells: Iterable[CellResult]) -> Iterator[str]:

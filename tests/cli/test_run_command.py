@@ -10,6 +10,9 @@ import pytest
 from card_texts import command_card
 
 import bench
+from bench.cards import Catalog
+from bench.engine.plan import CodecEntry
+from bench.engine.run import resolve_metrics
 from bench.metrics.sets import SETS
 from bench.registry import DEFAULT_METRICS
 
@@ -76,6 +79,20 @@ def test_a_dry_run_says_what_is_measured_and_what_is_damaged(
     assert str(victim) in cells[victim.stem]["problem"]
     assert not any(cell["measured"] for cell in vcbench(*arguments, "--timing", "--json").json["cells"])
     assert tree(folder) == before
+
+
+def test_vmaf_neg_stands_beside_vmaf_where_a_codec_draws_detail() -> None:
+    """Unless metrics are named: then those are measured, and the report says what is missing."""
+
+    def metrics(names: list[str], *codecs: str) -> list[str]:
+        entries = [CodecEntry(*Catalog(()).codec(name)) for name in codecs]
+        return [name for name in resolve_metrics(names, entries) if name.startswith("vmaf")]
+
+    assert metrics([], "x265") == ["vmaf"]
+    for codec in ("svt-av1-sr@tuned", "vvenc-sr", "diff-sit-small", "s2vc"):
+        assert metrics([], "x265", codec) == ["vmaf", "vmaf_neg"]
+    assert metrics(["+xpsnr"], "svt-av1-sr") == ["vmaf", "vmaf_neg"]
+    assert metrics(["vmaf"], "svt-av1-sr") == ["vmaf"]
 
 
 def test_plus_adds_to_the_default_metrics(vcbench, clips: list[Path]) -> None:

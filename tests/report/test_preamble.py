@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,36 @@ def test_a_lead_that_rests_on_fooled_metrics_alone_is_named(
     found = list(summary._fooled(compared(rates)))  # type: ignore[arg-type]
     assert len(found) == (says is not None)
     assert says is None or (says in found[0] and found[0].startswith("On set, the lead of mine over x265"))
+
+
+def cell(name: str, kind: str, *metrics: str, **card: bool) -> SimpleNamespace:
+    return SimpleNamespace(codec=SimpleNamespace(name=name, kind=kind, card=card), measurements=dict.fromkeys(metrics))
+
+
+def test_vmaf_without_neg_is_named_where_a_codec_draws_detail() -> None:
+    cells = [
+        cell("x265", "classical", "vmaf"),
+        cell("sr", "learned", "vmaf", restores=True),
+        cell("drawn", "diffusion", "vmaf"),
+        cell("both", "diffusion", "vmaf", "vmaf_neg"),
+        cell("plain", "learned", "vmaf"),
+    ]
+    (note,) = summary._sharpened(cells)  # type: ignore[arg-type]
+    assert "drawn and sr may sharpen: prefer VMAF NEG" in note
+    assert not list(summary._sharpened([cells[0], cells[3], cells[4]]))  # type: ignore[list-item]
+
+
+def test_codecs_whose_last_bits_depend_on_the_machine_are_named() -> None:
+    cells = [
+        cell("x265", "classical"),
+        cell("net", "learned"),
+        cell("integers", "learned", exact=True),
+        cell("fitted", "overfitted"),
+        cell("odd", "classical", exact=False),
+    ]
+    (note,) = summary._inexact(cells)  # type: ignore[arg-type]
+    assert "what net and odd decoded may differ on another machine" in note
+    assert not list(summary._inexact([cells[0], cells[3]]))  # type: ignore[list-item]
 
 
 def test_a_variant_is_fooled_as_its_metric(monkeypatch: pytest.MonkeyPatch) -> None:

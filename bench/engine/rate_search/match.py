@@ -72,7 +72,7 @@ def plan_match(options: RunOptions, matching: Matching) -> MatchPlan:
     if options.values is not None and not anchors:
         raise UsageError("--rates are the anchor's when others are matched with it, and --codecs does not name it")
     clips = open_sequences(options, catalog)
-    metrics = resolve_metrics(options.metrics)
+    metrics = resolve_metrics(options.metrics, entries)
     return MatchPlan(
         matching,
         make_plan(anchors, clips, metrics, rates=options.values),
