@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_delimiters_are_left_out_and_come_back(tiny_clip: TinyClip) -> None:
         for frame in frames:
             encoder.add(to_tensor(frame))
         short = encoder.encode(2, 40, "random-access")
-        whole = (Path(encoder._folder.name) / "base.obu").read_bytes()
+        whole = (Path(encoder._folder.name) / "base").read_bytes()
     assert av1.with_delimiters(short) == whole
     assert len(whole) - len(short) == 2 * whole.count(av1.DELIMITER) >= 2 * 9
     types = av1.shown_types(short)
@@ -111,16 +112,59 @@ def test_threads_do_not_change_what_a_stream_decodes_to(tiny_clip: TinyClip) -> 
     assert np.abs(found[0] - found[1]).max() <= 1
 
 
-def test_the_scale_is_the_one_that_serves_the_clip(tiny_clip: TinyClip, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detail that a quarter of the size cannot hold has the half size; a flat clip has what costs less."""
+def test_the_scale_is_the_one_that_serves_the_clip(tiny_clip: TinyClip) -> None:
+    """Detail that a quarter of the size cannot hold has the half size; what both hold as well has either."""
     fine = frames_of(tiny_clip(96, 96, 2, noise=0))
-    flat = [Frame(frame.format, np.full_like(frame.data, 90)) for frame in fine]
-    options = {"restore": "lanczos", "quarter": (30,) * 8, "half": (30,) * 8}
-    assert scale_of(written(network(), fine, **options)) == 4  # half the size costs more than a rate index may
-    monkeypatch.setattr(codec, "WORTH", 1.0)
-    monkeypatch.setattr(codec, "MOST", 100.0)
+    options = {"restore": "lanczos", "quarter": (20,) * 8, "half": (30,) * 8}
     assert scale_of(written(network(), fine, **options)) == 2
-    assert scale_of(written(network(), flat, **options)) == 4
+    assert scale_of(written(network(), fine, **{**options, "quarter": (63,) * 8})) == 4  # half cannot be as short
+
+
+def test_scales_compete_at_equal_rate(tiny_clip: TinyClip) -> None:
+    """Half the size has the bytes of a quarter, wherever its search begins, or is out of the race."""
+    frames = frames_of(tiny_clip(128, 96, 5))
+    with base.BaseEncoder(frames[0].format, (2, 4)) as encoder:
+        for frame in frames:
+            encoder.add(to_tensor(frame))
+        found = set()
+        for begin in (63, 45, 20):
+            options = RestorationOptions(quarter=(12,) * 8, half=(begin,) * 8)
+            quarter, half = codec.streams(encoder, 0, options)
+            assert (quarter.scale, half.scale) == (4, 2)
+            assert len(half.data) <= len(quarter.data)
+            finer = encoder.encode(2, half.quality - 1, "random-access")
+            assert len(half.data) >= codec.NEAR * len(quarter.data) or len(finer) > len(quarter.data)
+            found.add(half.quality)
+        assert max(found) - min(found) <= 2
+        assert len(codec.streams(encoder, 0, RestorationOptions(quarter=(63,) * 8, half=(63,) * 8))) == 1
+
+
+def test_more_rate_never_looks_worse_across_a_change_of_scale(tiny_clip: TinyClip) -> None:
+    frames = frames_of(tiny_clip(128, 96, 5))
+    seen = []
+    for rate in range(8):
+        data = written(network(), frames, rate, restore="lanczos", quarter=(63, 58, 52, 44, 36, 28, 20, 12))
+        errors = [
+            (a.planes[0].astype(float) - b.planes[0].astype(float)) ** 2
+            for a, b in zip(frames, read(network(), data, restore="lanczos"), strict=True)
+        ]
+        seen.append((scale_of(data), len(data), float(-10 * np.log10(np.mean(errors)))))
+    assert {scale for scale, _, _ in seen} == {2, 4}
+    assert all(one[1] < two[1] for one, two in pairwise(seen))
+    assert all(one[2] <= two[2] + 0.05 for one, two in pairwise(seen))
+
+
+@pytest.mark.parametrize("structure", ["random-access", "low-delay"])
+def test_a_base_by_vvenc_says_so_and_comes_back(tiny_clip: TinyClip, structure: str) -> None:
+    frames = frames_of(tiny_clip(91, 70, 9))
+    data = written(network(), frames, base="vvenc", scales=(4,), structure=structure, quarter=(30,) * 8)
+    (unit,) = StreamReader(io.BytesIO(data)).units()
+    assert codec.BASE_UNITS[unit.kind] == "vvenc"
+    decoded = read(network(), data, restore="lanczos")  # a decoder needs no option to know it
+    assert [frame.format for frame in decoded] == [frames[0].format] * 9
+    error = np.mean([(a.planes[0].astype(float) - b.planes[0]) ** 2 for a, b in zip(frames, decoded, strict=True)])
+    assert error < np.var(frames[0].planes[0])
+    assert codec.bytes_by_type(io.BytesIO(data))["base"] == len(unit.payload) - 2
 
 
 def test_damage_is_told_with_the_unit(tiny_clip: TinyClip) -> None:

@@ -1,16 +1,16 @@
-"""The base stream: a clip made smaller, coded by SVT-AV1 and decoded by dav1d, both through FFmpeg.
+"""The base stream: a clip made smaller, coded and decoded by a classical codec through FFmpeg.
 
-Its samples are integers that every AV1 decoder gives alike, on any machine and any number of threads. Whatever size,
-sampling and depth the source has, the base has 4:2:0 and 10 bit.
+Its samples are integers that every decoder of AV1 or VVC gives alike, on any machine and any number of threads.
+Whatever size, sampling and depth the source has, the base has 4:2:0 and 10 bit.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from bench.core import process
 from bench.core.process import Process, ProcessError
 from bench.errors import BitstreamError, EncodeError, MediaError
 from bench.neural.codecs.restoration import av1
-from bench.neural.codecs.restoration.program import DECODER, ENCODER
+from bench.neural.codecs.restoration.program import PROGRAMS, Base, Structure
 from bench.neural.coding.pictures import to_frame, to_tensor
 from bench.video import ffmpeg
 from bench.video.colour import is_convertible
@@ -33,11 +33,10 @@ STRIDE = 8
 SMALLEST = 64
 """Smallest side of a padded picture: a quarter of it is the smallest that SVT-AV1 takes."""
 
-Structure = Literal["random-access", "low-delay"]
-STRUCTURES: dict[Structure, str] = {"random-access": "", "low-delay": ":pred-struct=1"}
 
-_PARAMETERS = "lp=1:tune=1:scd=0"
-_PRESET = "4"
+_TRIES = 10
+"""Runs of an encoder whose frames FFmpeg loses: busy on its own threads, VVenC at times has none ready when it is first
+asked at the end of the input, which FFmpeg takes for the end of all."""
 
 
 def padded_size(fmt: VideoFormat) -> tuple[int, int]:
@@ -98,34 +97,39 @@ class BaseEncoder:
         for scale, fmt in self.formats.items():
             self._files[scale].write(to_frame(smaller(picture, scale), fmt).data.data)
 
-    def encode(self, scale: int, crf: int, structure: Structure) -> bytes:
+    def encode(self, scale: int, quality: int, structure: Structure, base: Base = "svt-av1") -> bytes:
         """The stream of what was added, without temporal delimiters; EncodeError with what the encoder said."""
+        chosen = PROGRAMS[base]
         self._files[scale].flush()
-        fmt, out = self.formats[scale], Path(self._folder.name) / "base.obu"
+        fmt, out = self.formats[scale], Path(self._folder.name) / "base"
         argv = [
             *ffmpeg.base_command(), *ffmpeg.PROTOCOLS,
             "-f", "rawvideo", "-pix_fmt", fmt.pix_fmt, "-video_size", f"{fmt.width}x{fmt.height}",
             "-framerate", str(fmt.fps), "-i", f"file:{self._files[scale].name}", "-fps_mode", "passthrough",
-            "-c:v", ENCODER, "-preset", _PRESET, "-crf", str(crf), "-g", "99999",
-            "-svtav1-params", _PARAMETERS + STRUCTURES[structure],
-            "-flags", "+bitexact", "-fflags", "+bitexact", "-f", "obu", f"file:{out}",
+            "-c:v", chosen.encoder, chosen.quality, str(quality), *chosen.arguments, *chosen.structures[structure],
+            "-flags", "+bitexact", "-fflags", "+bitexact", "-progress", "pipe:1", "-f", chosen.muxer, f"file:{out}",
         ]  # fmt: skip
-        _, error, status = process.run(argv, time_limit=None)
-        data = out.read_bytes() if status == 0 and out.is_file() else b""
-        if not data:
-            raise EncodeError("base", f"{ENCODER} failed on the base: {error.strip() or f'exit status {status}'}")
-        return av1.without_delimiters(data)
+        for _ in range(_TRIES):
+            said, error, status = process.run(argv, time_limit=None)
+            coded = int((re.findall(rb"^frame=(\d+)$", said, re.MULTILINE) or [0])[-1])
+            if status or coded == self.frames:
+                break
+        if status or coded != self.frames:
+            reason = error.strip() or f"exit status {status}, {coded} of {self.frames} frames"
+            raise EncodeError("base", f"{chosen.encoder} failed on the base: {reason}")
+        data = out.read_bytes()
+        return av1.without_delimiters(data) if base == "svt-av1" else data
 
 
-def decode(data: bytes, fmt: VideoFormat, frames: int) -> Iterator[Tensor]:
+def decode(data: bytes, fmt: VideoFormat, frames: int, base: Base = "svt-av1") -> Iterator[Tensor]:
     """Pictures 1 x 3 x h x w (-1 to 1) of a base stream, one at a time; BitstreamError for one that is damaged."""
-    count = 0
+    count, chosen = 0, PROGRAMS[base]
     with tempfile.TemporaryDirectory(prefix="vcbench-base-") as folder:
-        stream = Path(folder) / "base.obu"
-        stream.write_bytes(av1.with_delimiters(data))
+        stream = Path(folder) / "base"
+        stream.write_bytes(av1.with_delimiters(data) if base == "svt-av1" else data)
         argv = [
-            *ffmpeg.base_command(), *ffmpeg.PROTOCOLS, "-threads", "1", "-c:v", DECODER,
-            "-f", "obu", "-i", f"file:{stream}", "-noautoscale", "-fps_mode", "passthrough",
+            *ffmpeg.base_command(), *ffmpeg.PROTOCOLS, "-threads", "1", "-c:v", chosen.decoder,
+            "-f", chosen.muxer, "-i", f"file:{stream}", "-noautoscale", "-fps_mode", "passthrough",
             "-pix_fmt", fmt.pix_fmt, "-f", "rawvideo", "pipe:1",
         ]  # fmt: skip
         try:

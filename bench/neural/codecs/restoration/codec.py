@@ -1,12 +1,15 @@
 """The bitstream of restoration codecs: the base stream at a scale that the encoder chose.
 
-Only the base is decoded from bits, by an AV1 decoder, whose integers are the same everywhere. So a stream decodes on
-any machine and any number of threads; the last bits of what the network makes of it may differ.
+Only the base is decoded from bits, by a decoder of AV1 or VVC, whose integers are the same everywhere. So a stream
+decodes on any machine and any number of threads; the last bits of what the network makes of it may differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import torch
@@ -14,7 +17,7 @@ from torch import Tensor
 
 from bench.bitstream.container import PayloadReader, StreamHeader, StreamReader, StreamWriter, varint
 from bench.errors import BitstreamError
-from bench.neural.codecs.restoration import av1, base
+from bench.neural.codecs.restoration import av1, base, program
 from bench.neural.codecs.restoration.network import SCALES, Restoration
 from bench.neural.codecs.restoration.options import RestorationOptions
 from bench.neural.codecs.restoration.restore import Known, restored
@@ -22,19 +25,36 @@ from bench.neural.coding.pictures import to_frame, to_tensor
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
 
-BASE_UNIT = 1
-"""Type of the one unit: scale and CRF of the base, and its stream."""
+BASE_UNITS: Mapping[int, program.Base] = {1: "svt-av1", 2: "vvenc"}
+"""Codec of the base by the type of the one unit, which holds the base's scale, its CRF or QP, and its stream."""
 
 LOOKED_AT = 24
 """Frames from the clip's beginning by which the scale is chosen."""
 
-MOST = 1.3
-"""Times the bytes of the shortest stream that a longer one may have to be chosen: a rate index keeps its rate."""
+NEAR = 0.95
+"""Share of the bytes of a rate index that a base at another scale has at least, where its CRFs allow it."""
 
 WORTH = 3.0
-"""dB that twice the bytes are worth to the choice of the scale: what they buy at one scale at such rates."""
+"""dB that twice the bytes are worth to the choice of the scale, where rates differ: what they buy at one scale."""
+
+DOUBLING = 6
+"""Steps of CRF or QP, about, that double the bytes."""
 
 DEFAULT = RestorationOptions()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A base: its codec, scale, CRF or QP, and bytes."""
+
+    base: program.Base
+    scale: int
+    quality: int
+    data: bytes
+
+    def types(self, frames: int) -> list[int]:
+        """Types of the frames in the order in which they are shown, as far as the stream says them."""
+        return av1.shown_types(self.data) if self.base == "svt-av1" else [av1.KEY, *[av1.LEAF] * (frames - 1)]
 
 
 def encode(
@@ -56,40 +76,56 @@ def encode(
             if len(seen) < LOOKED_AT and len(options.scales) > 1:
                 seen.append(picture)
         if encoder.frames:
-            found: dict[int, bytes] = {
-                scale: encoder.encode(scale, options.crf(scale, header.rate_index), options.structure)
-                for scale in sorted(set(options.scales))
-            }
-            scale = chosen(model, found, seen, header, options)
-            crf = options.crf(scale, header.rate_index)
-            sizes.append(writer.write(BASE_UNIT, varint(scale) + varint(crf) + found[scale]))
+            found = max(
+                streams(encoder, header.rate_index, options),
+                key=lambda stream: _merit(model, stream, seen, header, options),
+            )
+            kind = next(kind for kind, name in BASE_UNITS.items() if name == found.base)
+            sizes.append(writer.write(kind, varint(found.scale) + varint(found.quality) + found.data))
     writer.close()
     return sizes
 
 
-def chosen(
-    model: Restoration,
-    found: dict[int, bytes],
-    seen: list[Tensor],
-    header: StreamHeader,
-    options: RestorationOptions,
-) -> int:
-    """The scale whose stream, decoded and restored, is nearest to the first frames for its bytes."""
-    least = min(map(len, found.values()))
-    near = [scale for scale, data in found.items() if len(data) <= MOST * least]
-    if len(near) == 1:
-        return near[0]
+def streams(encoder: base.BaseEncoder, index: int, options: RestorationOptions) -> list[Stream]:
+    """The streams to choose from at a rate index: the one at the smallest size, and at others those of its rate.
 
-    def merit(scale: int) -> float:
-        pictures = _pictures(model, found[scale], scale, options.crf(scale, header.rate_index), header, options, "cpu")
-        errors = [
-            (luma(_cut(picture, header.format)) - luma(wanted)).square().mean()
-            for picture, wanted in zip(pictures, seen, strict=False)
-        ]
-        decibel = float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-9)))
-        return decibel - WORTH * float(torch.log2(torch.tensor(len(found[scale]) / least)))
+    What is restored gets better with the rate at either scale; so does the better of two of equal rate.
+    """
+    smallest, *others = sorted(set(options.scales), reverse=True)
 
-    return max(near, key=merit)
+    def coded(scale: int, quality: int) -> Stream:
+        return Stream(options.base, scale, quality, encoder.encode(scale, quality, options.structure, options.base))
+
+    found = [coded(smallest, options.crf(smallest, index))]
+    target = len(found[0].data)
+    for scale in others:
+        low, high, quality, best = 0, 63, options.crf(scale, index), None
+        while low <= high:
+            trial = coded(scale, quality)
+            share = len(trial.data) / target
+            if share > 1:
+                low = quality + 1
+            else:
+                best, high = trial, quality - 1
+                if share >= NEAR:
+                    break
+            quality = min(max(quality + round(DOUBLING * math.log2(share)), low), high)
+        found += [best] if best else []
+    return found
+
+
+def _merit(
+    model: Restoration, stream: Stream, seen: list[Tensor], header: StreamHeader, options: RestorationOptions
+) -> float:
+    """How near a stream, decoded and restored, is to the first frames (PSNR of luma), less what its bytes are worth."""
+    if not seen:
+        return 0.0
+    errors = [
+        (luma(_cut(picture, header.format)) - luma(wanted)).square().mean()
+        for picture, wanted in zip(_pictures(model, stream, header, options), seen, strict=False)
+    ]
+    decibel = float(-10 * torch.log10(torch.stack(errors).mean().clamp_min(1e-9)))
+    return decibel - WORTH * math.log2(len(stream.data))
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -99,15 +135,13 @@ def luma(picture: Tensor) -> Tensor:
 
 def _pictures(
     model: Restoration,
-    data: bytes,
-    scale: int,
-    crf: int,
+    stream: Stream,
     header: StreamHeader,
     options: RestorationOptions,
-    device: str | torch.device,
+    device: str | torch.device = "cpu",
 ) -> Iterator[Tensor]:
-    known = Known(av1.shown_types(data), crf, scale, header.seed)
-    small = base.decode(data, base.base_format(header.format, scale), header.frames)
+    known = Known(stream.types(header.frames), stream.quality, stream.scale, header.seed)
+    small = base.decode(stream.data, base.base_format(header.format, stream.scale), header.frames, stream.base)
     return restored(model, small, known, options, device)
 
 
@@ -133,29 +167,40 @@ def decode(
     header.expect(name, weights, model.config.rates)
     units = reader.units()
     unit = next(units, None)
-    if unit is None or unit.kind != BASE_UNIT:
-        raise BitstreamError(f"{unit.name if unit else 'end'}: expected the base (type {BASE_UNIT})")
+    if unit is None or unit.kind not in BASE_UNITS:
+        raise BitstreamError(
+            f"{unit.name if unit else 'end'}: expected the base (type {' or '.join(map(str, BASE_UNITS))})"
+        )
     fields = PayloadReader(unit.payload, unit.name)
-    scale, crf, data = fields.varint(), fields.varint(), fields.rest()
-    if scale not in SCALES or crf > 63:
-        raise BitstreamError(f"{unit.name}: a base at 1/{scale} with CRF {crf}, which no encoder writes")
+    stream = Stream(BASE_UNITS[unit.kind], fields.varint(), fields.varint(), fields.rest())
+    if stream.scale not in SCALES or stream.quality > 63:
+        raise BitstreamError(
+            f"{unit.name}: a base at 1/{stream.scale} with CRF or QP {stream.quality}, which no encoder writes"
+        )
     for other in units:
         raise BitstreamError(f"{other.name}: follows the base, which is the only unit")
     with torch.inference_mode(), unit.blamed():
-        if len(av1.shown_types(data)) != header.frames:
-            raise BitstreamError(f"shows {len(av1.shown_types(data))} frames, the header says {header.frames}")
-        for picture in _pictures(model, data, scale, crf, header, options, device):
+        if (shown := len(stream.types(header.frames))) != header.frames:
+            raise BitstreamError(f"shows {shown} frames, the header says {header.frames}")
+        for picture in _pictures(model, stream, header, options, device):
             yield to_frame(_cut(picture, header.format), header.format)
 
 
 def bytes_by_type(file: BinaryIO) -> dict[str, int]:
-    """Bytes of a stream by what they are for: key frame, frames that others are predicted from, other frames, rest."""
+    """Bytes of a stream by what they are for: key frame, frames that others are predicted from, other frames, rest.
+
+    A base by VVenC is "base" as a whole.
+    """
     start = file.tell()
-    found = {"key": 0, "reference": 0, "leaf": 0}
+    found = Counter(key=0, reference=0, leaf=0)
     for unit in StreamReader(file).units():
         fields = PayloadReader(unit.payload, unit.name)
         fields.varint(), fields.varint()
-        for obu in av1.obus(fields.rest()):
-            if obu.is_frame:
-                found[{av1.KEY: "key", av1.LEAF: "leaf"}.get(obu.shown, "reference")] += len(obu.data)  # type: ignore[arg-type]
+        data = fields.rest()
+        if BASE_UNITS[unit.kind] == "svt-av1":
+            for obu in av1.obus(data):
+                if obu.is_frame:
+                    found[{av1.KEY: "key", av1.LEAF: "leaf"}.get(obu.shown, "reference")] += len(obu.data)  # type: ignore[arg-type]
+        else:
+            found["base"] += len(data)
     return {**found, "rest": file.tell() - start - sum(found.values())}

@@ -5,25 +5,30 @@ Reading a card imports this, and no network.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bench.neural.codecs.restoration import program
 from bench.neural.own_codecs import TEMPORAL_FILTER, CodecOptions
 
+Quality = Annotated[int, Field(ge=0, le=63)]
+
 
 class RestorationOptions(CodecOptions):
     """The table ``settings.options`` of a card of a restoration codec."""
 
-    structure: Literal["random-access", "low-delay"] = Field(
-        default="random-access", description="order of the base's frames, as SVT-AV1 has it"
+    base: program.Base = Field(default="svt-av1", description="codec of the base")
+    structure: program.Structure = Field(
+        default="random-access", description="order of the base's frames, as its encoder has it"
     )
-    quarter: tuple[int, ...] = Field(
-        default=(63, 60, 56, 51, 46, 40, 34, 28), description="CRF of a base at 1/4 of the size, for each rate index"
+    quarter: tuple[Quality, ...] = Field(
+        default=(63, 60, 56, 51, 46, 40, 34, 28),
+        description="CRF (of VVenC: QP) of a base at 1/4 of the size, for each rate index, which makes the rate",
     )
-    half: tuple[int, ...] = Field(
-        default=(63, 63, 63, 63, 62, 57, 51, 45), description="CRF of a base at 1/2 of the size, for each rate index"
+    half: tuple[Quality, ...] = Field(
+        default=(63, 63, 63, 63, 62, 57, 51, 45),
+        description="likewise at 1/2: where the search begins for the one that has the rate of a base at 1/4",
     )
     scales: tuple[Literal[2, 4], ...] = Field(
         default=(2, 4), min_length=1, description="scales of the base that the encoder may choose from, for each clip"
@@ -49,12 +54,12 @@ class RestorationOptions(CodecOptions):
 
     def check_programs(self) -> None:
         """See `CodecOptions`."""
-        program.check()
+        program.check(self.base)
 
     def programs(self) -> dict[str, str]:
         """See `CodecOptions`."""
         return program.programs()
 
     def crf(self, scale: int, rate: int) -> int:
-        """CRF of a base at that scale."""
+        """CRF or QP of a base at that scale."""
         return (self.half if scale == 2 else self.quarter)[rate]

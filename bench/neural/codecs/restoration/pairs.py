@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.core.files import cache_folder
 from bench.neural.codecs.restoration import av1, base
-from bench.neural.codecs.restoration.base import Structure
+from bench.neural.codecs.restoration.program import Structure
 from bench.neural.training.clips import Pictures
 from bench.video.formats import VideoFormat
 
