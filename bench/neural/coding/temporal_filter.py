@@ -8,6 +8,8 @@ Filtering".
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.video.flow import MIN_SIDE, dis_flow
+
+Flow = npt.NDArray[np.float32]
 
 TOLERANCE = 0.25
 """Deviation of the guide from itself along motion, -1 to 1, at which the frame before counts for 0.61 of its share."""
@@ -45,8 +49,8 @@ class TemporalFilter:
             return picture
         shown = picture
         if self._shown is not None and self._guide is not None:
-            moved, certain = along_motion(self._shown, self._guide, guide)
-            shown = (picture + self.share * certain * (moved - picture)).clamp(-1, 1)
+            before, certain = along_motion(self._shown, self._guide, guide)
+            shown = (picture + self.share * certain * (before - picture)).clamp(-1, 1)
         # copies: a view of a chunk of frames would keep the whole of it
         self._shown, self._guide = shown.clone(), guide.clone()
         return shown
@@ -58,14 +62,21 @@ def along_motion(shown: Tensor, guide_before: Tensor, guide: Tensor) -> tuple[Te
     Motion is that of the guides, which also say where the two differ. Pictures 1 x 3 x H x W, -1 to 1; sides of 32
     pixels or more have a flow, smaller ones are taken to be at rest.
     """
+    flow, certain = motion(guide_before, guide)
+    return moved(shown, flow, "sharp"), certain
+
+
+def motion(guide_before: Tensor, guide: Tensor) -> tuple[Flow, Tensor]:
+    """Where each place was in the picture before (H x W x 2, x and y in pixels away), and how far that can be relied on
+    (1 x 1 x H x W, 0 to 1); see `along_motion`."""
     if min(guide.shape[-2:]) < MIN_SIDE:
         flow = np.zeros((*guide.shape[-2:], 2), np.float32)
     else:
         flow = dis_flow(_grey(guide), _grey(guide_before))
-    change = (_moved(guide_before, flow) - guide).square().mean(1, keepdim=True)
+    change = (moved(guide_before, flow) - guide).square().mean(1, keepdim=True)
     margin = (WINDOW // 2,) * 4
     change = functional.avg_pool2d(functional.pad(change, margin, mode="replicate"), WINDOW, 1)
-    return _moved(shown, flow, sharp=True), torch.exp(-change / (2 * TOLERANCE**2))
+    return flow, torch.exp(-change / (2 * TOLERANCE**2))
 
 
 def _grey(picture: Tensor) -> npt.NDArray[np.uint8]:
@@ -73,14 +84,14 @@ def _grey(picture: Tensor) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def _moved(picture: Tensor, flow: npt.NDArray[np.float32], *, sharp: bool = False) -> Tensor:
-    """A picture read at each place plus the flow: bilinear, or ``sharp``, by eight samples each way."""
+def moved(picture: Tensor, flow: Flow, kind: Literal["smooth", "sharp", "nearest"] = "smooth") -> Tensor:
+    """A picture (1 x 3 x H x W) read at each place plus the flow: bilinear; ``sharp``, by eight samples each way, since
+    what is moved again and again would be blurred each time; or ``nearest``, the sample that is there."""
     import cv2
 
     height, width = flow.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    # what was shown is moved again and again, and would be blurred each time
-    kind = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
+    how = {"smooth": cv2.INTER_LINEAR, "sharp": cv2.INTER_LANCZOS4, "nearest": cv2.INTER_NEAREST}[kind]
     planes = np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
-    moved = cv2.remap(planes, columns + flow[..., 0], rows + flow[..., 1], kind, borderMode=cv2.BORDER_REPLICATE)
-    return torch.from_numpy(moved).permute(2, 0, 1)[None]
+    found = cv2.remap(planes, columns + flow[..., 0], rows + flow[..., 1], how, borderMode=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(found).permute(2, 0, 1)[None]

@@ -58,6 +58,19 @@ def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
     return torch.stack(distances).sum(0)
 
 
+def moments_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """How far the means of features over the whole pictures are from each other, wherever in them these features are.
+
+    Squared distance over the second's squared length, mean over depths; one number for each item. The Fréchet distance
+    of sets of pictures is largely made of it.
+    """
+    distances = []
+    for a, b in zip(first, second, strict=True):
+        ours, theirs = a.float().mean((2, 3)), b.float().mean((2, 3))
+        distances.append((ours - theirs).square().sum(1) / theirs.square().sum(1).clamp_min(1e-6))
+    return torch.stack(distances).mean(0)
+
+
 def texture_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
     """How far the contrast of feature maps differs, place by place, whatever their details are.
 

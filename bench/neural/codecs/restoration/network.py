@@ -35,8 +35,9 @@ class NetworkConfig:
 
     ``half``: whether it has an entry of its own for pictures of half the size. ``exchanges``: layers after which frames
     exchange features. ``facts``: whether it is told of frame types and the rate. ``noise``: whether it draws from
-    noise, as a one-step diffusion does. ``before``: whether it is given the frame that was shown before, moved along;
-    ``semantic``: whether what earlier frames show shifts its features.
+    noise, as a one-step diffusion does, and ``moving`` whether that noise moves with the picture. ``before``: whether
+    it is given the frame that was shown before, moved along; ``semantic``: whether what earlier frames show shifts its
+    features.
     """
 
     width: int = 64
@@ -45,6 +46,7 @@ class NetworkConfig:
     exchanges: tuple[int, ...] = ()
     facts: bool = False
     noise: bool = False
+    moving: bool = False
     before: bool = False
     semantic: bool = False
     rates: int = 8

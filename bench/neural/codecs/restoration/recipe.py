@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from bench.core.require import require
-from bench.errors import UsageError
 from bench.neural.codecs.restoration import program
 from bench.neural.codecs.restoration.network import NetworkConfig
 from bench.neural.codecs.restoration.pairs import CODED, pairs
@@ -18,6 +17,8 @@ from bench.neural.codecs.restoration.training import (
     CHANGES,
     FEATURES,
     NEARNESS,
+    SHARE,
+    SHOWN,
     STEPS,
     TEXTURE,
     RestorationTask,
@@ -33,9 +34,7 @@ BEGINNING = "realesr-animevideov3"
 
 
 def check(options: Options) -> None:
-    """Raise UnavailableError or UsageError for a package, a program or a file of weights that is not here."""
-    if options.scale != "small":
-        raise UsageError("restoration: has one scale, small; leave --scale out")
+    """Raise UnavailableError for a package, a program or a file of weights that is not here."""
     require("torchvision", extra="perceptual")
     program.check()
     for name in ("squeezenet", BEGINNING):
@@ -44,17 +43,21 @@ def check(options: Options) -> None:
 
 
 def stages(options: Options) -> list[Stage]:
-    """Those of the parts that the network has: restoration, then diffusion and its distillation, then recurrence."""
+    """Those of the parts that the network has: restoration, or diffusion and its distillation; then generation behind
+    the temporal filter, the same for both. Recurrence alone where the network has the frame before."""
     chosen = config(options)
     if chosen.before:
         return [Stage("recurrence", 360, 3e-4, 3, 96, 3, {"part": "recurrence", "structure": "low-delay"})]
-    if chosen.noise:
-        return [
+    frames = 3 if chosen.exchanges else 1
+    first = (
+        [
             Stage("diffusion", 900, 4e-4, 3, 96, 3, {"part": "diffusion"}),
             Stage("distillation", 900, 3e-4, 3, 96, 2, {"part": "distillation"}),
         ]
-    frames = 3 if chosen.exchanges else 1
-    return [Stage("restoration", 2600, 4e-4, 6 // frames, 96, frames, {"part": "restoration"})]
+        if chosen.noise
+        else [Stage("restoration", 2600, 4e-4, 6 // frames, 96, frames, {"part": "restoration"})]
+    )
+    return [*first, Stage("generation", 1600, 3e-4, 2, 96, 3, {"part": "generation"})]
 
 
 def config(options: Options) -> NetworkConfig:
@@ -79,6 +82,7 @@ def about(options: Options) -> dict[str, Any]:
             "adversarial": ADVERSARIAL,
             "nearness to the teacher": NEARNESS,
             "teacher's steps": STEPS,
+            "generation": {"share of the temporal filter": SHARE, "factors": SHOWN},
         },
     }
 

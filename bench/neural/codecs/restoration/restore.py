@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,13 +12,18 @@ from torch.nn import functional
 
 from bench.neural.codecs.restoration.network import STRIDE, Facts, Restoration
 from bench.neural.codecs.restoration.options import RestorationOptions
-from bench.neural.coding.temporal_filter import TemporalFilter, along_motion
+from bench.neural.coding.temporal_filter import TemporalFilter, along_motion, motion, moved
+
+Item = TypeVar("Item")
 
 CHUNK = 6
 """Frames that are restored together, beside those that their features come from."""
 
 LOBES = 3
 """Of the Lanczos kernel."""
+
+SAME = 0.5
+"""How far motion must be relied on for noise to move along it; elsewhere it is drawn anew."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +68,23 @@ def _pairs(
     else:
         reach = 0 if "exchange" in options.without else len(network.config.exchanges)
         network = network.to(device)
-        for first, window, count, at in windows(small, CHUNK, reach):
-            found = _apply(network, torch.stack(list(window), dim=1).to(device), at, known, options)
+        draws = network.config.noise and "diffusion" not in options.without
+        noise = Noise(known.seed, moving=network.config.moving) if draws else None
+        drawn = ((picture, guide := larger(picture, known.scale), noise and noise(guide)) for picture in small)
+        for first, window, count, at in windows(drawn, CHUNK, reach):
+            pictures, guides, noises = zip(*window, strict=True)
+            noisy = torch.stack(noises, dim=1).to(device) if draws else None
+            found, _ = apply(network, torch.stack(pictures, dim=1).to(device), at, known, options, noisy=noisy)
             for index in range(first - at, first - at + count):
-                yield found[:, index].clamp(-1, 1).cpu(), larger(window[index], known.scale)
+                yield found[:, index].clamp(-1, 1).cpu(), guides[index]
 
 
-def windows(items: Iterable[Tensor], length: int, reach: int) -> Iterator[tuple[int, list[Tensor], int, int]]:
+def windows(items: Iterable[Item], length: int, reach: int) -> Iterator[tuple[int, list[Item], int, int]]:
     """Rows of up to ``length`` items with up to ``reach`` before and after them.
 
     Number of the row's first item, the items with those around, the row's length, number of the first of those.
     """
-    kept: list[Tensor] = []
+    kept: list[Item] = []
     begin = first = 0
     source = iter(items)
     while True:
@@ -88,29 +99,24 @@ def windows(items: Iterable[Tensor], length: int, reach: int) -> Iterator[tuple[
         kept, begin = kept[drop:], begin + drop
 
 
-def _apply(
-    network: Restoration, small: Tensor, first: int, known: Known, options: RestorationOptions, **more: Tensor | None
-) -> Tensor:
-    """The network on frames B x T x 3 x h x w, of which the first has a number in the stream."""
-    return apply(network, small, first, known, options, **more)[0]
-
-
 def apply(
-    network: Restoration, small: Tensor, first: int, known: Known, options: RestorationOptions, **more: Tensor | None
+    network: Restoration,
+    small: Tensor,
+    first: int,
+    known: Known,
+    options: RestorationOptions,
+    *,
+    noisy: Tensor | None = None,
+    **more: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """What `Restoration` gives for frames of a stream."""
+    """What `Restoration` gives for frames B x T x 3 x h x w, of which the first has a number in the stream."""
     config, frames = network.config, small.shape[1]
     if known.scale != STRIDE and not config.half:
         # a network for a quarter of the size alone gives twice the size, which is made smaller
         video, shows = network(small, STRIDE)
         return functional.avg_pool2d(video.flatten(0, 1), STRIDE // known.scale).unflatten(0, video.shape[:2]), shows
     types = torch.tensor([known.types[first : first + frames]], device=small.device)
-    draws = config.noise and "diffusion" not in options.without
-    noisy = None
-    if draws:
-        size = [side * known.scale for side in small.shape[-2:]]
-        noisy = noise(known.seed, size).to(small.device).expand(1, frames, -1, -1, -1)
-    time = torch.full(types.shape, 1.0 if draws else 0.0, device=small.device)
+    time = torch.full(types.shape, 0.0 if noisy is None else 1.0, device=small.device)
     facts = None if "facts" in options.without else Facts(types, torch.full_like(types, known.crf), time)
     found: tuple[Tensor, Tensor] = network(
         small, known.scale, facts, noisy=noisy, exchange="exchange" not in options.without, **more
@@ -118,9 +124,28 @@ def apply(
     return found
 
 
-def noise(seed: int, size: Sequence[int]) -> Tensor:
-    """The noise that all frames start from, 1 x 1 x 3 x H x W: what stays where it is does not flicker."""
-    return torch.randn(1, 1, 3, *size, generator=torch.Generator().manual_seed(seed))
+class Noise:
+    """The noise that the frames of a video start from, in order: one for all, or ``moving`` with the picture.
+
+    What stays where it is does not flicker, and grain that moves with what it lies on does not look like a dirty pane.
+    """
+
+    def __init__(self, seed: int, *, moving: bool) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._moving = moving
+        self._noise: Tensor | None = None
+        self._guide: Tensor | None = None
+
+    def __call__(self, guide: Tensor) -> Tensor:
+        """Noise for the next frame, of the size of what is known of it, 1 x 3 x H x W."""
+        if self._noise is None:
+            self._noise = torch.randn(guide.shape, generator=self._generator)
+        elif self._moving and self._guide is not None:
+            flow, certain = motion(self._guide, guide)
+            fresh = torch.randn(guide.shape, generator=self._generator)
+            self._noise = torch.where(certain > SAME, moved(self._noise, flow, "nearest"), fresh)
+        self._guide = guide
+        return self._noise
 
 
 def _one_by_one(
@@ -132,16 +157,18 @@ def _one_by_one(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Frames one after the other, each with the one before it, moved along."""
     network = network.to(device)
+    draws = network.config.noise and "diffusion" not in options.without
+    noise = Noise(known.seed, moving=network.config.moving) if draws else None
     shown = guide = meaning = None
     for number, picture in enumerate(small):
         here = larger(picture, known.scale)
         before = torch.zeros(1, 1, 4, *here.shape[-2:])
         if "before" not in options.without and shown is not None and guide is not None:
-            moved, trust = along_motion(shown, guide, here)
-            before = torch.cat([moved, trust], dim=1)[:, None]
+            before = torch.cat(along_motion(shown, guide, here), dim=1)[:, None]
         guided = meaning is not None and "semantic" not in options.without
         more = {"before": before.to(device), "meaning": meaning if guided else None}
-        found, shows = apply(network, picture[:, None].to(device), number, known, options, **more)
+        noisy = noise(here)[:, None].to(device) if noise else None
+        found, shows = apply(network, picture[:, None].to(device), number, known, options, noisy=noisy, **more)
         shown, guide = found[:, 0].clamp(-1, 1).cpu(), here
         meaning = following(meaning, shows[:, 0])
         yield shown, here

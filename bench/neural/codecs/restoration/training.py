@@ -2,8 +2,10 @@
 
 Parts, of which a recipe takes some: ``restoration`` (pictures from small ones: L1, distances of deep features and of
 their contrast), ``diffusion`` (pictures from small ones and from these pictures mixed with noise, at any share of it:
-the squared error of the velocity), and ``distillation`` (the diffusion's several steps become one, which starts from
-noise alone: nearness to what the steps give, the terms of ``restoration``, and a critic).
+the squared error of the velocity), ``distillation`` (the diffusion's several steps become one, which starts from
+noise alone: nearness to what the steps give, the terms of ``restoration``, and a critic), ``generation`` (pictures as
+they are shown, behind the temporal filter: less error, more of the critic, and the mean of deep features over a
+picture), and ``recurrence`` (each frame with what was made of the one before it).
 """
 
 from __future__ import annotations
@@ -13,15 +15,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench.neural.codecs.restoration import base
 from bench.neural.codecs.restoration.network import Facts, NetworkConfig, Restoration
 from bench.neural.codecs.restoration.pairs import Batch, Pair, PairCuts, as_tensor
-from bench.neural.codecs.restoration.restore import following, larger
+from bench.neural.codecs.restoration.restore import Noise, following, larger
 from bench.neural.coding.pictures import psnr
-from bench.neural.coding.temporal_filter import along_motion
-from bench.neural.networks.critic import Critic, adversarial_loss, critic_loss
-from bench.neural.networks.perceptual_loss import CHANNELS, DeepFeatures, feature_distance, texture_distance
+from bench.neural.coding.temporal_filter import Flow, along_motion, motion
+from bench.neural.networks.critic import Critic
+from bench.neural.networks.perceptual_loss import (
+    CHANNELS,
+    DeepFeatures,
+    feature_distance,
+    texture_distance,
+)
+from bench.neural.training.likeness import likeness
 from bench.neural.training.loop import Figures, Stage
 
 FEATURES, TEXTURE, CHANGES, ADVERSARIAL, NEARNESS = 0.25, 1.0, 0.5, 0.15, 0.3
@@ -34,7 +43,13 @@ STEPS = 4
 LEAST = 0.15
 """Time below which the weight of the diffusion's error no longer grows."""
 
-JUDGED = ("distillation", "recurrence")
+SHARE = 0.7
+"""Of the temporal filter that pictures are shown behind in ``generation``."""
+
+SHOWN = {"error": 0.5, "changes": 0.5, "features": 0.5, "texture": 2.0, "adversarial": 3.0, "moments": 1.0}
+"""What ``generation`` multiplies these terms by; ``moments`` are the distance of deep features' means."""
+
+JUDGED = ("distillation", "generation", "recurrence")
 """Parts in which the critic learns."""
 
 LOOKED_AT = 6
@@ -93,6 +108,7 @@ class RestorationTask:
             "restoration": self._restoration_terms,
             "diffusion": self._diffusion_terms,
             "distillation": self._distillation_terms,
+            "generation": self._generation_terms,
             "recurrence": self._recurrence_terms,
         }[self._part](batch)
         return torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
@@ -104,7 +120,7 @@ class RestorationTask:
     def _diffusion_terms(self, batch: Batch) -> dict[str, Tensor]:
         count, frames = batch.small.shape[:2]
         time = torch.rand(count)[:, None].expand(-1, frames)
-        noisy = mixed(batch.pictures, still_noise(batch.pictures), time)
+        noisy = mixed(batch.pictures, self._noise(batch), time)
         found, _ = self.trained(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
         errors = (found - batch.pictures).square().mean((2, 3, 4))
         return {
@@ -115,20 +131,37 @@ class RestorationTask:
     def _distillation_terms(self, batch: Batch) -> dict[str, Tensor]:
         trained = self.trained
         assert trained.teacher is not None
-        noise = still_noise(batch.pictures)
+        noise = self._noise(batch)
         with torch.no_grad():
             target = sample(trained.teacher, batch, noise, STEPS)
         found, _ = trained(batch.small, batch.scale, facts_of(batch, torch.ones(batch.types.shape)), noisy=noise)
         nearness = (found - target).abs().mean()
         return {"nearness": NEARNESS * nearness, **self._likeness(found, batch.pictures, judged=True)}
 
+    def _generation_terms(self, batch: Batch) -> dict[str, Tensor]:
+        noisy = self._noise(batch) if self.trained.config.noise else None
+        time = torch.full(batch.types.shape, 0.0 if noisy is None else 1.0)
+        found, _ = self.trained(batch.small, batch.scale, facts_of(batch, time), noisy=noisy)
+        shown = steadied(found, guides_of(batch), SHARE)
+        terms = self._likeness(shown, batch.pictures, judged=True)
+        return {name: SHOWN.get(name, 1.0) * term for name, term in terms.items()}
+
+    def _noise(self, batch: Batch) -> Tensor:
+        """Noise for the pictures of a batch, as decoders draw it."""
+        seeds = torch.randint(1 << 62, batch.crf.shape)
+        draws = [Noise(int(seed), moving=self.trained.config.moving) for seed in seeds]
+        frames = [
+            [draw(guide) for draw, guide in zip(draws, frame.split(1), strict=True)] for frame in guides_of(batch)
+        ]
+        return torch.stack([torch.cat(each) for each in frames], dim=1)
+
     def _recurrence_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Frames one after the other, each with what was made of the one before, as a decoder has it."""
         network = self.trained
-        noisy = still_noise(batch.pictures) if network.config.noise else None
+        noisy = self._noise(batch) if network.config.noise else None
         time = torch.full(batch.types.shape, 0.0 if noisy is None else 1.0)
         facts = facts_of(batch, time)
-        guides = [torch.cat([larger(one, batch.scale) for one in frame.split(1)]) for frame in batch.small.unbind(1)]
+        guides = guides_of(batch)
         pictures: list[Tensor] = []
         meaning: Tensor | None = None
         for index, guide in enumerate(guides):
@@ -161,17 +194,17 @@ class RestorationTask:
         if len(ours) > LOOKED_AT:
             some = torch.randperm(len(ours))[:LOOKED_AT]
             ours, theirs = ours[some], theirs[some]
-        deep = self._features(ours)
-        with torch.no_grad():
-            real = self._features(theirs)
-        terms["features"] = FEATURES * feature_distance(deep, real).mean()
-        terms["texture"] = TEXTURE * texture_distance(deep, real).mean()
-        if judged:
-            critic = self.trained.critic
-            terms["adversarial"] = ADVERSARIAL * adversarial_loss(critic, ours, deep)
-            made = critic(ours.detach(), [each.detach() for each in deep])
-            terms["critic"] = critic_loss(critic(theirs, real), made)
-        return terms
+        return terms | likeness(
+            self._features,
+            ours,
+            theirs,
+            features=FEATURES,
+            texture=TEXTURE,
+            of_pixels=False,
+            moments=float(self._part == "generation"),
+            critic=self.trained.critic if judged else None,
+            adversarial=ADVERSARIAL,
+        )
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -203,9 +236,31 @@ class RestorationTask:
         }
 
 
-def still_noise(pictures: Tensor) -> Tensor:
-    """Noise for pictures B x T x ..., the same for all frames of a video, as decoders draw it."""
-    return torch.randn_like(pictures[:, :1]).expand_as(pictures)
+def guides_of(batch: Batch) -> list[Tensor]:
+    """The frames of a batch as decoders know them, made large, each B x 3 x H x W."""
+    return [larger(frame, batch.scale) for frame in batch.small.unbind(1)]
+
+
+def steadied(video: Tensor, guides: Sequence[Tensor], share: float) -> Tensor:
+    """B x T x 3 x H x W behind the temporal filter, with gradients through the frames before."""
+    shown = [video[:, 0]]
+    for index in range(1, video.shape[1]):
+        known = [motion(a, b) for a, b in zip(guides[index - 1].split(1), guides[index].split(1), strict=True)]
+        places = torch.cat([_places(flow) for flow, _ in known])
+        certain = torch.cat([each for _, each in known])
+        before = functional.grid_sample(
+            shown[-1].float(), places, mode="bicubic", padding_mode="border", align_corners=True
+        )
+        shown.append(video[:, index] + share * certain * (before - video[:, index]))
+    return torch.stack(shown, dim=1)
+
+
+def _places(flow: Flow) -> Tensor:
+    """Where `functional.grid_sample` reads for a flow, 1 x H x W x 2."""
+    height, width = flow.shape[:2]
+    grid = torch.stack([torch.arange(width).expand(height, -1), torch.arange(height)[:, None].expand(-1, width)], -1)
+    sides = torch.tensor([max(width - 1, 1), max(height - 1, 1)])
+    return ((grid + torch.from_numpy(flow)) * 2 / sides - 1)[None]
 
 
 def mixed(pictures: Tensor, noise: Tensor, time: Tensor) -> Tensor:
