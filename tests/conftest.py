@@ -254,7 +254,7 @@ def tiny_s2vc() -> S2vc:
         "unet_widths": (16, 16), "vae_width": 8, "rates": 3, "reanchor_every": 2, "teacher_channels": 4,
     }  # fmt: skip
     torch.manual_seed(0)
-    model = build(sizes, "small").eval()
+    model = build(sizes).eval()
     for parameter in model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)

@@ -13,7 +13,7 @@ import click
 from bench.cli.options import CommaList, Command, LocalPath, as_json, counted, existing, print_json
 from bench.cli.output import say, tell
 from bench.errors import TrainingError, UnknownNameError, UsageError
-from bench.neural.training.recipe import RECIPES, SCALES, Options, Recipe, recipe
+from bench.neural.training.recipe import RECIPES, Options, Recipe, recipe
 
 if TYPE_CHECKING:
     from bench.neural.training.loop import Stage, Training
@@ -29,18 +29,6 @@ if TYPE_CHECKING:
     "stage are counted and left out.",
 )
 @click.option("--out", type=LocalPath(), required=True, help="Folder of the run; an interrupted run there continues.")
-@click.option(
-    "--scale",
-    type=click.Choice(SCALES),
-    default="small",
-    show_default=True,
-    help="Size of the codec: small, or the paper's on your own diffusion networks.",
-)
-@click.option(
-    "--backbone",
-    type=existing(folder=True),
-    help="Folder with diffusers networks, for --scale paper; default VCBENCH_WAN21, VCBENCH_SD15 or VCBENCH_WAN_VACE.",
-)
 @click.option("--minutes", type=click.FloatRange(min=0), help="Stop after N minutes; the same command continues.")
 @click.option(
     "--seed",
@@ -81,8 +69,6 @@ def command(
     codec: str,
     clips: Path,
     out: Path,
-    scale: str,
-    backbone: Path | None,
     minutes: float | None,
     seed: int,
     steps_scale: float,
@@ -105,12 +91,11 @@ def command(
       vcbench train s2vc --clips videos/ --out runs/s2vc --minutes 30
       vcbench train s2vc --clips videos/ --out runs/no-tcg --from runs/s2vc --set temporal_guidance=false
       vcbench train diff-sit --clips videos/ --out runs/ours --from OURS.safetensors --stages generator-21 --export
-      vcbench train s2vc --scale paper --backbone stable-diffusion-v1-5/ --clips videos/ --out runs/s2vc-paper
     """
     from bench.neural.training.loop import check_own
 
     check_own(out)
-    options = Options(scale, _settings(changes), backbone, seed)
+    options = Options(_settings(changes), seed)
     chosen = recipe(codec)
     chosen.check(options)
     stages = _stages(chosen.stages(options), names, steps_scale, not no_cascade)
@@ -119,14 +104,14 @@ def command(
             training.run(minutes=minutes, stop=interrupted, progress=_tell)
             if interrupted():
                 raise KeyboardInterrupt
-        summary = _summary(codec, scale, training)
+        summary = _summary(codec, training)
         if export and training.done:
             summary |= _export(codec, options, chosen, training, licence, clips)
     if json_output:
         print_json(summary)
         return 0
     state = "trained" if training.done else "not done yet, the same command goes on"
-    say(f"{codec} ({scale}): {training.total_steps} of {summary['steps']} steps, {state}: {out}")
+    say(f"{codec}: {training.total_steps} of {summary['steps']} steps, {state}: {out}")
     for what in ("weights", "model_card", "card"):
         if path := summary.get(what):
             say(f"{path}")
@@ -160,7 +145,7 @@ def _prepared(
 ) -> Iterator[Training]:
     """A training that is ready to run, alone in its folder: clips decoded, model built, weights to begin with read."""
     from bench.networks.device import device
-    from bench.neural.coding.weight_file import check_origin
+    from bench.neural.coding.weight_file import About, check_origin
     from bench.neural.training.clips import find_clips, is_held_out, training_clips
     from bench.neural.training.loop import Training, alone, weights_of
 
@@ -179,7 +164,7 @@ def _prepared(
     )
     about = {
         "codec": codec,
-        "scale": options.scale,
+        "scale": About.scale,
         **chosen.about(options),
         "clips": sorted(path.name for path in paths if not is_held_out(path.stem)),
         "held_out": sorted(path.name for path in paths if is_held_out(path.stem)),
@@ -199,11 +184,10 @@ def _prepared(
         yield training
 
 
-def _summary(codec: str, scale: str, training: Training) -> dict[str, Any]:
+def _summary(codec: str, training: Training) -> dict[str, Any]:
     current = None if training.done else training.stages[training.stage_index].name
     return {
         "codec": codec,
-        "scale": scale,
         "out": str(training.folder),
         "done": training.done,
         "stage": current,
@@ -224,10 +208,10 @@ def _export(
     from bench.neural.training.model_card import CardFacts, write_model_card
 
     facts = chosen.about(options)
-    target = training.folder / f"{codec}-{options.scale}.safetensors"
+    target = training.folder / f"{codec}-{About.scale}.safetensors"
     with training.averaged() as model:
         try:
-            sha256 = save(target, About(codec, facts["config"], options.scale), model.cpu())
+            sha256 = save(target, About(codec, facts["config"]), model.cpu())
         except ValueError as error:
             raise TrainingError(f"{target}: {error}") from None
     model_card = target.with_suffix(".md")

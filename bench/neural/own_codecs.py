@@ -64,13 +64,13 @@ class CodecOptions(Model):
 class Coding(Protocol):
     """What a codec's coding module offers."""
 
-    def build(self, config: Mapping[str, Any], scale: str) -> nn.Module:
-        """The networks as a configuration says, untrained. UnavailableError where they rest on what is not here."""
+    def build(self, config: Mapping[str, Any]) -> nn.Module:
+        """The networks as a configuration says, untrained."""
 
     def gop(self, config: Mapping[str, Any]) -> str:
         """How frames depend on each other, in words for a card."""
 
-    def is_stored(self, tensor: str, scale: str) -> bool:
+    def is_stored(self, tensor: str) -> bool:
         """Whether coding needs the tensor of that name from a weight file; training has some of its own."""
 
     def encode(

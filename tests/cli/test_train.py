@@ -115,14 +115,11 @@ def test_a_weight_file_of_another_codec_is_refused_before_any_clip_is_read(
         (["--set", "width=many"], "--set width=many: takes a whole number"),
         (["--set", "temporal_guidance=no"], "--set temporal_guidance=no: is true or false"),
         (["--stages", "intro"], "unknown stage 'intro'; did you mean intra"),
-        (["--scale", "paper"], "name a folder saved by diffusers' save_pretrained, with unet/ and vae/ in it"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_any_clip_is_read(
     vcbench: Callable[..., Any], tmp_path: Path, shared_weights: Path, arguments: list[str], message: str
 ) -> None:
-    if "paper" in arguments:
-        needed("peft")
     outcome = vcbench("train", "s2vc", "--clips", tmp_path, "--out", tmp_path / "run", *arguments)
     assert outcome.code == 4
     assert message in outcome.err

@@ -2,7 +2,7 @@
 
 Tensors are float16, the CDF tables int32: encoder and decoder code with the tables as they were stored, so that no
 arithmetic of their machine enters. The file's only metadata entry, "vcbench", is JSON: the version of this layout, the
-codec, its configuration and scale. Nothing in such a file is executed.
+codec, its configuration and scale (always "small"). Nothing in such a file is executed.
 
 Names: the tensors' own, and "tables/<coder>/hyper" and "tables/<coder>/gaussian" for each `LatentCoder`.
 """
@@ -70,7 +70,7 @@ def save(path: Path, about: About, model: nn.Module) -> str:
     tensors = {
         name: _half(name, value)
         for name, value in model.state_dict().items()
-        if _PRIOR not in name and chosen.is_stored(name, about.scale)
+        if _PRIOR not in name and chosen.is_stored(name)
     }
     for name, coder in coders(model):
         for what, table in zip(("hyper", "gaussian"), coder.tables(), strict=True):
@@ -87,7 +87,7 @@ def load(path: Path) -> Loaded:
     """
     tensors, about = _read(path)
     try:
-        model = coding(about.codec).build(about.config, about.scale)
+        model = coding(about.codec).build(about.config)
         _fill(model, about, tensors)
     except (UnknownNameError, TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -149,8 +149,12 @@ def read_about(path: Path) -> About:
         found = json.loads(metadata[_ENTRY])
         version = found["version"]
         if version == VERSION:
+            if found["scale"] != About.scale:
+                raise UnavailableError(
+                    f"{path}: is of scale {found['scale']}, which this vcbench does not have; use the one that wrote it"
+                )
             config = {key: tuple(value) if isinstance(value, list) else value for key, value in found["config"].items()}
-            return About(str(found["codec"]), config, str(found["scale"]))
+            return About(str(found["codec"]), config)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UnavailableError(f"{path}: holds no codec of vcbench; name a file that vcbench train wrote") from None
     raise UnavailableError(f"{path}: has layout {version}, this vcbench reads {VERSION}; use the vcbench that wrote it")
@@ -195,9 +199,7 @@ def _fill(
     missing, unexpected = model.load_state_dict(own, strict=False)
     stored = coding(about.codec).is_stored
     lacking = [
-        name
-        for name in missing
-        if _PRIOR not in name and stored(name, about.scale) and not (added is not None and added(name))
+        name for name in missing if _PRIOR not in name and stored(name) and not (added is not None and added(name))
     ]
     if lacking or unexpected:
         raise ValueError(f"tensor {[*lacking, *unexpected][0]} is {'missing' if lacking else 'unknown'}")

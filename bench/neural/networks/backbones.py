@@ -1,26 +1,17 @@
-"""Image autoencoders and U-Nets of diffusers: small ones from a config, or a user's own from a local folder."""
+"""Image autoencoders and U-Nets of diffusers: small ones from a configuration."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.quiet_import import imported
-from bench.errors import UnavailableError
 from bench.neural.networks.blocks import zero_conv
 
 INTRA, INTER = 0, 1
-FRAME_TYPES = ("intra", "inter")
-"""Names of the frame types, those of their LoRA adapters too."""
-
-LORA_TARGETS = (
-    "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2",
-)  # fmt: skip
-"""Layers of a U-Net beside which adapters learn: attention, feed-forward and residual blocks."""
+"""Frame types."""
 
 
 def tiny_autoencoder(latent_channels: int, width: int = 32) -> nn.Module:
@@ -53,27 +44,6 @@ def small_unet(latent_channels: int, widths: tuple[int, ...], guidance: int) -> 
     return model
 
 
-def from_folder(kind: str, folder: Path, subfolder: str) -> nn.Module:
-    """A user's own network: class ``kind`` of diffusers from ``folder/subfolder``, safetensors only, no download.
-
-    Raises UnavailableError naming the folder where it is not there or holds no such network.
-    """
-    import diffusers
-
-    where = folder / subfolder
-    if not (where / "config.json").is_file():
-        raise UnavailableError(
-            f"{where}: no config.json; name a folder saved by diffusers' save_pretrained, with {subfolder}/ in it"
-        )
-    try:
-        model: nn.Module = getattr(diffusers, kind).from_pretrained(
-            folder, subfolder=subfolder, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise UnavailableError(f"{where}: cannot be loaded as {kind}: {str(error).splitlines()[0]}") from None
-    return model
-
-
 def to_latent(vae: nn.Module, picture: Tensor) -> Tensor:
     """Latent of a picture (-1 to 1) in the units that U-Nets work in, whichever autoencoder it is."""
     autoencoder: Any = vae
@@ -95,38 +65,6 @@ def _units(vae: nn.Module) -> tuple[float, float]:
     """Factor and shift between an autoencoder's own latents and those of its U-Net."""
     config: Any = getattr(vae, "config", None)
     return float(getattr(config, "scaling_factor", None) or 1.0), float(getattr(config, "shift_factor", None) or 0.0)
-
-
-def add_lora(unet: nn.Module, rank: int, alpha: int) -> None:
-    """Freeze a U-Net of diffusers and give it two LoRA adapters, one for each frame type, that learn and start at zero.
-
-    Raises UnavailableError where peft is not installed.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise UnavailableError("peft not installed, which LoRA takes: pip install 'vcbench[paper]'") from None
-    network: Any = unet.requires_grad_(False)
-    with warnings.catch_warnings():
-        # that there are several is what we want
-        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
-        for name in FRAME_TYPES:
-            adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LORA_TARGETS))
-            inject_adapter_in_model(adapter, network, name)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(".lora_" in name)
-
-
-def _choose_adapter(unet: nn.Module, frame_type: int) -> None:
-    """Use the adapter of a frame type. What learns stays as it was: peft would freeze the other adapter."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    learning = [(parameter, parameter.requires_grad) for parameter in unet.parameters()]
-    for layer in unet.modules():
-        if isinstance(layer, BaseTunerLayer):
-            layer.set_adapter(FRAME_TYPES[frame_type])
-    for parameter, learns in learning:
-        parameter.requires_grad_(learns)
 
 
 class GuidedUnet(nn.Module):
@@ -167,8 +105,6 @@ class GuidedUnet(nn.Module):
         ``frame_type``: `INTRA` or `INTER`, of all items.
         """
         self._before, self._features = before, []
-        if getattr(self.unet, "peft_config", None):
-            _choose_adapter(self.unet, frame_type)
         typed = self.unet.config.num_class_embeds
         labels = torch.full((len(latent),), frame_type, device=latent.device) if typed else None
         sample: Tensor = self.unet(latent, timestep, encoder_hidden_states=guidance, class_labels=labels).sample

@@ -41,7 +41,7 @@ def model_card(weights: Path, run: Mapping[str, Any], facts: CardFacts) -> str:
     """The card's text; KeyError for what ``run`` lacks."""
     stages = run["stages"]
     rows = [
-        ("codec", f"{run['codec']}, scale {run['scale']}"),
+        ("codec", run["codec"]),
         ("file", f"{weights.name}, {weights.stat().st_size / 1e6:.1f} MB, float16"),
         ("SHA-256", f"`{hash_file(weights)}`"),
         ("licence", facts.licence),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_type_hints
 
 from bench.core.require import NEURAL, require
@@ -17,22 +16,18 @@ from bench.neural.codecs import OWN_CODECS, offered
 if TYPE_CHECKING:
     import torch
 
-    from bench.neural.networks.local_networks import LocalNetworks
     from bench.neural.networks.perceptual_loss import DeepFeatures
     from bench.neural.training.clips import Pictures
     from bench.neural.training.loop import Stage, Task
 
 RECIPES = {name: codec.recipe for name, codec in OWN_CODECS.items() if codec.recipe is not None}
-SCALES = ("small", "paper")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user chose: scale, changed settings of the model by name, a folder with networks, a seed."""
+    """What a user chose: changed settings of the model by name, a seed."""
 
-    scale: str = "small"
     settings: Mapping[str, str] = field(default_factory=dict)
-    backbone: Path | None = None
     seed: int = 0
 
 
@@ -43,7 +38,7 @@ class Recipe(Protocol):
         """Raise UnavailableError or UsageError, saying what to do, for whatever would stop ``build``; reads no clip."""
 
     def stages(self, options: Options) -> list[Stage]:
-        """The stages of a training at that scale."""
+        """The stages of a training."""
 
     def about(self, options: Options) -> dict[str, Any]:
         """What a run is, for its ``run.json``: the model's settings, what stands in for what; equal for equal runs."""
@@ -59,31 +54,23 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperRecipe:
-    """The recipe of a codec after a paper: at a small scale all of it is trained, at the paper's around ``networks``
-    of the user's, which ``check_networks`` refuses by UnavailableError.
+class CodecRecipe:
+    """The recipe of a codec after a paper.
 
-    substitutions: what stands in for what; ``real`` are those that the paper's scale has. loss: its weights.
-    sizes: the model's configuration, a dataclass. schedule, model: by scale; a model is built of its configuration and
-    the folder with networks, and begins by ``start`` at the scales ``started``. weights: those that losses look
-    through. adapters: whether the user's networks learn through LoRA.
+    substitutions: what stands in for what the paper has. loss: its weights. sizes: the model's configuration, a
+    dataclass. start: how a new model begins. weights: those that losses look through.
     """
 
     title: str
     paper: str
     substitutions: Mapping[str, str]
     loss: Mapping[str, Any]
-    networks: LocalNetworks
-    check_networks: Callable[[Path | None], None]
-    sizes: Callable[[Options], Any]
-    schedule: Mapping[str, Callable[[], list[Stage]]]
-    model: Mapping[str, Callable[[Any, Path | None], Any]]
+    sizes: Any
+    schedule: Callable[[], list[Stage]]
+    model: Callable[[Any], Any]
     start: Callable[[Any, Sequence[Pictures], int], None]
     task: Callable[[Any, DeepFeatures, Sequence[Pictures], torch.device], Task]
     weights: tuple[str, ...] = ("squeezenet",)
-    started: tuple[str, ...] = SCALES
-    real: tuple[str, ...] = ()
-    adapters: bool = False
 
     def check(self, options: Options) -> None:
         """See `Recipe`."""
@@ -92,30 +79,24 @@ class PaperRecipe:
         require("torchvision", extra="perceptual")
         for name in self.weights:
             weights.path(name)
-        if options.scale == "paper":
-            if self.adapters:
-                require("peft", extra="paper")
-            self.check_networks(options.backbone)
         self.config(options)
 
     def config(self, options: Options) -> Any:
         """Sizes and switches of the networks, with the user's changes."""
-        return with_settings(self.sizes(options), options.settings)
+        return with_settings(self.sizes, options.settings)
 
     def stages(self, options: Options) -> list[Stage]:
         """See `Recipe`."""
-        return self.schedule[options.scale]()
+        return self.schedule()
 
     def about(self, options: Options) -> dict[str, Any]:
         """See `Recipe`."""
-        absent = self.real if options.scale == "paper" else ()
         return {
-            "title": f"{self.title}, our own, {options.scale} scale",
+            "title": f"{self.title}, our own, small scale",
             "paper": self.paper,
             "config": asdict(self.config(options)),
-            "substitutions": {what: by for what, by in self.substitutions.items() if what not in absent},
+            "substitutions": dict(self.substitutions),
             "loss": dict(self.loss),
-            **({"backbone": self.networks.digests(options.backbone)} if options.scale == "paper" else {}),
         }
 
     def build(
@@ -128,9 +109,8 @@ class PaperRecipe:
         from bench.weights import files as weights
 
         torch.manual_seed(options.seed)
-        model = self.model[options.scale](self.config(options), options.backbone)
-        if options.scale in self.started:
-            self.start(model, clips, options.seed)
+        model = self.model(self.config(options))
+        self.start(model, clips, options.seed)
         features = DeepFeatures(weights.load("squeezenet")).to(device, memory_format=torch.channels_last)
         return self.task(model, features, held_out, device)
 

@@ -54,7 +54,7 @@ def test_cuts_of_a_pair_show_the_same_place_and_time(known: list[pairs.Pair]) ->
     assert all(PairCuts(known, 32, 2, structure="low-delay").at(step, 1).scale == 4 for step in range(4))
 
 
-@pytest.mark.parametrize("part", ["restoration", "diffusion", "distillation", "recurrence"])
+@pytest.mark.parametrize("part", ["restoration", "diffusion", "distillation", "generation", "recurrence"])
 def test_each_part_learns_from_its_terms(known: list[pairs.Pair], part: str) -> None:
     torch.manual_seed(0)
     features = DeepFeatures(torchvision.models.squeezenet1_0(weights=None).state_dict())
@@ -63,9 +63,11 @@ def test_each_part_learns_from_its_terms(known: list[pairs.Pair], part: str) -> 
     task.begin(stage)
     loss, figures = task.loss(task.draw(stage, 0, 0), stage, 0)
     loss.backward()
-    assert set(figures) >= {"diffusion": {"velocity"}, "distillation": {"nearness", "critic", "texture"}}.get(
-        part, {"error"}
-    )
+    assert set(figures) >= {
+        "diffusion": {"velocity"},
+        "distillation": {"nearness", "critic", "texture"},
+        "generation": {"moments", "critic"},
+    }.get(part, {"error"})
     learned = {name for name, value in task.trained.named_parameters() if value.grad is not None}
     assert "entry.weight" in learned or "entry_half.weight" in learned
     assert any(name.startswith("critic.") for name in learned) == (part in training.JUDGED)
@@ -82,7 +84,7 @@ def test_the_teacher_is_what_the_network_was_when_distillation_began(known: list
     torch.nn.init.zeros_(trained.entry.weight)
     trained.teach()
     assert trained.teacher.entry.weight.any()
-    assert not coding.is_stored("teacher.entry.weight", "small")
+    assert not coding.is_stored("teacher.entry.weight")
 
 
 def test_steps_along_the_true_velocity_end_at_the_picture() -> None:

@@ -1,4 +1,4 @@
-"""ActDiff-VC at any scale: a keyframe codec, and the generator of what lies between keyframes."""
+"""ActDiff-VC: a keyframe codec, and the generator of what lies between keyframes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ActDiffVc(nn.Module):
 
 
 def small(config: ActDiffConfig) -> ActDiffVc:
-    """A new, untrained codec at small scale."""
+    """A new, untrained codec."""
     latents = ResidualLatents(config)
     denoiser = ConcatDenoiser(config, latents.channels, latents.condition_channels)
     return ActDiffVc(config, Generator(latents, denoiser, latents.channels, window=WINDOW))

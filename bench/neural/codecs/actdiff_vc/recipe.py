@@ -1,4 +1,4 @@
-"""How ActDiff-VC's training is put together: model, losses and what they need, at either scale."""
+"""How ActDiff-VC's training is put together: model, losses and what they need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from bench.neural.codecs.actdiff_vc import paper
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig
 from bench.neural.codecs.actdiff_vc.latents import ResidualLatents
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc, small
@@ -20,7 +19,6 @@ from bench.neural.codecs.actdiff_vc.training import (
     LAMBDAS,
     TEXTURE,
     ActDiffTask,
-    paper_stages,
     small_stages,
 )
 from bench.neural.coding.channel import TrainingChannel
@@ -29,7 +27,7 @@ from bench.neural.coding.picture_codec import start_picture_codecs
 from bench.neural.networks.block_transform import TIME, start_block_transform
 from bench.neural.training.clips import Pictures, RandomCrops
 from bench.neural.training.loop import to_batch
-from bench.neural.training.recipe import PaperRecipe
+from bench.neural.training.recipe import CodecRecipe
 
 CUTS, SIZE = 32, 128
 """Random cuts of 2 x 4 + 1 frames that the components are those of."""
@@ -59,7 +57,7 @@ def start_as_transform(model: ActDiffVc, clips: Sequence[Pictures], seed: int = 
         latents.observe(video, conditions, 1.0)
 
 
-RECIPE = PaperRecipe(
+RECIPE = CodecRecipe(
     title="ActDiff-VC",
     paper="Active Sampling for Ultra-Low-Bit-Rate Video Compression (arXiv 2605.02849)",
     substitutions={
@@ -68,7 +66,6 @@ RECIPE = PaperRecipe(
         "HED's edge sketch": "blurred Sobel gradients",
         "pretrained video diffusion model": "a small transformer, trained on the same clips as all else",
     },
-    real=("pretrained video diffusion model",),
     loss={
         "lambda": LAMBDAS,
         "features": FEATURES,
@@ -77,12 +74,9 @@ RECIPE = PaperRecipe(
         "flow": FLOW,
         "adversarial": ADVERSARIAL,
     },
-    networks=paper.WAN_VACE,
-    check_networks=paper.check,
-    sizes=lambda options: paper.SIZES if options.scale == "paper" else ActDiffConfig(),
-    schedule={"small": small_stages, "paper": paper_stages},
-    model={"small": lambda config, _: small(config), "paper": paper.build},
+    sizes=ActDiffConfig(),
+    schedule=small_stages,
+    model=small,
     start=start_as_transform,
     task=lambda model, features, held_out, _: ActDiffTask(model, features, held_out),
-    adapters=True,
 )

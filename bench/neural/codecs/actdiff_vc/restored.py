@@ -67,7 +67,7 @@ class Tracked(nn.Module):
         self.generator = TrackedGenerator(Restoration(config))
 
 
-def build(config: Mapping[str, Any], scale: str) -> Tracked:
+def build(config: Mapping[str, Any]) -> Tracked:
     """The network, untrained."""
     return Tracked(NetworkConfig(**config))
 
@@ -77,7 +77,7 @@ def gop(config: Mapping[str, Any]) -> str:
     return "segments of content's own length that share their keyframes, which are I frames; trajectories between them"
 
 
-def is_stored(tensor: str, scale: str) -> bool:
+def is_stored(tensor: str) -> bool:
     """Everything."""
     return True
 

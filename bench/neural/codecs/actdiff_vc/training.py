@@ -23,10 +23,10 @@ from bench.neural.coding.channel import TrainingChannel
 from bench.neural.coding.picture_codec import STRIDE
 from bench.neural.coding.pictures import psnr
 from bench.neural.networks.blocks import pad_to
-from bench.neural.networks.critic import adversarial_loss, critic_loss
-from bench.neural.networks.perceptual_loss import DeepFeatures, feature_distance, texture_distance
+from bench.neural.networks.perceptual_loss import DeepFeatures
 from bench.neural.own_codecs import RDOQ
 from bench.neural.training.clips import Pictures
+from bench.neural.training.likeness import likeness, mean_feature_distance, weights_of_error
 from bench.neural.training.loop import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (0.00006, 0.02)
@@ -57,12 +57,6 @@ STEPS = 10
 """Denoising steps of the figures on clips held out."""
 
 
-def weights_of_error(rates: int) -> Tensor:
-    """Weight of the mean squared error of pictures 0 to 1 against bits per pixel, of each rate index."""
-    first, last = LAMBDAS
-    return 255**2 * first * (last / first) ** torch.linspace(0, 1, rates)
-
-
 def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
     stages = [
@@ -75,15 +69,6 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         Stage("pictures", 800, 1e-4, 2, 128, 17, {"part": "pictures"}),
     ]
     return scaled(stages, scale)
-
-
-def paper_stages() -> list[Stage]:
-    """The paper's scale, on a user's own networks, of which adapters learn; steps and sizes are inferred."""
-    return [
-        Stage("intra", 20000, 1e-4, 8, 256, 1, {"part": "intra"}),
-        Stage("flow-17", 20000, 1e-4, 1, 256, 17, {"part": "flow"}),
-        Stage("flow-49", 10000, 5e-5, 1, 256, 49, {"part": "flow"}),
-    ]
 
 
 class ActDiffTask:
@@ -148,18 +133,19 @@ class ActDiffTask:
         noise = torch.randn(len(video), 1, model.refiner.noise, *flat.shape[2:], device=video.device)
         noise = noise.expand(-1, base.shape[2], -1, -1, -1).flatten(0, 1)  # one for all frames of a clip
         found = model.refine(flat, predicted.transpose(1, 2).flatten(0, 1), noise)
-        with torch.no_grad():
-            features = self._features(wanted)
-        shown = self._features(found)
-        critic = self._codec.critic
-        blind = [each.detach() for each in shown]
+        likely = likeness(
+            self._features,
+            found,
+            wanted,
+            features=FEATURES,
+            texture=TEXTURE,
+            critic=self._codec.critic,
+            adversarial=ADVERSARIAL,
+        )
         together = found.unflatten(0, (len(video), -1))
         return {
             "l1": (found - wanted).abs().mean(),
-            "features": FEATURES * feature_distance(features, shown).mean(),
-            "texture": TEXTURE * texture_distance([found, *shown], [wanted, *features]).mean(),
-            "adversarial": ADVERSARIAL * adversarial_loss(critic, found, shown),
-            "critic": critic_loss(critic(wanted, features), critic(found.detach(), blind)),
+            **likely,
             "changes": CHANGES * (together.diff(dim=1) - target.transpose(1, 2).diff(dim=1)).abs().mean(),
         }
 
@@ -184,7 +170,7 @@ class ActDiffTask:
     def _intra_loss(self, pictures: Tensor) -> tuple[Tensor, Figures]:
         """Rate and mean squared error, each item weighted so that all rate indexes count about the same."""
         rate = self._rates(len(pictures), pictures.device)
-        weight = weights_of_error(self._codec.config.rates).to(pictures.device)[rate]
+        weight = weights_of_error(LAMBDAS, self._codec.config.rates).to(pictures.device)[rate]
         decoded, bits = self._coded(pictures, rate)
         error = (decoded - pictures).square().mean((1, 2, 3)) / 4
         bpp = bits / (pictures.shape[-1] * pictures.shape[-2])
@@ -241,11 +227,8 @@ class ActDiffTask:
         }
 
     def _distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-        distances = [
-            feature_distance(self._features(_flat(theirs)), self._features(_flat(ours).clamp(-1, 1))).mean()
-            for ours, theirs in zip(found, wanted, strict=True)
-        ]
-        return float(torch.stack(distances).mean())
+        ours = [_flat(video).clamp(-1, 1) for video in found]
+        return mean_feature_distance(self._features, ours, [_flat(video) for video in wanted])
 
 
 def _flat(video: Tensor) -> Tensor:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.neural.codecs.diff_sit import paper
 from bench.neural.codecs.diff_sit.codec import decode, encode
 from bench.neural.codecs.diff_sit.config import DiffSitConfig
 from bench.neural.codecs.diff_sit.model import DiffSit, small
 
 _OF_TRAINING = "critic."
-_OF_THE_USER = ("odfte.vae.wan.decoder.", "odfte.vae.wan.post_quant_conv.")
 
 
-def build(config: Mapping[str, Any], scale: str) -> DiffSit:
-    """The networks, untrained; at the paper's scale around the user's own, see `paper`."""
-    sizes = DiffSitConfig(**config)
-    return paper.build(sizes, None) if scale == "paper" else small(sizes)
+def build(config: Mapping[str, Any]) -> DiffSit:
+    """The networks, untrained."""
+    return small(DiffSitConfig(**config))
 
 
 def gop(config: Mapping[str, Any]) -> str:
@@ -28,9 +25,9 @@ def gop(config: Mapping[str, Any]) -> str:
     )
 
 
-def is_stored(tensor: str, scale: str) -> bool:
-    """Everything but the critic, and of a user's networks the decoder, which never learns."""
-    return not tensor.startswith(_OF_TRAINING) and not (scale == "paper" and tensor.startswith(_OF_THE_USER))
+def is_stored(tensor: str) -> bool:
+    """Everything but the critic."""
+    return not tensor.startswith(_OF_TRAINING)
 
 
 __all__ = ["build", "decode", "encode", "gop", "is_stored"]

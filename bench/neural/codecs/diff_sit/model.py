@@ -1,4 +1,4 @@
-"""Diff-SIT at any scale: the sparse temporal encoder, and the generator that restores what it leaves out."""
+"""Diff-SIT: the sparse temporal encoder, and the generator that restores what it leaves out."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ class DiffSit(nn.Module):
 
 
 def small(config: DiffSitConfig) -> DiffSit:
-    """A new, untrained codec at small scale."""
+    """A new, untrained codec."""
     return DiffSit(config, small_odfte(config))

@@ -1,4 +1,4 @@
-"""How Diff-SIT's training is put together: model, losses and what they need, at either scale."""
+"""How Diff-SIT's training is put together: model, losses and what they need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.neural.codecs.diff_sit import paper
 from bench.neural.codecs.diff_sit.config import DiffSitConfig
 from bench.neural.codecs.diff_sit.model import DiffSit, small
 from bench.neural.codecs.diff_sit.training import (
@@ -20,7 +19,6 @@ from bench.neural.codecs.diff_sit.training import (
     SMOOTHNESS,
     TEXTURE,
     DiffSitTask,
-    paper_stages,
     small_stages,
 )
 from bench.neural.coding.latent_coder import start_coder
@@ -28,7 +26,7 @@ from bench.neural.coding.picture_codec import start_picture_codecs
 from bench.neural.networks.block_transform import TIME, start_block_transform
 from bench.neural.training.clips import Pictures, RandomCrops
 from bench.neural.training.loop import to_batch
-from bench.neural.training.recipe import PaperRecipe
+from bench.neural.training.recipe import CodecRecipe
 
 CUTS, SIZE = 96, 128
 """Random cuts that the components are those of, 5 frames of so many pixels along a side."""
@@ -58,7 +56,7 @@ def _start_pictures(model: DiffSit, pictures: Tensor, following: Tensor) -> None
         start_coder(codec.coder, torch.einsum("oc,bchw->bohw", directions, blocks))
 
 
-RECIPE = PaperRecipe(
+RECIPE = CodecRecipe(
     title="Diff-SIT",
     paper="Efficient Video Diffusion with Sparse Information Transmission (arXiv 2603.18501)",
     substitutions={
@@ -74,11 +72,9 @@ RECIPE = PaperRecipe(
         "divergence": DIVERGENCE,
         "smoothness of motion": SMOOTHNESS,
     },
-    networks=paper.WAN,
-    check_networks=paper.check,
-    sizes=lambda options: paper.SIZES if options.scale == "paper" else DiffSitConfig(),
-    schedule={"small": small_stages, "paper": paper_stages},
-    model={"small": lambda config, _: small(config), "paper": paper.build},
+    sizes=DiffSitConfig(),
+    schedule=small_stages,
+    model=small,
     start=start_as_transform,
     task=lambda model, features, held_out, _: DiffSitTask(model, features, held_out),
 )

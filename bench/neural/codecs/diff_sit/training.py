@@ -22,10 +22,10 @@ from bench.neural.coding.picture_codec import STRIDE
 from bench.neural.coding.pictures import psnr
 from bench.neural.networks.block_transform import TIME, pad_video
 from bench.neural.networks.blocks import pad_to
-from bench.neural.networks.critic import adversarial_loss, critic_loss
-from bench.neural.networks.perceptual_loss import DeepFeatures, feature_distance, texture_distance
+from bench.neural.networks.perceptual_loss import DeepFeatures
 from bench.neural.own_codecs import RDOQ
 from bench.neural.training.clips import Pictures
+from bench.neural.training.likeness import likeness, mean_feature_distance, weights_of_error
 from bench.neural.training.loop import Figures, Stage, scaled, to_batch
 
 LAMBDAS = (0.00006, 0.02)
@@ -62,12 +62,6 @@ LEARNS = {
 """What learns in each part of the training, by the beginning of its name."""
 
 
-def weights_of_error(rates: int) -> Tensor:
-    """Weight of the mean squared error of pictures 0 to 1 against bits per pixel, of each rate index."""
-    first, last = LAMBDAS
-    return 255**2 * first * (last / first) ** torch.linspace(0, 1, rates)
-
-
 def small_stages(scale: float = 1.0) -> list[Stage]:
     """The stages of the small scale; ``scale`` multiplies their steps."""
     stages = [
@@ -80,17 +74,6 @@ def small_stages(scale: float = 1.0) -> list[Stage]:
         Stage("generator-21", 800, 2e-4, 1, 128, 21, {"part": "generator"}),
     ]
     return scaled(stages, scale)
-
-
-def paper_stages() -> list[Stage]:
-    """The paper's scale, on Wan's own autoencoder: its steps, of stage 1 for distortion and stage 2; sizes inferred."""
-    return [
-        Stage("intra", 20000, 1e-4, 8, 256, 1, {"part": "intra"}),
-        Stage("motion", 10000, 1e-4, 8, 256, 4, {"part": "motion"}),
-        Stage("stem-6", 25000, 1e-4, 4, 256, 6, {"part": "stem"}),
-        Stage("stem-long", 15000, 5e-5, 2, 256, 6, {"part": "stem"}, lead=15),
-        Stage("generator", 15000, 5e-5, 1, 256, 9, {"part": "generator"}),
-    ]
 
 
 class DiffSitTask:
@@ -154,21 +137,17 @@ class DiffSitTask:
         """
         chosen = torch.randperm(target.shape[2], device=target.device)[:LOOKED_AT]
         ours, theirs = (video[:, :, chosen].transpose(1, 2).flatten(0, 1) for video in (found, target))
-        with torch.no_grad():
-            wanted = self._features(theirs)
-        shown = self._features(ours)
-        terms = {
-            "l1": (found - target).abs().mean(),
-            "features": FEATURES * feature_distance(wanted, shown).mean(),
-            "texture": TEXTURE * texture_distance([ours, *shown], [theirs, *wanted]).mean(),
-        }
-        if judged:
-            critic = self._diff_sit.critic
-            terms["adversarial"] = ADVERSARIAL * adversarial_loss(critic, ours, shown)
-            terms["critic"] = critic_loss(
-                critic(theirs, wanted), critic(ours.detach(), [each.detach() for each in shown])
-            )
-        return terms
+        critic = self._diff_sit.critic if judged else None
+        terms = likeness(
+            self._features,
+            ours,
+            theirs,
+            features=FEATURES,
+            texture=TEXTURE,
+            critic=critic,
+            adversarial=ADVERSARIAL,
+        )
+        return {"l1": (found - target).abs().mean(), **terms}
 
     def _motion_terms(self, batch: Tensor) -> dict[str, Tensor]:
         """How far pictures are from their neighbours warped by the estimated motion, on every level of the estimate."""
@@ -185,7 +164,7 @@ class DiffSitTask:
     def _coding_loss(self, batch: Tensor, stage: Stage) -> tuple[Tensor, Figures]:
         """Rate and mean squared error, each item weighted so that all rate indexes count about the same."""
         rate = self._rates(len(batch), batch.device)
-        weight = weights_of_error(self._diff_sit.config.rates).to(batch.device)[rate]
+        weight = weights_of_error(LAMBDAS, self._diff_sit.config.rates).to(batch.device)[rate]
         before, batch = self._led_in(batch, rate, stage)
         target = pad_clip(batch)
         stem = self._diff_sit.stem
@@ -268,16 +247,11 @@ class DiffSitTask:
                 for some, sequence in zip(pictures, coded, strict=True)
             ]
             found[f"restored_{index}"] = psnr(restored, clips)
-            found[f"features_{index}"] = self._feature_distance(pictures, clips)
-            found[f"restored_features_{index}"] = self._feature_distance(restored, clips)
+            flat = [clip.flatten(0, 1) for clip in clips]
+            for name, some in (("features", pictures), ("restored_features", restored)):
+                ours = [video.flatten(0, 1) for video in some]
+                found[f"{name}_{index}"] = mean_feature_distance(self._features, ours, flat)
         return found
-
-    def _feature_distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-        distances = [
-            feature_distance(self._features(theirs.flatten(0, 1)), self._features(ours.flatten(0, 1))).mean()
-            for ours, theirs in zip(found, wanted, strict=True)
-        ]
-        return float(torch.stack(distances).mean())
 
 
 def pad_clip(clip: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ _OF_TRAINING = ("critic.", "teacher.", "taught")
 _ADDED = ("exchanges.", "facts.", "semantic.", "entry_noise.", "entry_before.")
 
 
-def build(config: Mapping[str, Any], scale: str) -> Restoration:
+def build(config: Mapping[str, Any]) -> Restoration:
     """The network, untrained."""
     return Restoration(NetworkConfig(**config))
 
@@ -22,7 +22,7 @@ def gop(config: Mapping[str, Any]) -> str:
     return "random access: SVT-AV1's hierarchy over a smaller picture, one key frame"
 
 
-def is_stored(tensor: str, scale: str) -> bool:
+def is_stored(tensor: str) -> bool:
     """Everything but what training alone has."""
     return not tensor.startswith(_OF_TRAINING)
 

@@ -1,4 +1,4 @@
-"""How S2VC's training is put together: model, loss and what they need, at either scale."""
+"""How S2VC's training is put together: model, loss and what they need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 
 from bench.networks.flow import SpyNet
-from bench.neural.codecs.s2vc import paper
 from bench.neural.codecs.s2vc.coding import small
 from bench.neural.codecs.s2vc.model import S2vc, S2vcConfig
 from bench.neural.codecs.s2vc.training import (
@@ -24,7 +23,7 @@ from bench.neural.codecs.s2vc.training import (
 from bench.neural.codecs.s2vc.transform import start_as_transform
 from bench.neural.networks.perceptual_loss import DeepFeatures
 from bench.neural.training.clips import Pictures
-from bench.neural.training.recipe import PaperRecipe
+from bench.neural.training.recipe import CodecRecipe
 from bench.weights import files as weights
 
 
@@ -33,7 +32,7 @@ def _task(model: S2vc, features: DeepFeatures, held_out: Sequence[Pictures], dev
     return S2vcTask(model, features, held_out, half_size(flow))
 
 
-RECIPE = PaperRecipe(
+RECIPE = CodecRecipe(
     title="S2VC",
     paper="Single-step Diffusion-based Video Coding with Semantic-Temporal Guidance (arXiv 2512.07480)",
     substitutions={
@@ -49,14 +48,10 @@ RECIPE = PaperRecipe(
         "features": FEATURES,
         "L1 of the codec alone": CODEC_DISTANCE,
     },
-    networks=paper.STABLE_DIFFUSION,
-    check_networks=paper.check,
-    sizes=lambda options: paper.config(options.backbone) if options.scale == "paper" else S2vcConfig(),
-    schedule={"small": small_stages, "paper": paper.stages},
-    model={"small": lambda config, _: small(config), "paper": paper.build},
+    sizes=S2vcConfig(),
+    schedule=small_stages,
+    model=small,
     start=start_as_transform,
-    started=("small",),
     task=_task,
     weights=("squeezenet", "spynet"),
-    adapters=True,
 )

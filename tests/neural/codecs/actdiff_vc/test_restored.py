@@ -30,7 +30,7 @@ OPTIONS = ActDiffOptions(keyframes="svt-av1-half", segments="fixed", longest=3)
 @pytest.fixture(scope="module")
 def model() -> restored.Tracked:
     torch.manual_seed(0)
-    return restored.build({"width": 8, "depth": 8, "half": True, "noise": True}, "small").eval()
+    return restored.build({"width": 8, "depth": 8, "half": True, "noise": True}).eval()
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,6 @@
-"""Diff-SIT's networks: warping, the generator's frame types and padding, and the paper's scale on a folder of Wan."""
+"""Diff-SIT's networks: warping, the generator's frame types and padding."""
 
 from __future__ import annotations
-
-import io
-import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from needed import needed
@@ -16,17 +11,11 @@ diffusers = pytest.importorskip("diffusers")
 
 from torch.nn import functional  # noqa: E402
 
-from bench.bitstream.container import StreamHeader  # noqa: E402
-from bench.errors import UnavailableError  # noqa: E402
-from bench.neural.codecs.diff_sit import paper  # noqa: E402
-from bench.neural.codecs.diff_sit.codec import decode, encode  # noqa: E402
-from bench.neural.codecs.diff_sit.coding import is_stored  # noqa: E402
 from bench.neural.codecs.diff_sit.config import DiffSitConfig  # noqa: E402
 from bench.neural.codecs.diff_sit.motion import BLOCK, cosines, warp  # noqa: E402
 from bench.neural.codecs.diff_sit.odfte import Odfte, VideoAutoencoder, small_odfte  # noqa: E402
 from bench.neural.codecs.diff_sit.stem import INTER, INTRA, MOTION  # noqa: E402
 from bench.neural.networks.block_transform import BlockTransform, pad_video  # noqa: E402
-from bench.video.sequence import open_sequence  # noqa: E402
 
 CONFIG = DiffSitConfig(
     width=8, deep=8, y_channels=8, hyper_channels=4, flow_width=4, motion_width=8, motion_components=3, rates=3,
@@ -191,69 +180,6 @@ def test_one_step_is_taken_from_sigma() -> None:
     velocity = generator.transformer(normal, torch.tensor([400.0]), encoder_hidden_states=text).sample
     assert velocity.abs().max() > 1e-3
     assert torch.allclose(generator.step(latents), (normal - 0.4 * velocity) * 2 + 0.3, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny network of Wan 2.1's classes and layout, as diffusers stores them."""
-    folder = tmp_path_factory.mktemp("wan")
-    torch.manual_seed(0)
-    vae = diffusers.AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[2.0] * 4
-    )
-    transformer = diffusers.WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=4, text_dim=8, freq_dim=16, ffn_dim=16,
-        num_layers=1, rope_max_seq_len=64,
-    )  # fmt: skip
-    vae.save_pretrained(folder / "vae")
-    transformer.save_pretrained(folder / "transformer")
-    return folder
-
-
-def test_the_papers_scale_codes_around_a_folder_of_wan(wan_folder: Path, tiny_clip: Callable[..., Path]) -> None:
-    built = paper.build(CONFIG, wan_folder).eval()
-    generator = built.odfte
-    assert generator.mean.flatten().tolist() == pytest.approx([0.1] * 4)
-    assert generator.deviation.flatten().tolist() == [2.0] * 4
-    assert generator.vae.transform is None
-    resting = {name for name, value in built.named_parameters() if not value.requires_grad}
-    assert resting
-    assert all(not is_stored(name, "paper") for name in resting)
-    learning = [name for name, value in built.named_parameters() if value.requires_grad]
-    assert all(is_stored(name, "paper") is not name.startswith("critic.") for name in learning)
-    frames = list(open_sequence(tiny_clip(40, 30, 4)).read())
-    file = io.BytesIO()
-    encode(built, frames, StreamHeader("tiny", b"12345678", frames[0].format, 4, 1), file)
-    file.seek(0)
-    assert len(list(decode(built, file, name="tiny", weights=b"12345678"))) == 4
-
-
-def test_a_folder_that_is_not_wan_is_refused(wan_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnavailableError, match="VCBENCH_WAN21"):
-        paper.check(None)
-    monkeypatch.setenv("VCBENCH_WAN21", str(wan_folder))
-    paper.check(None)
-    assert sorted(paper.WAN.digests(None)) == [
-        f"{part}/diffusion_pytorch_model.safetensors" for part in ("transformer", "vae")
-    ]
-    with pytest.raises(UnavailableError, match=r"vae/config\.json: is not there"):
-        paper.check(tmp_path)
-    for part in ("vae", "transformer"):
-        (tmp_path / part).mkdir()
-        described = json.loads((wan_folder / part / "config.json").read_text())
-        (tmp_path / part / "config.json").write_text(json.dumps(described | {"in_channels": 3}))
-    with pytest.raises(UnavailableError, match=r"vae: has no \*\.safetensors"):
-        paper.check(tmp_path)
-    for part in ("vae", "transformer"):
-        (tmp_path / part / "model.safetensors").touch()
-    with pytest.raises(UnavailableError, match="latents of vae/ have 4 channels, transformer/ takes 3"):
-        paper.check(tmp_path)
-    (tmp_path / "vae" / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
-    with pytest.raises(UnavailableError, match="vae: holds a AutoencoderKL, Diff-SIT takes a AutoencoderKLWan"):
-        paper.check(tmp_path)
-    (tmp_path / "vae" / "config.json").write_text("{")
-    with pytest.raises(UnavailableError, match="is damaged"):
-        paper.check(tmp_path)
 
 
 def test_a_correlation_is_the_mean_product_at_each_shift() -> None:
