@@ -369,10 +369,7 @@ def overlap_problem(overlap: float, domain: Domain, min_overlap: float = 0.0) ->
     """Why two curves of this overlap have no delta; None where they have."""
     if overlap == 0:
         axis = "quality" if domain == "quality" else "rate"
-        return Cause.NO_OVERLAP, (
-            f"the curves have no {axis} in common (overlap 0 %); add rate points that meet, or let vcbench run search"
-            " them (--rates auto)"
-        )
+        return Cause.NO_OVERLAP, f"the curves have no {axis} in common (overlap 0 %)"
     if overlap < min_overlap:
         text = f"overlap {per_cent(overlap)} is under the {per_cent(min_overlap)} asked for (of {domain})"
         return Cause.LITTLE_OVERLAP, text

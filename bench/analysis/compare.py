@@ -559,7 +559,7 @@ def _mean_of_results(
     values = np.array([result.value for _, result in used], dtype=np.float64)
     overlap = min((r.overlap for _, r in used or both if r.overlap is not None), default=None)
     if not used:
-        listed = "; ".join(f"{pair.key}: {result.reason}" for pair, result in both)
+        listed = "; ".join(f"{names}: {why}" for why, names in _left_out(both, among).items())
         nothing = BDResult.undefined(Cause.NO_SEQUENCE, f"no sequence has a value ({listed})", label, overlap)
         return _Estimate(nothing, lambda weights: weights @ values, 0)
     value = float(values.mean())
@@ -572,7 +572,8 @@ def _mean_of_results(
     flags, notes = _flags_of_all(named, value, by_method, tolerance, what)
     reason = None
     if len(used) < len(both):
-        reason = f"{len(used)} of {len(both)} {what}: {_left_out(both, among)}"
+        listed = "; ".join(f"without {names} ({why})" for why, names in _left_out(both, among).items())
+        reason = f"{len(used)} of {len(both)} {what}: {listed}"
         flags = (*flags, Cause.PARTIAL)
     ends = [result.compared for _, result in used if result.compared is not None]
     result = BDResult(
@@ -611,8 +612,8 @@ def _flags_of_all(
     return (*flags, *(doubt.flag for doubt in apart)), (*notes, *(doubt.text for doubt in apart))
 
 
-def _left_out(both: Iterable[tuple[_Pair, BDResult]], among: Collection[SequenceKey]) -> str:
-    """The sequences that a mean lacks, by reason."""
+def _left_out(both: Iterable[tuple[_Pair, BDResult]], among: Collection[SequenceKey]) -> dict[str, str]:
+    """The sequences that a mean lacks, by reason, the first of them by name."""
     reasons: dict[str, list[str]] = {}
     for pair, result in both:
         if pair.key not in among:
@@ -620,7 +621,7 @@ def _left_out(both: Iterable[tuple[_Pair, BDResult]], among: Collection[Sequence
                 FLAG_TEXTS[Cause.FIT_FALLS] if Cause.FIT_FALLS in result.flags else "others in the table lack it"
             )
             reasons.setdefault(why, []).append(str(pair.key))
-    return "; ".join(f"without {_few(names)} ({why})" for why, names in reasons.items())
+    return {why: _few(names) for why, names in reasons.items()}
 
 
 def _few(names: Sequence[str], most: int = 3) -> str:

@@ -176,14 +176,17 @@ def _times(
 
 def _reasons(comparisons: Sequence[Comparison]) -> Iterator[str]:
     """Why values are missing or partial, once for all that share a reason, with what helps."""
+    from bench.report.preamble import remedies
+
     found: dict[str, list[str]] = {}
     for one in comparisons:
         if one.bd_rate.reason:
             found.setdefault(one.bd_rate.reason, []).append(f"{one.test} by {one.metric}")
     for reason, names in found.items():
         yield f"{', '.join(names)}: {reason}"
-    if {str(flag) for flag in _flags(comparisons)} & {"little_overlap", "saturated", "three_points"}:
-        yield "vcbench run --rates auto searches rate points that meet the anchor's curve"
+    absent = [part.bd_rate for one in comparisons for part in one.per_sequence if part.bd_rate.value is None]
+    if advice := remedies({*_flags(comparisons), *(rate.cause for rate in absent)}):
+        yield advice.strip()
 
 
 def _shortfalls(comparisons: Sequence[Comparison]) -> list[str]:

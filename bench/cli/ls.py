@@ -51,6 +51,7 @@ def command(
       vcbench ls results results/* --json
     """
     from bench.cards import Catalog, parted
+    from bench.core.paths import existing_path, local_path
     from bench.errors import UsageError
 
     if available and names:
@@ -82,7 +83,8 @@ def command(
     elif kind == "published":
         rows = _published()
     else:
-        folders = [_folder(name) for name in names] or sorted(path.parent for path in Path("results").glob("*/cells"))
+        given = [existing_path(local_path(name), folder=True) for name in names]
+        folders = given or sorted(path.parent for path in Path("results").glob("*/cells"))
         rows = [_result_set(folder) for folder in folders]
     if available:
         rows = [row for row in rows if row["available"]]
@@ -149,16 +151,6 @@ def brief_reason(row: dict[str, Any], width: int | None = None) -> str:
     if width is None or len(reason) <= width:
         return reason
     return f"{reason[:width].rsplit(' ', 1)[0]} ... (vcbench doctor)"
-
-
-def _folder(name: str) -> Path:
-    from bench.core.paths import local_path
-    from bench.errors import UsageError
-
-    folder = local_path(name)
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    return folder
 
 
 def _identified(catalog: Any, name: str, *, trust: bool) -> dict[str, Any]:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     type=LocalPath(dir_okay=False),
     help="Write the values of every frame as CSV: one row per file and frame, one column per metric.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 6 if a metric cannot run here, instead of leaving it out.")
 @as_json
 def command(
     reference: Path,
@@ -56,6 +57,7 @@ def command(
     scaler: str | None,
     film_grain: str,
     frames_csv: Path | None,
+    strict: bool,
     json_output: bool,
     **given: Any,
 ) -> int:
@@ -63,8 +65,8 @@ def command(
 
     Frame count and chroma format must be equal, and so must range and matrix if both files state them. Other bit
     depths are brought to that of REFERENCE; a note says what was done. A file that does not fit has a reason
-    instead of values, the others are measured, and the exit code is 6. Rates are not judged: use vcbench run for
-    that.
+    instead of values, the others are measured, and the exit code is 6; so it is if a metric fails and, with --strict,
+    if one cannot run here. Rates are not judged: use vcbench run for that.
 
     \b
     Examples:
@@ -90,7 +92,8 @@ def command(
         for row in rows:
             for note in row["notes"]:
                 tell(f"note: {row['file']}: {note}")
-    return 0 if all(row["status"] == "ok" for row in rows) else 6
+    lacking = any(item["status"] == "unavailable" for row in rows for item in row["measurements"].values())
+    return 6 if any(row["status"] != "ok" for row in rows) or (strict and lacking) else 0
 
 
 def _score(
@@ -108,11 +111,11 @@ def _score(
     except (CellError, MediaError) as error:
         return {**row, "status": "failed", "reason": str(error)}, []
     measured = found.measurements
-    failed = [item.metric for item in measured if item.status in {"failed", "unavailable"}]
+    lacking = [item.metric for item in measured if item.status in {"failed", "unavailable"}]
     return {
         **row,
-        "status": "failed" if failed else "ok",
-        "reason": f"not measured: {', '.join(failed)}" if failed else None,
+        "status": "failed" if any(item.status == "failed" for item in measured) else "ok",
+        "reason": f"not measured: {', '.join(lacking)}" if lacking else None,
         "frames": max(len(item.frames) for item in measured) or None,
         "notes": [*found.notes, *_models(measured), *doubts((item.metric for item in measured), found.transfer)],
         "measurements": {item.metric: _brief(item) for item in measured},

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import click
 
 from bench.cli.output import escaped_line, is_terminal, say, say_json
-from bench.core.paths import local_path, readable
+from bench.core.paths import existing_path, local_path, readable
 
 PROTOCOL_NAMES = ("jvet-ra", "jvet-ld", "aom-ctc", "dcvc")
 """Names of `bench.protocols.PROTOCOLS`, which is loaded where one is given."""
@@ -105,13 +105,19 @@ class ManyFilesCommand(Command):
 
 
 class LocalPath(click.Path):
-    """A path of this machine; an address is refused, which a Path would take for a folder of that name."""
+    """A path of this machine; an address is refused, which a Path would take for a folder of that name.
+
+    exists: it must be there; what is not has an error of ours, which says what may have been meant.
+    """
 
     def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
-        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+        self._must_exist = exists
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        local_path(value)
+        path = local_path(value)
+        if self._must_exist:
+            existing_path(path, folder=not self.file_okay)
         return super().convert(value, param, ctx)
 
 
@@ -183,7 +189,7 @@ def pace(rate: float | None, left_s: float | None) -> str:
     """Speed of a run and its estimated time left: "14.2 cells per minute, about 12 min left"; empty if not known."""
     if rate is None or left_s is None:
         return ""
-    told = f"{rate:.1f} cells per minute" if rate >= 1 else f"{60 * rate:.1f} cells per hour"
+    told = f"{rate:.{0 if rate >= 10 else 1}f} cells per minute" if rate >= 1 else f"{60 * rate:.1f} cells per hour"
     return f"{told}, about {duration(left_s)} left"
 
 
@@ -197,7 +203,9 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
+        if title:
+            say(title)
+        table = Table(box=box.SIMPLE_HEAD)
         for index, name in enumerate(header):
             table.add_column(escape(name), justify="right" if index in right else "left", overflow="fold")
         for row in rows:

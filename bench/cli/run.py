@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,19 +23,17 @@ from bench.cli.options import (
     as_json,
     counted,
     existing,
-    pace,
     print_json,
     print_table,
     search_path,
 )
-from bench.cli.output import escaped_line, is_terminal, say, tell
+from bench.cli.output import say, tell
 
 if TYPE_CHECKING:
     from bench.api import Outcome
     from bench.engine.options import RunOptions
     from bench.engine.plan import Cell, Plan
     from bench.engine.rate_search.match import Match
-    from bench.engine.run import Progress
     from bench.engine.store.folder import Store
     from bench.records.cell import CellResult
 
@@ -165,6 +162,8 @@ if TYPE_CHECKING:
 @click.option(
     "--sandbox", is_flag=True, help="Run encoders and decoders in the sandbox, as verify does: for cards from others."
 )
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but what goes wrong: no progress, no summary.")
+@click.option("--verbose", "-v", is_flag=True, help="Print a line per cell, with every metric, time and memory.")
 @search_path
 @as_json
 def command(**options: Any) -> int:
@@ -183,28 +182,37 @@ def command(**options: Any) -> int:
       vcbench run --codecs x265,vvenc --datasets hevc-b --protocol jvet-ra
     """
     from bench.api import Listener, carry_out
+    from bench.cli.run_progress import reporter
     from bench.core.folders import check_rewritable
+    from bench.errors import UsageError
 
+    quiet, verbose = options["quiet"], options["verbose"]
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other; give one of them")
     asked, out = _asked(options), _folder(options)
     if options["dry_run"]:
         return _dry_run(asked, out, json_output=options["json_output"])
     if options["report"]:
         check_rewritable(_report_folder(out), "report")
     with ExitStack() as stack:
-        reporter = _reporter()
+        report = reporter(out, quiet=quiet, verbose=verbose)
+        announce = (lambda _: None) if quiet else tell
 
         def planned(plan: Plan) -> None:
             for name, reason in plan.unavailable.items():
-                tell(f"unavailable: {name}: {reason}")
+                announce(f"unavailable: {name}: {reason}")
             for note in _notes(plan):
-                tell(f"note: {note}")
-            stack.enter_context(reporter)
+                announce(f"note: {note}")
+            stack.enter_context(report)
 
-        outcome = carry_out(asked, out, command=["vcbench", *sys.argv[1:]], listener=Listener(planned, tell, reporter))
+        outcome = carry_out(
+            asked, out, command=["vcbench", *sys.argv[1:]], listener=Listener(planned, announce, report)
+        )
     if not outcome.begun:
         tell("nothing to do: the plan has no cells")
     page = _report(out, asked) if options["report"] and outcome.begun else None
-    return _conclude(outcome, out, page, asked.inputs, strict=options["strict"], json_output=options["json_output"])
+    _say_outcome(outcome, out, page, asked.inputs, quiet=quiet, json_output=options["json_output"])
+    return _exit_code(outcome, strict=options["strict"])
 
 
 def _asked(options: dict[str, Any]) -> RunOptions:
@@ -314,17 +322,29 @@ def _report(folder: Path, options: RunOptions) -> Path:
     return build_report(load(folder), out, clips=options.inputs, paths=options.paths, trust=options.trust)
 
 
-def _conclude(
-    outcome: Outcome, out: Path, page: Path | None, clips: Iterable[Path], *, strict: bool, json_output: bool
-) -> int:
-    results, wanted, matches = outcome.results, outcome.planned.metrics, outcome.matches
-    counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
-    unmeasured = [
+def _unmeasured(outcome: Outcome) -> list[tuple[str, str, str, str | None]]:
+    """Cell, metric, status and reason of what was asked for and could not be measured."""
+    return [
         (result.name, name, measured.status, measured.reason)
-        for result in results
-        for name in wanted
+        for result in outcome.results
+        for name in outcome.planned.metrics
         if (measured := result.measurements.get(name)) is not None and measured.status in {"failed", "unavailable"}
     ]
+
+
+def _exit_code(outcome: Outcome, *, strict: bool) -> int:
+    if not outcome.results:
+        return 5
+    failed = any(result.status == "failed" for result in outcome.results)
+    return 6 if failed or any(strict or item[2] == "failed" for item in _unmeasured(outcome)) else 0
+
+
+def _say_outcome(
+    outcome: Outcome, out: Path, page: Path | None, clips: Iterable[Path], *, quiet: bool, json_output: bool
+) -> None:
+    results, wanted, matches = outcome.results, outcome.planned.metrics, outcome.matches
+    counts = {status: sum(result.status == status for result in results) for status in ("ok", "failed", "skipped")}
+    unmeasured = _unmeasured(outcome)
     if json_output:
         print_json(
             {
@@ -340,31 +360,29 @@ def _conclude(
                 "report": str(page) if page else None,
             }
         )
-    else:
-        for problem in outcome.problems:
-            tell(problem)
-        for result in results:
-            if result.status != "ok":
-                tell(f"{result.status}: {result.name}: {result.reason}: {result.message}")
-        for cell, metric, status, reason in unmeasured:
-            if status == "failed":
-                tell(f"not measured: {cell}: {metric}: {reason}")
-        for metric, reason in {item[1]: item[3] for item in unmeasured if item[2] == "unavailable"}.items():
-            tell(f"unavailable: {metric}: {reason}")
-        _show_matches(matches)
-        _show_summary(results, out, wanted)
-        parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
-        say(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
-        if page:
-            say(f"report: {page}")
-        elif results:
-            # a report opens no path that a result file states
-            shown = [part for clip in clips for part in ("--clips", str(clip))]
-            say(f"next: {shlex.join(['vcbench', 'report', str(out), *shown])}")
-    if not results:
-        return 5
-    lacking = [item for item in unmeasured if strict or item[2] == "failed"]
-    return 6 if counts["failed"] or lacking else 0
+        return
+    for problem in outcome.problems:
+        tell(problem)
+    for result in results:
+        if result.status != "ok":
+            tell(f"{result.status}: {result.name}: {result.reason}: {result.message}")
+    for cell, metric, status, reason in unmeasured:
+        if status == "failed":
+            tell(f"not measured: {cell}: {metric}: {reason}")
+    for metric, reason in {item[1]: item[3] for item in unmeasured if item[2] == "unavailable"}.items():
+        tell(f"unavailable: {metric}: {reason}")
+    if quiet:
+        return
+    _show_matches(matches)
+    _show_summary(results, out, wanted)
+    parts = [f"{count} {status}" for status, count in counts.items() if count or status == "ok"]
+    say(f"{counted(len(results), 'cell')} in {out}: {', '.join(parts)}")
+    if page:
+        say(f"report: {page}")
+    elif results:
+        # a report opens no path that a result file states
+        shown = [part for clip in clips for part in ("--clips", str(clip))]
+        say(f"next: {shlex.join(['vcbench', 'report', str(out), *shown])}")
 
 
 def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -> None:
@@ -375,7 +393,8 @@ def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -
     from bench.results.result_set import ResultSet
 
     found = ResultSet((out,), [result for result in results if result.status == "ok"])
-    measured = [name for name in wanted if name in found.metrics]
+    valued = {name for cell in found.cells for name, one in cell.measurements.items() if one.value is not None}
+    measured = [name for name in wanted if name in valued]
     if len(found.codecs) < 2 or not measured:
         return
     anchor, _ = choose_anchor(found.cells, None)
@@ -412,79 +431,3 @@ def _show_matches(matches: Sequence[Match]) -> None:
 
 def _brief(result: CellResult) -> dict[str, Any]:
     return {"cell": result.name, "reason": result.reason, "message": result.message}
-
-
-def _describe(result: CellResult) -> str:
-    what = f"{result.codec.name} {result.rate.parameter}={result.rate.value:g} {result.sequence.name}"
-    if result.status != "ok":
-        return f"{what}: {result.status}: {result.reason}"
-    values = [
-        f"{name} {measured.value:.4g}"
-        for name in ("psnr_y", "vmaf", *result.measurements)
-        if (measured := result.measurements.get(name)) is not None and measured.value is not None
-    ]
-    return f"{what}: {result.bpp:.4f} bpp, " + ", ".join(dict.fromkeys(values[:2]))
-
-
-def _pace(progress: Progress) -> str:
-    """Cells failed and running, rate and time left; empty when all are finished."""
-    if progress.done == progress.total:
-        return ""
-    parts = [f"{progress.failed} failed"] if progress.failed else []
-    parts += [f"{progress.running} running", pace(progress.rate, progress.left_s)]
-    return ", ".join(part for part in parts if part)
-
-
-def _reporter() -> PlainReporter | BarReporter:
-    return BarReporter() if is_terminal(sys.stderr) else PlainReporter()
-
-
-class PlainReporter(AbstractContextManager["PlainReporter"]):
-    """A line for each finished cell, for logs."""
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.result is None:
-            already = f", {progress.done} measured already" if progress.done else ""
-            tell(f"{counted(progress.total, 'cell')}{already}")
-        else:
-            told = _pace(progress)
-            line = f"[{progress.done}/{progress.total}] {_describe(progress.result)}"
-            tell(f"{line} ({told})" if told else line)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class BarReporter(AbstractContextManager["BarReporter"]):
-    """A bar with the pace and the time left, for a terminal; failures stay above it."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[pace]}"),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task("cells", total=None, pace="")
-
-    def __call__(self, progress: Progress) -> None:
-        from rich.markup import escape
-
-        self._bar.update(self._task, completed=progress.done, total=progress.total, pace=_pace(progress))
-        if progress.result is not None and progress.result.status != "ok":
-            self._bar.console.print(escape(escaped_line(_describe(progress.result))))
-
-    def __enter__(self) -> BarReporter:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()

@@ -11,7 +11,7 @@ import math
 import re
 import secrets
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.core.files import write_atomically
 from bench.core.untrusted import parse_json, read_text
+from bench.engine.plan import Cell
 from bench.engine.schedule import Job
 from bench.engine.store.folder import Store, is_disk_full
 from bench.engine.store.liveness import beating, lives, read_signed, signature
@@ -35,12 +36,16 @@ _WORD = re.compile(r"run-[0-9a-f]{16}\.json")
 _MOMENT_S = 1.0
 """Cells that are finished within it after the first were coded with it."""
 
+_SETTLED_S = 2.0
+"""Before so much of a run is over there is no speed to speak of."""
+
 
 class Pace:
     """How fast the cells of a run are finished. ``costs`` are estimates of their seconds, to weigh them by.
 
     Before the first cell is finished, workers start: it counts from there on, once the time since is longer than the
     time before. Cells that are coded together are finished together: those of the first moment count as the first.
+    Cells that were skipped or failed say nothing about the speed of the others.
     """
 
     def __init__(self, costs: Mapping[str, float]) -> None:
@@ -50,10 +55,12 @@ class Pace:
         self._finished = 0.0
         self._count = 0
 
-    def finish(self, name: str, at_s: float) -> None:
+    def finish(self, name: str, at_s: float, *, ok: bool = True) -> None:
         """A cell is finished, so many seconds after the start."""
         cost = self._costs.get(name, 0.0)
         self._left = max(0.0, self._left - cost)
+        if not ok:
+            return
         self._finished += cost
         self._count += 1
         if self._first is None:
@@ -72,14 +79,14 @@ class Pace:
         return now_s - at_s, self._finished - cost, self._count - count
 
     def rate(self, now_s: float) -> float | None:
-        """Cells a minute, so many seconds after the start; None before the first."""
+        """Cells per minute, so many seconds after the start; None before the first."""
         seconds, _, count = self._since_first(now_s)
-        return 60 * count / seconds if count and seconds > 0 else None
+        return 60 * count / seconds if count and now_s > _SETTLED_S else None
 
     def left_s(self, now_s: float) -> float | None:
         """Estimate of the seconds that are left, by the share of the work that is done; None before the first cell."""
         seconds, cost, _ = self._since_first(now_s)
-        return seconds * self._left / cost if cost > 0 else None
+        return seconds * self._left / cost if cost > 0 and now_s > _SETTLED_S else None
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ def state(folder: Path) -> FolderState:
     now = time.time()
     working = [
         Working(marker["cell"], str(marker.get("host", "")).partition("/")[0], marker["pid"], now - marker["since"])
-        for marker in _at_work(Store(folder))
+        for marker in at_work(folder)
     ]
     return FolderState(
         dict(Counter(status for status, _ in found.values())),
@@ -169,9 +176,9 @@ def state(folder: Path) -> FolderState:
     )
 
 
-def _at_work(store: Store) -> list[dict[str, Any]]:
+def at_work(folder: Path) -> list[dict[str, Any]]:
     """What workers have left of the cells they are at, of every driver of the folder."""
-    return [marker for marker in store.working() if "since" in marker]
+    return [marker for marker in Store(folder).working() if "since" in marker]
 
 
 def _start(run: tuple[Path, dict[str, Any]]) -> float:
@@ -205,8 +212,8 @@ def _run_state(path: Path, content: Mapping[str, Any], found: Mapping[str, tuple
     finished = {name: found[name] for name in costs if name in found and found[name][1] >= content["started"]}
     alive = lives(content, path)
     pace = Pace(costs)
-    for name, (_, written) in sorted(finished.items(), key=lambda item: item[1][1]):
-        pace.finish(name, written - content["started"])
+    for name, (status, written) in sorted(finished.items(), key=lambda item: item[1][1]):
+        pace.finish(name, written - content["started"], ok=status == "ok")
     elapsed = now - content["started"]
     rate, left = (pace.rate(elapsed), pace.left_s(elapsed)) if alive else (None, None)
     unknown = "no cell is finished yet" if alive else "it was ended early; the same command goes on from there"
@@ -230,32 +237,31 @@ def _run_state(path: Path, content: Mapping[str, Any], found: Mapping[str, tuple
 class Progress:
     """State of a run after a cell: ``done`` of ``total`` are finished, and that cell's result (None at the start).
 
-    failed: of the cells finished now. running: cells that workers are at, of every driver of the folder. rate: cells a
-    minute; left_s: estimated seconds to the end; None before the first cell of this run.
+    failed: of the cells finished now. curve: where the cell was the last that its codec lacked on its sequence, the
+    results of that pair that are new. rate: cells per minute; left_s: estimated seconds to the end; None while there
+    is nothing to estimate them by.
     """
 
     done: int
     total: int
     result: CellResult | None = None
     failed: int = 0
-    running: int = 0
+    curve: tuple[CellResult, ...] = ()
     rate: float | None = None
     left_s: float | None = None
 
 
 class Watch:
-    """Makes the Progress of a run in its driver."""
+    """Makes the Progress of a run in its driver. ``todo``: its cells."""
 
-    _LOOK_EVERY_S = 1.0
-
-    def __init__(self, store: Store, costs: Mapping[str, float], done: int, total: int) -> None:
-        self._store = store
+    def __init__(self, costs: Mapping[str, float], todo: Iterable[Cell], total: int) -> None:
         self._pace = Pace(costs)
         self._started = time.monotonic()
-        self._looked = float("-inf")
-        self._running = 0
         self._failed = 0
-        self._done = done
+        self._pairs = {cell.name: (cell.codec.card.name, cell.sequence) for cell in todo}
+        self._lacking = Counter(self._pairs.values())
+        self._found: dict[Any, list[CellResult]] = defaultdict(list)
+        self._done = total - len(self._pairs)
         self._total = total
 
     def begin(self) -> Progress:
@@ -266,21 +272,20 @@ class Watch:
         """The state after a cell."""
         self._done += 1
         self._failed += result.status == "failed"
-        now = time.monotonic()
-        elapsed = now - self._started
-        self._pace.finish(result.name, elapsed)
-        if now - self._looked > self._LOOK_EVERY_S:  # seen in the store, which costs one file per worker
-            self._running = len(_at_work(self._store))
-            self._looked = now
+        elapsed = time.monotonic() - self._started
+        self._pace.finish(result.name, elapsed, ok=result.status == "ok")
+        pair = self._pairs[result.name]
+        self._found[pair].append(result)
+        self._lacking[pair] -= 1
         return Progress(
             self._done,
             self._total,
             result,
             self._failed,
-            min(self._running, self._total - self._done),
+            () if self._lacking[pair] else tuple(self._found.pop(pair)),
             self._pace.rate(elapsed),
             self._pace.left_s(elapsed),
         )
 
 
-__all__ = ["FolderState", "Pace", "Progress", "RunState", "Watch", "Working", "announced", "state"]
+__all__ = ["FolderState", "Pace", "Progress", "RunState", "Watch", "Working", "announced", "at_work", "state"]

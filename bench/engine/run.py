@@ -175,7 +175,7 @@ def _work(
     history = History(store)
     work = [history.job(replace(shared, cells=cells)) for cells in planned.groups(todo, pool.at_once)]
     with announced(store, work, len(planned.cells), facts) as costs, closing(execute(work, store, pool)) as results:
-        watch = Watch(store, costs, len(planned.cells) - len(todo), len(planned.cells))
+        watch = Watch(costs, todo, len(planned.cells))
         report(watch.begin())
         for result in results:
             outcomes[result.name] = result

@@ -21,7 +21,7 @@ from bench.video.formats import Transfer
 
 _REASONS = "The reasons stand in the report's table excluded.csv."
 
-REMEDIES: Mapping[frozenset[Cause], str] = {
+_REMEDIES: Mapping[frozenset[Cause], str] = {
     frozenset({Cause.NO_OVERLAP, Cause.LITTLE_OVERLAP}): (
         "To make the curves meet over the anchor's range, let vcbench search the rate points: vcbench run --rates auto."
     ),
@@ -187,7 +187,7 @@ def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
         causes = {one.bd_rate.cause for comparison in absent if comparison for one in comparison.per_sequence}
         yield (
             f"{len(absent)} {total} against {compared[0].anchor_label} {_are(len(absent))} undefined; each gives its"
-            f" reason.{_remedies(causes)}"
+            f" reason.{remedies(causes)}"
         )
     if partial := [rate for rate in rates if rate.status == "partial"]:
         yield (
@@ -202,7 +202,7 @@ def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
             for flag, mark in FLAG_MARKS.items()
             if counts[flag]
         )
-        yield f"{len(flagged)} {total} {_are(len(flagged))} flagged as doubtful: {listed}.{_remedies(counts)}"
+        yield f"{len(flagged)} {total} {_are(len(flagged))} flagged as doubtful: {listed}.{remedies(counts)}"
 
 
 def _fooled(compared: Sequence[Compared]) -> Iterator[str]:
@@ -249,9 +249,9 @@ def _order(results: ResultSet) -> Iterator[str]:
         )
 
 
-def _remedies(causes: Collection[Cause | None]) -> str:
+def remedies(causes: Collection[Cause | None]) -> str:
     """What a user can do about these causes, as sentences."""
-    return "".join(f" {remedy}" for own, remedy in REMEDIES.items() if own & set(causes))
+    return "".join(f" {remedy}" for own, remedy in _REMEDIES.items() if own & set(causes))
 
 
 def _are(count: int) -> str:

@@ -6,13 +6,13 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 
 from bench.analysis.gate.rules import parse_rules
 from bench.analysis.gate.settings import load_settings
 from bench.cards import load_card
 from bench.cli import vcbench as group
+from bench.errors import UsageError
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -35,8 +35,8 @@ def test_the_commands_of_workflows_parse(name: str, count: int) -> None:
     for command, *words in calls:
         try:
             context = group.commands[command].make_context(command, words)
-        except click.BadParameter as error:
-            assert "does not exist" in error.message
+        except UsageError as error:
+            assert "there is no such" in str(error)
         else:
             parse_rules(context.params.get("fail", ()))
 

@@ -104,7 +104,7 @@ def test_missing_sides_codecs_and_cells_fail(vcbench, real: dict[str, Path], tmp
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--baseline", "MISSING", "--candidate", "MAIN", "--fail", RULE], "does not exist"),
+        (["--baseline", "MISSING", "--candidate", "MAIN", "--fail", RULE], "there is no such folder"),
         (["--candidate", "MAIN", "--fail", RULE], "no baseline is given"),
         (["--baseline", "MAIN", "--candidate", "AGAIN"], "no rule is given"),
         (["--baseline", "MAIN", "--candidate", "MAIN", "--fail", RULE], "is given twice"),

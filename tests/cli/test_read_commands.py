@@ -84,7 +84,7 @@ def test_flags_are_marks_with_a_legend_and_a_remedy(vcbench, tmp_path: Path, cli
     bench.run(["x264", "x265"], inputs=clips[0], rates=[22, 27, 32], metrics=["psnr_y"], out=tmp_path / "set")
     said = vcbench("compare", tmp_path / "set", "--anchor", "x265").out
     assert "a curve of three points" in said
-    assert "vcbench run --rates auto searches rate points" in said
+    assert "More rate points (vcbench run --rates) make safer curves" in said
     shown = vcbench("compare", tmp_path / "set", "--anchor", "x265", "--json").json
     assert "three_points" in shown[0]["bd_rate"]["flags"]
     refused = vcbench("compare", tmp_path / "set", "--anchor", "x265", "--min-overlap", "100%", "--json").json
@@ -436,3 +436,27 @@ def test_a_codec_that_is_named_shows_its_card_whole(vcbench) -> None:
     out = vcbench("ls", "codecs", "x264@low-delay").out
     card = Catalog().find("codecs", "x264").read_text(encoding="utf-8")
     assert all(line in out for line in card.splitlines())
+
+
+def test_a_path_that_is_not_there_has_a_remedy(vcbench, measured: Path, clips: list[Path]) -> None:
+    near = vcbench("status", measured.with_name("measurde"))
+    assert near.code == 4
+    assert f"{measured.with_name('measurde')}: there is no such folder; did you mean measured?" in near.err
+    deep = vcbench("report", measured.parent / "gone" / "set")
+    assert f"there is no such folder; {measured.parent} has no 'gone' in it" in deep.err
+    file = vcbench("compare", clips[0], "--anchor", "x265")
+    assert "is a file, and a folder is needed here; name its folder" in file.err
+    listed = vcbench("measure", clips[0], clips[0].with_name("zzz"), "--json")
+    assert listed.json["error"]["type"] == "UsageError"
+    assert f"there is no such file or folder; {clips[0].parent.resolve()} has " in listed.err
+
+
+def test_a_metric_without_weights_fails_a_measure_only_where_that_is_asked_for(
+    vcbench, clips: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-cache"))
+    arguments = ["measure", clips[0], clips[0], "--metrics", "ssim,lpips_alex"]
+    done = vcbench(*arguments, "--json")
+    assert (done.code, done.json[0]["status"]) == (0, "ok")
+    assert done.json[0]["measurements"]["lpips_alex"]["status"] == "unavailable"
+    assert vcbench(*arguments, "--strict").code == 6

@@ -15,7 +15,7 @@ import pytest
 from command_line import Vcbench
 
 from bench.engine.cell import Task
-from bench.engine.progress import Pace, announced, state
+from bench.engine.progress import Pace, Watch, announced, state
 from bench.engine.schedule import Job
 from bench.engine.store import liveness as presence
 from bench.engine.store.folder import Store
@@ -72,6 +72,18 @@ def test_cells_that_are_finished_together_are_no_burst_of_speed() -> None:
         pace.finish(str(number), 120 + number / 1000)
     assert pace.rate(120.01) == pytest.approx(4, rel=0.01)
     assert pace.left_s(120.01) == pytest.approx(120, rel=0.01)
+
+
+def test_a_burst_of_cells_that_do_no_work_is_no_speed() -> None:
+    """Three cells that are skipped at once, of five; then one that takes ten seconds."""
+    pace = Pace({str(number): 1.0 for number in range(5)})
+    for number in range(3):
+        pace.finish(str(number), 0.001, ok=False)
+    assert (pace.rate(0.001), pace.left_s(0.001)) == (None, None)
+    assert (pace.rate(9), pace.left_s(9)) == (None, None)
+    pace.finish("3", 10)
+    assert pace.rate(10) == pytest.approx(6)
+    assert pace.left_s(10) == pytest.approx(10)
 
 
 def test_a_run_is_told_from_its_folder(store: Store) -> None:
@@ -180,3 +192,23 @@ def test_the_command_tells_people_and_programs(store: Store, vcbench: Vcbench) -
     assert "dask, 4 jobs): 7 of 8 done; " in told and " cells per minute, about 2" in told
     (run,) = vcbench("status", store.root, "--json").json["runs"]
     assert (run["done"], run["total"], run["alive"]) == (7, 8, True)
+
+
+def test_a_curve_is_told_when_its_last_cell_is_finished() -> None:
+    """Two codecs on a clip, of which one rate point was measured before."""
+
+    def cell(codec: str, rate: int) -> Any:
+        return SimpleNamespace(
+            name=f"{codec}_{rate}",
+            status="ok",
+            codec=SimpleNamespace(card=SimpleNamespace(name=codec)),
+            sequence="clip",
+        )
+
+    todo = [cell("a", 1), cell("a", 2), cell("b", 1)]
+    watch = Watch({one.name: 1.0 for one in todo}, todo, total=4)
+    assert watch.begin().done == 1
+    assert watch.after(todo[0]).curve == ()
+    assert watch.after(todo[2]).curve == (todo[2],)
+    last = watch.after(todo[1])
+    assert (last.curve, last.done, last.total) == ((todo[0], todo[1]), 4, 4)

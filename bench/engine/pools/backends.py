@@ -102,19 +102,18 @@ class LokyPool(LocalPool):
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
+        # loky's own thread warns when a worker is gone while others work; the executor deals with it
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         self._warming = warm_up(slots)
 
     def _start(self, job: Job) -> Outcome:
         self._warming.join()
-        with warnings.catch_warnings():
-            # loky warns when a worker is gone while others work; the executor deals with it
-            warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-            try:
-                return submit(self.slots, _run, job)  # type: ignore[no-any-return]
-            except self._lost() as error:
-                broken: Future[list[CellResult]] = Future()
-                broken.set_exception(error)
-                return broken
+        try:
+            return submit(self.slots, _run, job)  # type: ignore[no-any-return]
+        except self._lost() as error:
+            broken: Future[list[CellResult]] = Future()
+            broken.set_exception(error)
+            return broken
 
     def _lost(self) -> tuple[type[BaseException], ...]:
         from loky.process_executor import (

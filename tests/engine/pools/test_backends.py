@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -462,3 +463,13 @@ def test_the_process_of_a_pool_of_one_is_this_one(tmp_path: Path, quiet: tuple[P
         assert isinstance(pool, InlinePool)
         results = run(replace(quiet[1], cells=quiet[1].cells[:1]), Store.create(tmp_path), pool=pool)
     assert results[0].provenance["backend"] == "none"
+
+
+def test_no_warning_of_loky_gets_through() -> None:
+    """It warns in a thread of its own that a worker is gone, as of a memory leak."""
+    with warnings.catch_warnings(record=True) as caught, contextlib.closing(LokyPool(1)):
+        text = "A worker stopped while some jobs were given to the executor. This can be caused by a memory leak."
+        thread = threading.Thread(target=warnings.warn, args=(text, UserWarning))
+        thread.start()
+        thread.join()
+    assert caught == []
