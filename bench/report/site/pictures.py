@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -75,6 +76,11 @@ class _Choice:
     cells: list[CellResult]
     frames: list[int]
 
+    @property
+    def pictures(self) -> int:
+        """How many there are, with those of the source."""
+        return len(self.frames) * (1 + len(self.cells))
+
 
 Numbered = Callable[[], Generator[tuple[int, Frame], None, None]]
 """Opens a video: its frames with their numbers, in order."""
@@ -107,7 +113,9 @@ def write_pictures(
 
 
 class _Choosing:
-    """Which pictures there are: one frame of each sequence, datasets in turn, then a second one, as far as the bound.
+    """Which pictures there are, as far as the bound: a frame of each sequence at each codec's middle rate point, the
+    codecs that decode quickly first; then the other rate points, codec by codec; then more frames. So a codec that
+    decodes slowly lacks pictures itself and takes nobody else's, and there is always something to see.
 
     `able` are the cells that have a bitstream, by sequence; `choices` what is shown of them.
     """
@@ -117,27 +125,58 @@ class _Choosing:
         self.able = able
         self._room = DEFAULT_PICTURES if limit is None else limit
         self._seconds = DEFAULT_DECODE_S if limit is None else math.inf
-        for position in POSITIONS:
-            for key in _in_turn(able):
-                self._try(key, position)
+        self._begin()
+        for key in list(self.choices):
+            self._widen(key)
+        for position in POSITIONS[1:]:
+            for key in list(self.choices):
+                self._lengthen(key, position)
         self.bound = (
             f"{DEFAULT_PICTURES} pictures and {DEFAULT_DECODE_S:g} s of decoding"
             if limit is None
             else f"{limit} pictures"
         )
 
-    def _try(self, key: SequenceKey, position: float) -> None:
-        """Take one frame more of a sequence, if it fits: of all its cells, or of those that its first frame is of."""
-        known = self.choices.get(key)
-        cells = known.cells if known else _thinned(self.able[key], self._room - 1)
-        if not cells:
-            return
-        before = known.frames if known else []
-        frames = sorted({*before, int(cells[0].sequence.frames * position)})
-        count = (len(frames) - len(before)) * (1 + len(cells))
-        seconds = _decode_seconds(cells, frames) - _decode_seconds(cells, before)
-        if count <= self._room and seconds <= self._seconds:
-            self.choices[key] = _Choice(key, cells, frames)
+    def _begin(self) -> None:
+        """A frame of as many sequences as have room for every codec, at each codec's middle rate point."""
+        codecs = {key: _by_codec(cells) for key, cells in self.able.items()}
+        most = 1 + max(map(len, codecs.values()), default=0)
+        middles: dict[str, list[tuple[SequenceKey, CellResult]]] = {}
+        for key in list(_in_turn(self.able))[: max(1, self._room // most)]:
+            for name, own in codecs[key].items():
+                middles.setdefault(name, []).append((key, own[(len(own) - 1) // 2]))
+
+        def seconds(found: list[tuple[SequenceKey, CellResult]]) -> float:
+            return sum(_decode_seconds([cell], [_frame([cell], POSITIONS[0])]) for _, cell in found)
+
+        for found in sorted(middles.values(), key=seconds):
+            for key, cell in found:
+                # the first picture of all is shown whatever it takes
+                self._take(key, [cell], [_frame([cell], POSITIONS[0])], whatever=not self.choices)
+
+    def _widen(self, key: SequenceKey) -> None:
+        """The other rate points of the codecs that are shown, those that decode quickly first."""
+        known = self.choices[key]
+        shown = {cell.codec.name for cell in known.cells}
+        codecs = [own for name, own in _by_codec(self.able[key]).items() if name in shown]
+        for own in sorted(codecs, key=lambda own: _decode_seconds(own, known.frames)):
+            self._take(key, own, known.frames)
+
+    def _lengthen(self, key: SequenceKey, position: float) -> None:
+        """One frame more of what is shown."""
+        self._take(key, [], [*self.choices[key].frames, _frame(self.able[key], position)])
+
+    def _take(
+        self, key: SequenceKey, cells: Sequence[CellResult], frames: Sequence[int], *, whatever: bool = False
+    ) -> None:
+        """Show these cells of a sequence too, at these frames, if they fit in the bound, or `whatever` they take."""
+        known = self.choices.get(key, _Choice(key, [], []))
+        names = {cell.name for cell in (*known.cells, *cells)}
+        new = _Choice(key, [cell for cell in self.able[key] if cell.name in names], sorted(set(frames)))
+        count = new.pictures - known.pictures
+        seconds = _decode_seconds(new.cells, new.frames) - _decode_seconds(known.cells, known.frames)
+        if count <= self._room and (seconds <= self._seconds or whatever):
+            self.choices[key] = new
             self._room -= count
             self._seconds -= seconds
 
@@ -147,11 +186,26 @@ def _left_out(cells: Mapping[SequenceKey, Sequence[CellResult]], chosen: _Choosi
     able = chosen.able
     if unstored := [key for key in cells if key not in able]:
         yield f"{_named(unstored)}: no bitstream is stored with these results."
-    if beyond := [key for key in able if key not in chosen.choices]:
-        yield f"{_named(beyond)}: beyond the bound of {chosen.bound}; vcbench report --pictures N sets another."
-    for key, choice in chosen.choices.items():
-        if absent := len(able[key]) - len(choice.cells):
-            yield f"{key.sequence}: {absent} of its {len(able[key])} cells, beyond the bound of {chosen.bound}."
+    lacking: dict[str, list[SequenceKey]] = {}
+    for key, stored in able.items():
+        choice = chosen.choices.get(key)
+        if choice is None:
+            lacking.setdefault("no pictures", []).append(key)
+            continue
+        shown = Counter(cell.codec.name for cell in choice.cells)
+        absent = [name for name in _by_codec(stored) if not shown[name]]
+        thinned = [name for name, own in _by_codec(stored).items() if 0 < shown[name] < len(own)]
+        if absent:
+            lacking.setdefault(f"no pictures of {', '.join(absent)}", []).append(key)
+        if thinned:
+            lacking.setdefault(f"the middle rate point alone of {', '.join(thinned)}", []).append(key)
+    for what, keys in lacking.items():
+        yield f"{_named(keys)}: {what}."
+    if lacking:
+        yield (
+            f"The bound is {chosen.bound}; vcbench report --pictures N sets another, and then decodes for as long as"
+            " that takes."
+        )
 
 
 def _in_turn(able: Mapping[SequenceKey, Any]) -> Iterator[SequenceKey]:
@@ -164,15 +218,16 @@ def _in_turn(able: Mapping[SequenceKey, Any]) -> Iterator[SequenceKey]:
     yield from (key for _, key in sorted(ranked))
 
 
-def _thinned(cells: Sequence[CellResult], room: int) -> list[CellResult]:
-    """All cells where there is room; else the middle rate point of each codec, as many as there is room for."""
-    if len(cells) <= room:
-        return list(cells)
-    by_codec: dict[str, list[CellResult]] = {}
-    for cell in cells:
-        by_codec.setdefault(cell.codec.name, []).append(cell)
-    middle = [sorted(own, key=lambda c: c.bpp or 0)[(len(own) - 1) // 2] for own in by_codec.values()]
-    return middle[: max(room, 0)]
+def _by_codec(cells: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    """Cells of each codec by falling rate."""
+    found: dict[str, list[CellResult]] = {}
+    for cell in sorted(cells, key=lambda cell: -(cell.bpp or 0)):
+        found.setdefault(cell.codec.name, []).append(cell)
+    return found
+
+
+def _frame(cells: Sequence[CellResult], position: float) -> int:
+    return int(cells[0].sequence.frames * position)
 
 
 def _decode_seconds(cells: Sequence[CellResult], frames: Sequence[int]) -> float:

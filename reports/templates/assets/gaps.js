@@ -1,36 +1,45 @@
 "use strict";
 
 start(async () => {
+  const MOST = 3;
   const get = (id) => document.getElementById(id);
   const data = await vcbench.need("gaps");
-  const rows = data.rows.map(([what, status, codec, metric, reason, places]) => ({ what: data.texts[what], status: data.texts[status], codec: data.texts[codec], metric: data.texts[metric], reason: data.texts[reason], places }));
-  const distinct = (name) => [...new Set(rows.map((row) => row[name]).filter(Boolean))].sort();
-  fill(get("what"), [["", "everything"], ...distinct("what").map((text) => [text, text])], choice.get("what") ?? "");
-  fill(get("codec"), [["", "all codecs"], ...distinct("codec").map((text) => [text, text])], choice.get("codec") ?? "");
+  const named = (numbers) => numbers.map((number) => data.texts[number]);
+  const causes = data.causes.map(({ reason, count, entries }) => ({
+    reason: data.texts[reason], count,
+    entries: entries.map(([what, status, codecs, metrics, places]) => ({ what: data.texts[what], status: data.texts[status], codecs: named(codecs), metrics: named(metrics), places: named(places) })),
+  }));
+  const distinct = (list) => [...new Set(causes.flatMap((cause) => cause.entries.flatMap(list)).filter(Boolean))].sort();
+  fill(get("what"), [["", "everything"], ...distinct((entry) => [entry.what]).map((text) => [text, text])], choice.get("what") ?? "");
+  fill(get("codec"), [["", "all codecs"], ...distinct((entry) => entry.codecs).map((text) => [text, text])], choice.get("codec") ?? "");
 
-  function places(numbers) {
-    const most = 3;
-    const text = (list) => list.map((number) => data.texts[number]).join(", ");
-    if (numbers.length <= most) return [text(numbers)];
-    const button = element("button", { type: "button", className: "more" }, `and ${numbers.length - most} more`);
-    const cell = element("span", {}, `${text(numbers.slice(0, most))} `, button);
-    button.onclick = () => cell.replaceChildren(text(numbers));
+  function some(list) {
+    if (list.length <= MOST) return [list.join(", ")];
+    const button = element("button", { type: "button", className: "more" }, `and ${list.length - MOST} more`);
+    const cell = element("span", {}, `${list.slice(0, MOST).join(", ")} `, button);
+    button.onclick = () => cell.replaceChildren(list.join(", "));
     return [cell];
+  }
+
+  function section(cause) {
+    const headings = [{ text: "What" }, { text: "Codecs" }, { text: "Metrics" }, { text: "Where" }];
+    const rows = cause.shown.map((entry) => element("tr", {}, element("th", { scope: "row" }, `${entry.what}: ${entry.status}`), ...[entry.codecs, entry.metrics, entry.places].map((list) => element("td", { className: "list" }, ...some(list)))));
+    return element("section", {}, element("h2", { className: "cause" }, cause.reason), element("p", { className: "dim" }, `${format.bytes(cause.count)} ${cause.count === 1 ? "value" : "values"}`), table(headings, rows, { label: cause.reason }));
   }
 
   function refresh() {
     const [what, codec, search] = ["what", "codec", "search"].map((id) => get(id).value);
     choice.set({ what: what || null, codec: codec || null });
     const wanted = search.toLowerCase();
-    const chosen = rows.filter((row) => (!what || row.what === what) && (!codec || row.codec === codec) && (!wanted || [row.reason, row.metric, row.codec, ...row.places.map((number) => data.texts[number])].some((text) => text.toLowerCase().includes(wanted))));
-    get("count").textContent = rows.length ? `${chosen.length} of ${rows.length} kinds of gaps` : "There is none: every cell, measurement and comparison has a value.";
+    const fits = (cause, entry) => (!what || entry.what === what) && (!codec || entry.codecs.includes(codec))
+      && (!wanted || [cause.reason, ...entry.codecs, ...entry.metrics, ...entry.places].some((text) => text.toLowerCase().includes(wanted)));
+    const chosen = causes.map((cause) => ({ ...cause, shown: cause.entries.filter((entry) => fits(cause, entry)) })).filter((cause) => cause.shown.length);
+    get("count").textContent = causes.length ? `${chosen.length} of ${causes.length} ${causes.length === 1 ? "cause" : "causes"}` : "There is none: every cell, measurement and comparison has a value.";
     if (!chosen.length) {
       get("gaps").replaceChildren();
       return;
     }
-    const headings = ["What", "Status", "Codec", "Metric", "Reason", "Where"].map((text) => ({ text }));
-    const row = (one) => element("tr", {}, element("th", { scope: "row" }, one.what), element("td", {}, one.status), element("td", {}, one.codec), element("td", {}, one.metric), element("td", { className: "long" }, one.reason), element("td", { className: "long" }, ...places(one.places)));
-    paged(get("gaps"), chosen.length, (from, to) => chosen.slice(from, to).map(row), (made) => table(headings, made, { label: "Gaps" }));
+    paged(get("gaps"), chosen.length, (from, to) => chosen.slice(from, to).map(section), (made) => element("div", {}, ...made), 20);
   }
 
   for (const id of ["what", "codec"]) get(id).addEventListener("change", refresh);
