@@ -45,7 +45,7 @@ class Pace:
 
     Before the first cell is finished, workers start: it counts from there on, once the time since is longer than the
     time before. Cells that are coded together are finished together: those of the first moment count as the first.
-    Cells that were skipped or failed say nothing about the speed of the others.
+    Cells that were skipped, which takes no time, say nothing about the speed of the others.
     """
 
     def __init__(self, costs: Mapping[str, float]) -> None:
@@ -55,11 +55,11 @@ class Pace:
         self._finished = 0.0
         self._count = 0
 
-    def finish(self, name: str, at_s: float, *, ok: bool = True) -> None:
+    def finish(self, name: str, at_s: float, *, tried: bool = True) -> None:
         """A cell is finished, so many seconds after the start."""
         cost = self._costs.get(name, 0.0)
         self._left = max(0.0, self._left - cost)
-        if not ok:
+        if not tried:
             return
         self._finished += cost
         self._count += 1
@@ -213,7 +213,7 @@ def _run_state(path: Path, content: Mapping[str, Any], found: Mapping[str, tuple
     alive = lives(content, path)
     pace = Pace(costs)
     for name, (status, written) in sorted(finished.items(), key=lambda item: item[1][1]):
-        pace.finish(name, written - content["started"], ok=status == "ok")
+        pace.finish(name, written - content["started"], tried=status != "skipped")
     elapsed = now - content["started"]
     rate, left = (pace.rate(elapsed), pace.left_s(elapsed)) if alive else (None, None)
     unknown = "no cell is finished yet" if alive else "it was ended early; the same command goes on from there"
@@ -273,7 +273,7 @@ class Watch:
         self._done += 1
         self._failed += result.status == "failed"
         elapsed = time.monotonic() - self._started
-        self._pace.finish(result.name, elapsed, ok=result.status == "ok")
+        self._pace.finish(result.name, elapsed, tried=result.status != "skipped")
         pair = self._pairs[result.name]
         self._found[pair].append(result)
         self._lacking[pair] -= 1

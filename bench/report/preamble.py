@@ -310,7 +310,7 @@ def _times(cells: Sequence[CellResult], speeds: Sequence[Speed]) -> Iterator[str
     if not speeds:
         return
     if any(speed.timing in {"shared", "mixed"} for speed in speeds):
-        yield "Times were measured while other cells ran; they are marked “under load” and are not fit for ranking."
+        yield "Times marked * (in tables: “under load”) were measured while other cells ran; do not rank by them."
     count = machines(cells)
     if count > 1:
         yield f"The cells come from {count} different machines or systems: their times are not comparable."

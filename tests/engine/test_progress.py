@@ -78,7 +78,7 @@ def test_a_burst_of_cells_that_do_no_work_is_no_speed() -> None:
     """Three cells that are skipped at once, of five; then one that takes ten seconds."""
     pace = Pace({str(number): 1.0 for number in range(5)})
     for number in range(3):
-        pace.finish(str(number), 0.001, ok=False)
+        pace.finish(str(number), 0.001, tried=False)
     assert (pace.rate(0.001), pace.left_s(0.001)) == (None, None)
     assert (pace.rate(9), pace.left_s(9)) == (None, None)
     pace.finish("3", 10)

@@ -24,7 +24,7 @@ start(async () => {
   function section(cause) {
     const headings = [{ text: "What" }, { text: "Codecs" }, { text: "Metrics" }, { text: "Where" }];
     const rows = cause.shown.map((entry) => element("tr", {}, element("th", { scope: "row" }, `${entry.what}: ${entry.status}`), ...[entry.codecs, entry.metrics, entry.places].map((list) => element("td", { className: "list" }, ...some(list)))));
-    return element("section", {}, element("h2", { className: "cause" }, cause.reason), element("p", { className: "dim" }, `${format.bytes(cause.count)} ${cause.count === 1 ? "value" : "values"}`), table(headings, rows, { label: cause.reason }));
+    return element("section", {}, element("h2", { className: "cause" }, `${cause.reason[0]?.toUpperCase() ?? ""}${cause.reason.slice(1)}`), element("p", { className: "dim" }, `${format.bytes(cause.count)} ${cause.count === 1 ? "value is" : "values are"} missing.`), table(headings, rows, { label: cause.reason }));
   }
 
   function refresh() {

@@ -2,7 +2,6 @@
 
 start((index) => {
   const COLUMNS = 10;
-  const LOADED = "* Measured while other cells ran: a rough guide to what takes long, not fit for ranking.";
   const get = (id) => document.getElementById(id);
   const [anchorBox, metricBox, scopeBox] = [get("anchor"), get("metric"), get("scope")];
   const tabs = ["ranking", "metrics", "pairs"];
@@ -32,7 +31,41 @@ start((index) => {
     shown = { ...now, data };
     await showTable();
     listCurves();
-    await Promise.all([showCurves(), showSpeed()]);
+    await Promise.all([showGlance(), showCurves(), showSpeed()]);
+  }
+
+  // The best codec by each metric, and whether it is ahead of the next one beyond the interval of that very pair.
+  async function showGlance() {
+    const { anchor, scope } = shown;
+    const all = await Promise.all(index.metrics.map((_, metric) => load(scope, metric)));
+    const why = notes();
+    const wins = new Map();
+    let compared = 0;
+    const rows = all.map((data, metric) => {
+      const pick = element("button", { type: "button", className: "more", title: index.metrics[metric].title, onclick: () => { metricBox.value = metric; refresh().catch(vcbench.fail); } }, index.metrics[metric].name);
+      const grid = data.problem ? null : data.quality;
+      const of = (test) => (test === anchor ? 0 : grid.value[anchor][test]);
+      const ranked = grid ? [...index.codecs.keys()].filter((test) => test === anchor || (of(test) !== null && !grid.apart[anchor][test])).sort((a, b) => of(a) - of(b)) : [];
+      const head = element("th", { scope: "row", className: "first" }, pick);
+      if (ranked.length < 2) return element("tr", {}, head, element("td", { colSpan: 5 }, why.mark(data.problem || data.texts[grid.reason[anchor][others(anchor)[0]]] || "nothing to compare", "no comparison")));
+      const [best, next] = ranked;
+      const clear = grid.high[next][best] !== null && grid.high[next][best] < 0;
+      compared += 1;
+      wins.set(best, [...(wins.get(best) ?? []), clear]);
+      const lead = grid.value[next][best];
+      const told = grid.low[next][best] === null ? "no interval" : fromTo([grid.low[next][best], grid.high[next][best]], 1);
+      const absent = others(anchor).filter((test) => !ranked.includes(test)).flatMap((test) => [element("div", {}, `${index.codecs[test].look.label} `, why.mark(of(test) === null ? data.texts[grid.reason[anchor][test]] : "over other sequences than the rest", ""))]);
+      return element("tr", {}, head, element("td", {}, codecName(index, best)),
+        best === anchor ? element("td", { className: "r" }, "anchor") : valueCell(of(best), "", marks(index, seen(grid.flags[anchor][best]), ofSequences(grid, anchor, best))),
+        element("td", { className: "wide" }, codecName(index, next)),
+        element("td", { className: "r wide" }, lead === null ? "undefined" : `${format.signed(lead)} %`, marks(index, seen(grid.flags[next][best]), ofSequences(grid, next, best)), element("span", { className: "under" }, told)),
+        element("td", { className: "wide" }, clear ? "clear" : grid.low[next][best] === null ? "too few sequences to tell" : "not clear"), element("td", { className: "wide" }, ...absent));
+    });
+    const tally = [...wins].sort(([, a], [, b]) => b.length - a.length).map(([test, clears]) => `${index.codecs[test].look.label} by ${clears.length} of ${compared} metrics (${clears.filter(Boolean).length} clearly)`);
+    get("glance-about").textContent = tally.length ? `Fewest bits for equal quality on ${index.scopes[scope].label}: ${tally.join("; ")}.` : `No codec can be compared with ${index.codecs[anchor].look.label} on ${index.scopes[scope].label}.`;
+    const headings = [{ text: "Metric" }, { text: "Best" }, { text: `BD-rate against ${index.codecs[anchor].look.label}`, right: true }, { text: "Next", wide: true }, { content: ["Best against next", element("span", { className: "under" }, "95 % interval")], right: true, wide: true }, { text: "Lead", wide: true }, { text: "Not ranked", wide: true }];
+    get("glance").replaceChildren(table(headings, rows, { label: "The best codec by each metric" }), ...why.list("Not ranked, and why"));
+    showLegend();
   }
 
   async function showTable() {
@@ -230,18 +263,6 @@ start((index) => {
     return svg("svg", { class: "forest", viewBox: "0 0 240 24", "aria-hidden": "true" }, text(8, "start", `−${end} %`), text(120, "middle", "0"), text(232, "end", `+${end} %`));
   }
 
-  // Reasons are told once below a table, by number; most cells without a value share one.
-  function notes() {
-    const known = new Map();
-    return {
-      mark(text) {
-        if (!known.has(text)) known.set(text, known.size + 1);
-        return element("span", { className: "undefined" }, "–", element("sup", {}, element("span", { title: text }, ` ${known.get(text)}`)));
-      },
-      list: () => (known.size ? [element("h3", {}, "Undefined, and why"), element("ol", { className: "notes" }, ...[...known.keys()].map((text) => element("li", {}, text)))] : []),
-    };
-  }
-
   function tinted(data, anchor, test, told) {
     const value = data.problem ? null : data.quality.value[anchor][test];
     if (value === null) return element("td", { className: "r" }, told.mark(data.problem || data.texts[data.quality.reason[anchor][test]]));
@@ -327,8 +348,10 @@ start((index) => {
       nothing(get("speed-plot"), `No other codec has both a BD-rate and a time against ${name}.`);
       return;
     }
+    const times = points.map(([time]) => time);
+    const side = (time) => (time === Math.max(...times) ? "left" : time === Math.min(...times) ? "right" : "center");
     const traces = points.map(([time, value, number]) => ({ ...curveTrace(index, number, [[time, value]], () => plain(`${index.codecs[number].look.label}: × ${format.number(time, 3)}, ${format.signed(value)} %${markText(index, data.quality.flags[anchor][number])}`)), mode: "markers+text",
-      text: [plain(index.codecs[number].look.label)], textposition: "top center", textfont: { size: 12 }, cliponaxis: false, showlegend: false }));
+      text: [plain(index.codecs[number].look.label)], textposition: `top ${side(time)}`, textfont: { size: 12 }, cliponaxis: false, showlegend: false }));
     await plot(get("speed-plot"), traces, { margin: { l: 56, r: 40, t: 24, b: 48 }, xaxis: logAxis(`${step === "encode" ? "encoding" : "decoding"} time, times that of ${plain(name)}`, points.map((point) => point[0])), yaxis: { title: { text: `BD-rate against ${plain(name)} (%)` }, zeroline: true } });
   }
 

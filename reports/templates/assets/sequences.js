@@ -82,27 +82,39 @@ start((index) => {
     await plot(get("frames-plot"), traces, { xaxis: { title: { text: "frame" }, rangemode: "tozero" }, yaxis: { title: { text: valueTitle(index.metrics[metric()]) } } });
   }
 
-  function value(cell, number) {
+  function value(cell, number, why) {
     const got = cell.values?.[number];
-    if (got !== null && got !== undefined) return element("td", { className: "r" }, format.number(got, 5));
-    const why = cell.notOk?.[number];
-    return element("td", { className: "r undefined", title: why ? data.texts[why[1]] : "not measured" }, why ? why[0] : cell.status === "ok" ? "not measured" : "");
+    if (got !== null && got !== undefined) return element("td", { className: "r" }, format.number(got, 4));
+    if (cell.status !== "ok") return element("td");
+    const told = cell.notOk?.[number];
+    return element("td", { className: "r" }, why.mark(`${index.metrics[number].name}: ${told ? data.texts[told[1]] : "not measured"}`, told ? told[0] : "not measured"));
   }
 
+  // The chosen metric comes first, so that it is in sight however many there are.
   function showCells() {
-    const headings = [{ text: "Codec" }, { text: "Rate point", right: true }, { text: "bit/pixel", right: true }, { text: "kbit/s", right: true, wide: true }, { text: "bytes", right: true, wide: true },
-      ...index.metrics.map((one) => ({ text: one.name + (one.unit ? `, ${one.unit}` : ""), right: true })), { text: "Encoding, s", right: true, wide: true }, { text: "Decoding, s", right: true, wide: true }, { text: "" }];
+    const order = [metric(), ...index.metrics.keys()].filter((number, place, all) => number < index.metrics.length && all.indexOf(number) === place);
+    const ok = data.cells.filter((cell) => cell.status === "ok");
+    const shown = order.filter((number) => !ok.length || ok.some((cell) => typeof cell.values[number] === "number" || typeof cell.values[number] === "string"));
+    const absent = order.filter((number) => !shown.includes(number));
+    const headings = [{ text: "Codec" }, { text: "Rate point" }, { text: "bit/pixel", right: true }, { text: "kbit/s", right: true, wide: true },
+      { text: "Encoding, s", right: true, wide: true }, { text: "Decoding, s", right: true, wide: true }, ...shown.map((number) => index.metrics[number]).map((one) => ({ text: one.name + (one.unit ? `, ${one.unit}` : ""), right: true }))];
     const seconds = (cost) => element("td", { className: "r wide" }, cost ? format.number(cost.s, 3) + (cost.timing === "shared" ? " *" : "") : "");
-    const row = (cell) => {
-      const button = element("button", { type: "button", className: "more", "aria-label": `About ${label(cell)}`, onclick: () => showCell(cell, true) }, cell.status === "ok" ? "about" : `${cell.status}: why`);
+    const row = (why) => (cell) => {
       const known = cell.status === "ok";
-      return element("tr", { "data-cell": cell.name }, element("th", { scope: "row", className: "first" }, codecName(index, cell.codec)), element("td", { className: "r" }, `${cell.parameter} ${cell.rate}`),
-        element("td", { className: "r" }, known && cell.bpp !== null ? format.number(cell.bpp) : ""), element("td", { className: "r wide" }, known && cell.kbps !== null ? format.number(cell.kbps) : ""), element("td", { className: "r wide" }, known && cell.bytes !== null ? format.bytes(cell.bytes) : ""),
-        ...index.metrics.map((_, number) => value(cell, number)), seconds(cell.encode), seconds(cell.decode), element("td", { className: "r" }, button));
+      const button = element("button", { type: "button", className: "more", title: "Command lines, versions and digests", "aria-label": `About ${label(cell)}`, onclick: () => showCell(cell, true) }, `${cell.parameter} ${cell.rate}`);
+      return element("tr", { "data-cell": cell.name }, element("th", { scope: "row", className: "first" }, codecName(index, cell.codec)), element("td", {}, button),
+        element("td", { className: "r" }, known ? (cell.bpp === null ? "" : format.number(cell.bpp)) : why.mark(data.texts[cell.reason], cell.status)), element("td", { className: "r wide" }, known && cell.kbps !== null ? format.number(cell.kbps) : ""),
+        seconds(cell.encode), seconds(cell.decode), ...shown.map((number) => value(cell, number, why)));
     };
     const loaded = data.cells.some((cell) => cell.encode?.timing === "shared" || cell.decode?.timing === "shared");
-    paged(get("cells"), data.cells.length, (from, to) => data.cells.slice(from, to).map(row), (rows) => element("div", {}, table(headings, rows, { label: "Cells" }),
-      loaded ? element("p", { className: "caption" }, "* taken while other cells were at work: no benchmark of speed; such a decoding time is a lower bound.") : ""));
+    const lacking = absent.map((number) => `${index.metrics[number].name} (${data.texts[ok[0].notOk[number]?.[1]] ?? "not measured"})`);
+    paged(get("cells"), data.cells.length, (from, to) => [from, to], ([from, to]) => {
+      const why = notes();
+      const rows = data.cells.slice(from, to).map(row(why));
+      return element("div", {}, table(headings, rows, { label: "Cells" }),
+        loaded ? element("p", { className: "caption" }, `${LOADED} A decoding time is then a lower bound.`) : "",
+        lacking.length ? element("p", { className: "caption" }, `No cell of this sequence has a value of ${lacking.join("; ")}.`) : "", ...why.list("Without a value, and why"));
+    });
   }
 
   function showCell(cell, move) {

@@ -108,6 +108,7 @@ const style = (() => {
   };
 })();
 
+const LOADED = "* Measured while other cells ran: a rough guide to what takes long, not fit for ranking.";
 const KINDS = {
   bitstream: { mark: "", suffix: "", dash: null, about: "rate measured: the size of a bitstream file" },
   estimate: { mark: "≈ estimated", suffix: "-open", dash: "dash", about: "rate estimated, not the size of a bitstream: open markers, dashed, ≈" },
@@ -185,6 +186,16 @@ function paged(place, count, rowsOf, build, size = 50) {
   show();
 }
 
+// A title in lines of so many letters, broken between words.
+function wrapped(text, length) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= length) lines.push(word);
+    else lines[lines.length - 1] = `${lines.at(-1)} ${word}`.trim();
+  }
+  return lines.join("<br>");
+}
+
 // Plotly reads some HTML in texts; in escaped text it finds none.
 function plain(text) {
   return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -200,13 +211,19 @@ async function plot(place, traces, layout, onPoint) {
   const ink = style.variable("--ink");
   const axis = { gridcolor: style.variable("--line"), zerolinecolor: style.variable("--strong-line"), linecolor: style.variable("--strong-line"), automargin: true, ticks: "outside", tickcolor: style.variable("--strong-line"), ticklen: 4 };
   const narrow = place.clientWidth < 640;
-  const titled = (one) => (narrow && one?.title ? { ...one, title: { text: one.title.text.replaceAll(", ", "<br>"), font: { size: 12 } } } : one);
+  const titled = (one, length) => (one?.title ? { ...one, title: { text: wrapped(one.title.text, length / (narrow ? 6.5 : 7.5)), font: { size: narrow ? 12 : 14 } } } : one);
   const whole = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 13, color: ink },
     margin: { l: 56, r: 12, t: 12, b: 48 }, hovermode: "closest", hoverlabel: { align: "left", bgcolor: style.variable("--panel"), bordercolor: style.variable("--strong-line"), font: { color: ink } },
-    legend: narrow ? { orientation: "h", y: -0.32 } : { x: 1.02, y: 1 }, showlegend: true, modebar: { bgcolor: "rgba(0,0,0,0)", color: style.variable("--faint"), activecolor: ink },
-    ...layout, xaxis: { ...axis, ...titled(layout.xaxis) }, yaxis: { ...axis, ...titled(layout.yaxis) },
+    legend: narrow ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { x: 1.02, y: 1 }, showlegend: true, modebar: { bgcolor: "rgba(0,0,0,0)", color: style.variable("--faint"), activecolor: ink },
+    ...layout, xaxis: { ...axis, ...(narrow ? { tickangle: 0 } : {}), ...titled(layout.xaxis, place.clientWidth - 80) }, yaxis: { ...axis, ...titled(layout.yaxis, place.clientHeight - (narrow ? 190 : 90)) },
   };
+  if (narrow && traces.some((trace) => trace.showlegend !== false)) {
+    const longest = Math.max(...traces.map((trace) => trace.name.length)) * 7.5 + 46;
+    const rows = Math.ceil(traces.length / Math.max(1, Math.floor((place.clientWidth - 20) / longest)));
+    whole.margin = { ...whole.margin, b: 64 + 20 * rows };
+    place.style.height = `${20 + 1.25 * rows}rem`;
+  }
   if (!place.data) place.replaceChildren();
   await Plotly.react(place, traces, whole, { responsive: true, displaylogo: false, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud"] });
   place.removeAllListeners("plotly_click");
@@ -250,6 +267,18 @@ function withUnit(text, unit) {
   return unit ? `${text} ${unit}` : text;
 }
 
+// Reasons are given once below a table, by number; most cells without a value share one.
+function notes() {
+  const known = new Map();
+  return {
+    mark(text, word = "undefined") {
+      if (!known.has(text)) known.set(text, known.size + 1);
+      return element("span", { className: "undefined", title: text }, word, element("sup", {}, `[${known.get(text)}]`));
+    },
+    list: (title = "Undefined, and why") => (known.size ? [element("h3", {}, title), element("ol", { className: "notes" }, ...[...known.keys()].map((text) => element("li", {}, text)))] : []),
+  };
+}
+
 // The doubts about a value are bits; index.flags has the mark and the text of each.
 function flagsOf(index, bits) {
   return index.flags.filter((_, bit) => bits & (1 << bit));
@@ -272,7 +301,7 @@ function logTicks(low, high) {
   for (const steps of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9]]) {
     const ticks = [];
     for (let decade = Math.floor(Math.log10(low)) - 1; decade <= Math.ceil(Math.log10(high)); decade += 1) ticks.push(...steps.map((step) => Number(`${step}e${decade}`)));
-    if (ticks.filter((tick) => tick >= low && tick <= high).length >= 4) return ticks;
+    if (ticks.filter((tick) => tick >= low && tick <= high).length >= (innerWidth < 700 ? 3 : 4)) return ticks;
   }
   return null;
 }
