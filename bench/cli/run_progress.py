@@ -111,17 +111,18 @@ class LiveReporter(Reporter):
     def _curve(self, found: Sequence[CellResult]) -> list[str]:
         """What came of a codec on a sequence: the ends of its curve, as much as fits, and what failed."""
         ok = [result for result in found if result.status == "ok"]
-        what = f"{found[0].codec.name}  {found[0].sequence.name}"
-        lines = [f"{what}  {_cell_outcome(result)}" for result in found if result.status != "ok"]
+        what = f"{found[0].codec.name} {found[0].sequence.name}"
+        lines = [_cell(result) for result in found if result.status != "ok"]
         if ok:
-            parts = [what, counted(len(ok), "rate point"), _ends([result.bpp for result in ok], "bpp")]
+            parts = [counted(len(ok), "rate point"), _ends([result.bpp for result in ok], "bpp")]
             parts += [
                 f"{name} {_ends([result.measurements[name].value for result in ok], _unit(name))}"
                 for name in _main_metrics(ok)
             ]
-            while len(parts) > 2 and sum(map(len, parts)) + 2 * len(parts) > self._console.width:
-                parts.pop(1 if len(parts) == 4 else -1)
-            lines.append("  ".join(parts))
+            # the second metric goes first where there is no room, then the count
+            while len(parts) > 1 and len(f"{what}: {', '.join(parts)}") > self._console.width:
+                parts.pop(0 if len(parts) == 3 else -1)
+            lines.append(f"{what}: {', '.join(parts)}")
         return lines
 
     def _line(self) -> Table | str:
@@ -158,11 +159,11 @@ def _begun(progress: Progress) -> str:
     return f"{counted(progress.total, 'cell')}{already}"
 
 
-def _cell(result: CellResult, *, verbose: bool) -> str:
+def _cell(result: CellResult, *, verbose: bool = False) -> str:
     """A cell in a line: what it is of, rate and main metrics; all metrics and the times where `verbose`."""
     what = f"{result.codec.name} {result.rate.parameter}={result.rate.value:g} {result.sequence.name}"
     if result.status != "ok":
-        return f"{what}: {_cell_outcome(result)}"
+        return f"{what}: {result.status}: {result.reason}"
     names = [name for name, one in result.measurements.items() if one.value is not None]
     values = [
         f"{name} {result.measurements[name].value:.4g} {_unit(name)}".rstrip()
@@ -175,10 +176,6 @@ def _cell(result: CellResult, *, verbose: bool) -> str:
             if cost is not None
         ]
     return f"{what}: " + ", ".join([f"{result.bpp:.4g} bpp", *values])
-
-
-def _cell_outcome(result: CellResult) -> str:
-    return f"{result.status}: {result.reason}"
 
 
 def _main_metrics(results: Sequence[CellResult]) -> list[str]:
