@@ -23,6 +23,7 @@ import click
 import pytest
 
 from bench.cli import vcbench as group
+from bench.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -98,8 +99,8 @@ def test_commands_of_code_blocks_parse() -> None:
                 found += 1
                 try:
                     group.commands[words[1]].make_context(words[1], words[2:])
-                except click.BadParameter as error:
-                    assert "does not exist" in error.message, f"{page}: {line}"
+                except UsageError as error:
+                    assert "there is no such" in str(error), f"{page}: {line}"
                 except click.UsageError as error:
                     pytest.fail(f"{page}: {line}: {error.message}")
     assert found > 80
