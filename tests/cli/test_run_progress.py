@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import argv, program
+from command_line import on_a_terminal, program
 
 from bench.cli.run_progress import LiveReporter
 from bench.engine.progress import Progress
 
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def on_a_terminal(columns: int, *arguments: object, **environment: str) -> tuple[int, str]:
-    """Exit code of a command whose outputs are a terminal of that width, and what it wrote there."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    given = {**os.environ, "TERM": "xterm-256color", **environment}
-    given.pop("COLUMNS", None)
-    running = subprocess.Popen(argv(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=given)
-    os.close(theirs)
-    written = bytearray()
-    try:
-        while part := os.read(ours, 1 << 16):
-            written += part
-    except OSError:  # a terminal that nobody writes to any more has no end of file
-        pass
-    os.close(ours)
-    return running.wait(), written.decode()
 
 
 def lines(written: str) -> list[str]:

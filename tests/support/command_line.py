@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,3 +58,21 @@ def program(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[
     """A command that has run as a program; ``settings`` are those of `subprocess.run`."""
     captured = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
     return subprocess.run(argv(*arguments), text=True, check=False, **captured)
+
+
+def on_a_terminal(columns: int, *arguments: object, **environment: str) -> tuple[int, str]:
+    """Exit code of a command whose outputs are a terminal of that width, and what it wrote there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    given = {**os.environ, "TERM": "xterm-256color", **environment}
+    given.pop("COLUMNS", None)
+    running = subprocess.Popen(argv(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=given)
+    os.close(theirs)
+    written = bytearray()
+    try:
+        while part := os.read(ours, 1 << 16):
+            written += part
+    except OSError:  # a terminal that nobody writes to any more has no end of file
+        pass
+    os.close(ours)
+    return running.wait(), written.decode()
