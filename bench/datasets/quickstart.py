@@ -39,9 +39,12 @@ _TAU_64 = 115904311329233965478  # 2 * pi * 2**64, rounded
 _PHOTOS = {
     "astronaut.png": "c01d6152e34c0b9d5f495497fcde61637eb978d68a4160935d69c095ffe33372",
     "brick.png": "fab308530977c7d753a6148ad293ff9defd4f783b46f7e8b4da569abf6dd3f4f",
+    "camera.png": "67cd3120dd76d5b1f73f19b999927ecf0faeebcc1dad548b325f43b26c4e8b2b",
     "chelsea.png": "def2d3d8e755b4d0e8037cf47cdbe95a0ca46e2f26a3f47e489c91db023a499d",
     "coffee.png": "08f2b7c24b6f726872ae9e50e553135a01c03032bed542b4aa765d8ee565794d",
+    "coins.png": "b163d923c49d861651c583bb331de2ba3b51aeb4e1c29fbd038919b4eae03a91",
     "grass.png": "c67f38959615b921e338e5cb5202b7761cfedf7b23345885102a6b0c9d4df181",
+    "gravel.png": "e859756f3334e802c4b7d78f7dc193100803a86172df8bef4ab77c26d10a20b0",
     "ihc.png": "8086770f68e93a12ba6f0076273176b9affbed03746d8155a1e9e9f2be3d4be3",
     "motorcycle_left.png": "f65705c9db23f31dc9a04769ed7cc5aabf1d2263df9d6500361baecd75814a63",
     "motorcycle_right.png": "aa5e861aa8ca9fd5172ede3fd6e33be86722a50fb1cf330100931a52ef75399f",
@@ -138,10 +141,11 @@ def _to_yuv(packed: Ints) -> Planes:
     return luma.astype(np.uint8), cb.astype(np.uint8), cr.astype(np.uint8)
 
 
-def _file(name: str) -> Path:
+def bundled_file(name: str) -> Path:
+    """Path of a file that scikit-image brings; UnavailableError where it does not."""
     spec = find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise UnavailableError(f"the quickstart sequences are made from scikit-image's photographs; {_REMEDY}")
+        raise UnavailableError(f"scikit-image, whose photographs are needed, is not installed; {_REMEDY}")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / name
     if not path.is_file():
         raise UnavailableError(f"{path}: this scikit-image does not bundle the photograph; {_REMEDY}")
@@ -153,17 +157,20 @@ def _check_pixels(name: str, pixels: Ints) -> None:
     digest = hashlib.sha256(shape.encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
     if digest != _PHOTOS[name]:
         raise UnavailableError(
-            f"{_file(name)}: scikit-image {version('scikit-image')} carries another picture than the quickstart "
-            f"sequences are made from (SHA-256 {digest}, expected {_PHOTOS[name]}); {_REMEDY}"
+            f"{bundled_file(name)}: scikit-image {version('scikit-image')} carries another picture than "
+            f"this vcbench knows (SHA-256 {digest}, expected {_PHOTOS[name]}); {_REMEDY}"
         )
 
 
 @cache
-def _photo(name: str) -> Ints:
-    """RGB pixels (H, W, 3), int64; a grey photograph is repeated in the three channels."""
+def photograph(name: str) -> Ints:
+    """RGB pixels (H, W, 3), int64, of a photograph that scikit-image brings; a grey one is repeated in three channels.
+
+    Raises UnavailableError where it is not there, or another one.
+    """
     from PIL import Image
 
-    with Image.open(_file(name)) as image:
+    with Image.open(bundled_file(name)) as image:
         pixels = np.asarray(image)
     _check_pixels(name, pixels)
     if pixels.ndim == 2:
@@ -179,7 +186,7 @@ def _pack(rgb: Ints) -> Ints:
 @cache
 def _packed(name: str, tint: tuple[int, int, int] = (256, 256, 256)) -> Ints:
     """A photograph as lanes, its channels scaled by ``tint`` / 256 (to give the grey textures a natural colour)."""
-    scaled = (_photo(name) * np.array(tint) + 128) >> 8
+    scaled = (photograph(name) * np.array(tint) + 128) >> 8
     return _pack(np.minimum(scaled, 255))
 
 
@@ -275,7 +282,7 @@ def _disparity() -> Ints:
     grown by two pixels, so that pixels whose colour mixes foreground and background move with the foreground instead
     of staying behind as specks.
     """
-    with np.load(_file("motorcycle_disp.npz"), allow_pickle=False) as archive:
+    with np.load(bundled_file("motorcycle_disp.npz"), allow_pickle=False) as archive:
         stored = archive["arr_0"]
     _check_pixels("motorcycle_disp.npz", stored)
     bits = stored.view(np.int32)
@@ -302,7 +309,7 @@ def _neighbours(values: Ints, known: NDArray[np.bool_]) -> tuple[Ints, Ints]:
 
 def _mismatch(disparity: Ints) -> Ints:
     """Absolute colour difference of the left view and the right one at ``disparity``, summed over 3x3 pixels."""
-    left, right = _photo("motorcycle_left.png"), _photo("motorcycle_right.png")
+    left, right = photograph("motorcycle_left.png"), photograph("motorcycle_right.png")
     column = np.maximum(np.arange(left.shape[1]) - ((disparity + 8) >> 4), 0)
     difference = np.abs(left - np.take_along_axis(right, column[..., None], 1)).sum(axis=2)
     padded = np.pad(difference, 1, mode="edge")
@@ -392,7 +399,7 @@ def _tissue(frames: int) -> Iterator[Ints]:
 
 
 def _grass(frames: int) -> Iterator[Ints]:
-    grey = _photo("grass.png")[..., 0]
+    grey = photograph("grass.png")[..., 0]
     # dry blades among the green: colour that luma does not tell, or codecs that predict chroma from it meet no others
     red = (3 * grey + np.roll(grey, (31, 17), (0, 1))) * 220 >> 10
     blue = (3 * grey + np.roll(grey, (-23, 41), (0, 1))) * 140 >> 10
@@ -430,7 +437,7 @@ def _montage(frames: int) -> Iterator[Ints]:
 def _cup() -> tuple[Ints, Ints]:
     """The cup on its saucer, cut out: lanes, and coverage 0 to 16 with a soft edge of about two pixels."""
     left, top, right, bottom = 70, 2, 500, 386
-    rgb = _photo("coffee.png")[top:bottom, left:right]
+    rgb = photograph("coffee.png")[top:bottom, left:right]
     y, x = np.mgrid[top:bottom, left:right].astype(np.int64)
     cover = np.zeros(x.shape, np.int64)
     for cx, cy, rx, ry in ((282, 216, 196, 160), (292, 88, 114, 72)):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import MetricError
+from bench.datasets import quickstart
+from bench.errors import MetricError, UnknownNameError
+from bench.metrics.base import Metric
 from bench.metrics.no_reference import NoReferenceMetric
 from bench.video import colour
 from bench.video.colour import rgb_of
@@ -21,6 +25,12 @@ from bench.weights import files as weights
 WEIGHTS = "niqe"
 BLOCK = 96
 """Side of the blocks at full scale, that of the pristine model's blocks; half of it at the second scale."""
+
+PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel")
+"""Photographs of scikit-image's, CC0 or in the public domain, that our own model is derived from."""
+
+SHARP = 0.75
+"""Share of the sharpness of a picture's sharpest block that a block of a pristine model has (Mittal et al. 2013)."""
 
 Array = npt.NDArray[np.float64]
 
@@ -44,6 +54,31 @@ class PristineModel:
         with np.load(path, allow_pickle=False) as stored:
             return cls(stored["mu_pris_param"].ravel(), stored["cov_pris_param"])
 
+    @classmethod
+    def derived(cls, planes: Iterable[Array]) -> PristineModel:
+        """Model of the luma planes (0 to 255) of undistorted pictures, by the published procedure.
+
+        Of each picture the blocks are taken whose mean local deviation is above `SHARP` of its sharpest block's. Where
+        the authors have 125 pictures, few are to do here: blocks come from four grids, half a block apart.
+        """
+        taken = []
+        for plane in planes:
+            for top, left in product((0, BLOCK // 2), repeat=2):
+                part = np.ascontiguousarray(plane[top:, left:])
+                found, sharp = features(part), _sharpness(part)
+                taken.append(found[(sharp > SHARP * sharp.max()) & ~np.isnan(found).any(axis=1)])
+        blocks = np.vstack(taken)
+        return cls(blocks.mean(axis=0), np.cov(blocks, rowvar=False))
+
+
+def _sharpness(plane: Array) -> Array:
+    """Mean local deviation of each whole block."""
+    _, deviation = _local(plane)
+    rows, columns = (length // BLOCK for length in plane.shape)
+    whole = deviation[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    means: Array = whole.mean(axis=(1, 3)).ravel()
+    return means
+
 
 def luma(frame: Frame) -> Array:
     """Luma (height, width) as the authors' MATLAB release makes it from RGB: BT.601 weights, 0 to 255, rounded.
@@ -58,13 +93,19 @@ def luma(frame: Frame) -> Array:
     return rounded
 
 
-def normalised(plane: Array) -> Array:
-    """Mean-subtracted contrast-normalised coefficients, equation 1; Gaussian 7x7, sigma 7/6, edges repeated."""
+def _local(plane: Array) -> tuple[Array, Array]:
+    """Local mean and deviation, equations 2 and 3; Gaussian 7x7, sigma 7/6, edges repeated."""
     import cv2
 
     mean = cv2.sepFilter2D(plane, -1, _WINDOW, _WINDOW, borderType=cv2.BORDER_REPLICATE)
     square = cv2.sepFilter2D(plane * plane, -1, _WINDOW, _WINDOW, borderType=cv2.BORDER_REPLICATE)
-    coefficients: Array = (plane - mean) / (np.sqrt(np.abs(square - mean * mean)) + 1)
+    return mean, np.sqrt(np.abs(square - mean * mean))
+
+
+def normalised(plane: Array) -> Array:
+    """Mean-subtracted contrast-normalised coefficients, equation 1."""
+    mean, deviation = _local(plane)
+    coefficients: Array = (plane - mean) / (deviation + 1)
     coefficients[np.abs(coefficients) < _ROUNDING] = 0
     return coefficients
 
@@ -161,18 +202,27 @@ def niqe(plane: Array, model: PristineModel) -> float | None:
 
 
 class Niqe(NoReferenceMetric):
-    """NIQE of the decoded frames, the source's own beside it."""
+    """NIQE (Mittal et al. 2013) of the decoded frames by the authors' model, the source's own beside it."""
 
     name = "niqe"
     title = "natural image quality evaluator"
     direction = "lower"
     bounds = (0.0, None)
     needs = "the authors' model: vcbench fetch weights niqe"
+    variants: ClassVar[Mapping[str, str]] = {
+        "photographs": "by our own model of eight public-domain photographs: no download, other values"
+    }
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
         if (fmt.width // BLOCK) * (fmt.height // BLOCK) < 2:
             raise MetricError(f"niqe needs two blocks of {BLOCK}x{BLOCK}, a frame of {fmt.width}x{fmt.height} has not")
+
+    @classmethod
+    def variant(cls, options: tuple[str, ...]) -> type[Metric]:
+        if options != ("photographs",):
+            raise UnknownNameError(f"variant of {cls.name}", ":".join(options), cls.variants)
+        return NiqePhotographs
 
     @classmethod
     def check(cls) -> None:
@@ -190,9 +240,52 @@ class Niqe(NoReferenceMetric):
         return niqe(luma(frame), self._model)
 
     def provenance(self) -> dict[str, Any]:
+        return {**self._common(), "weights": weights.sha256(WEIGHTS)}
+
+    def _common(self) -> dict[str, Any]:
         return {
             "plane": "luma of RGB (BT.601 weights, 0 to 255), rounded to 8 bit",
             "blocks": f"{BLOCK}x{BLOCK}, whole ones only, no border left out",
             "conversion": colour.describe(self.format),
-            "weights": weights.sha256(WEIGHTS),
         }
+
+
+class NiqePhotographs(Niqe):
+    """NIQE (Mittal et al. 2013) by a model that is derived anew from photographs: other values than the authors'.
+
+    The published procedure, on eight photographs in the public domain. It comes without a download; its values are not
+    those of papers.
+    """
+
+    name = "niqe:photographs"
+    title = "natural image quality evaluator, model of eight photographs"
+    needs = "nothing beyond the base installation"
+    variants: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def check(cls) -> None:
+        for name in PHOTOGRAPHS:
+            quickstart.bundled_file(f"{name}.png")
+
+    @classmethod
+    def identity(cls) -> dict[str, Any]:
+        return {"name": cls.name, "version": cls.version}
+
+    @property
+    def _model(self) -> PristineModel:
+        return photographs_model()
+
+    def provenance(self) -> dict[str, Any]:
+        return {**self._common(), "model": f"derived from {', '.join(PHOTOGRAPHS)} (scikit-image)"}
+
+
+@cache
+def photographs_model() -> PristineModel:
+    """Our own model of undistorted pictures."""
+    return PristineModel.derived(_grey(quickstart.photograph(f"{name}.png")) for name in PHOTOGRAPHS)
+
+
+def _grey(rgb: npt.NDArray[Any]) -> Array:
+    """Luma of an 8-bit RGB picture, as `luma` has it of a frame."""
+    plane: Array = np.floor((rgb.astype(np.float64) @ np.array([299.0, 587.0, 114.0])) / 1000 + 0.5)
+    return plane

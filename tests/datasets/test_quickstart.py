@@ -64,7 +64,7 @@ def window(name, left, top, step):
 
     Before release 5, OpenCV's own sampling rounds positions to 1/32 pixel.
     """
-    photo = quickstart._photo(name).astype(float)
+    photo = quickstart.photograph(name).astype(float)
     x = left + step * (np.arange(2 * quickstart.WIDTH) + 0.5) / 2 - 0.5
     y = top + step * (np.arange(2 * quickstart.HEIGHT) + 0.5) / 2 - 0.5
     places = np.meshgrid(y, x, indexing="ij")
@@ -86,7 +86,7 @@ def test_bytes_are_the_pinned_ones(name, written):
 
 
 def test_a_second_generation_from_scratch_is_identical(written, tmp_path):
-    for cached in (quickstart._photo, quickstart._packed, quickstart._disparity, quickstart._cup):
+    for cached in (quickstart.photograph, quickstart._packed, quickstart._disparity, quickstart._cup):
         cached.cache_clear()
     for name in ("motorcycle", "cups", "cat"):
         assert quickstart.write_y4m(name, tmp_path / "again.y4m").read_bytes() == written[name].read_bytes()
@@ -169,7 +169,7 @@ def test_the_camera_goes_from_the_left_view_to_the_right_one(frames_of):
 
 @pytest.mark.parametrize(("top", "left"), [(175, 150), (20, 265)], ids=["engine", "boxes on the shelf"])
 def test_things_move_by_their_disparity(frames_of, top, left):
-    with np.load(quickstart._file("motorcycle_disp.npz")) as stored:
+    with np.load(quickstart.bundled_file("motorcycle_disp.npz")) as stored:
         known = stored["arr_0"][4 + top * 17 // 10 :, 88 + left * 17 // 10 :][:51, :51]
     disparity = np.median(known[np.isfinite(known)])
     lumas = [planes[0] for planes in frames_of("motorcycle", grain=False)]

@@ -11,9 +11,9 @@ import pytest
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.special import gamma
 
-from bench.errors import MetricError, UnavailableError
+from bench.errors import MetricError, UnavailableError, UnknownNameError
 from bench.metrics.base import FramePair, conclude
-from bench.metrics.niqe import BLOCK, Niqe, PristineModel, features, halved, luma, niqe, normalised
+from bench.metrics.niqe import BLOCK, Niqe, PristineModel, features, halved, luma, niqe, normalised, photographs_model
 from bench.registry import metric_class
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, sample_dtype
@@ -256,3 +256,57 @@ def test_identity_names_the_model(shared_weights: Path) -> None:
     assert metric_class("niqe") is Niqe
     assert Niqe.identity() == {"name": "niqe", "version": 1, "weights": weights.sha256("niqe")}
     assert Niqe(VideoFormat(352, 288)).provenance()["weights"] == weights.sha256("niqe")
+
+
+def deviation(plane: Any) -> Any:
+    """Local deviation under a 7x7 Gaussian of sigma 7/6, in one sum: no difference of squares."""
+    taps = np.exp(-(np.arange(-3.0, 4) ** 2) / (2 * (7 / 6) ** 2))
+    window = np.outer(taps, taps) / taps.sum() ** 2
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 3, mode="edge"), (7, 7))
+    means = np.einsum("yxij,ij->yx", windows, window)
+    return np.sqrt(np.einsum("yxij,ij->yx", (windows - means[..., None, None]) ** 2, window))
+
+
+class TestPhotographs:
+    """The model that comes without a download."""
+
+    def test_it_is_of_the_sharp_blocks(self) -> None:
+        rng = np.random.default_rng(5)
+        sharp, soft = rng.normal(128, 40, (96, 96)), rng.normal(128, 4, (96, 96))
+        plane = np.clip(np.hstack([sharp, soft, sharp[::-1], sharp.T]), 0, 255).round()
+        planes = [np.vstack([plane, plane[:, ::-1]]) for _ in range(2)]
+        found = PristineModel.derived(planes)
+        taken = []
+        for top, left in ((0, 0), (0, 48), (48, 0), (48, 48)):
+            part = planes[0][top:, left:]
+            deviations = [
+                deviation(part)[y : y + 96, x : x + 96].mean()
+                for y in range(0, part.shape[0] - 95, 96)
+                for x in range(0, part.shape[1] - 95, 96)
+            ]
+            of_blocks = features(np.ascontiguousarray(part))
+            taken += [row for row, d in zip(of_blocks, deviations, strict=True) if d > 0.75 * max(deviations)]
+        assert 0 < len(taken) < 4 * 8
+        assert found.mean == pytest.approx(np.mean(taken, axis=0), rel=1e-9)
+        assert found.covariance == pytest.approx(np.cov(np.array(taken * 2).T), rel=1e-9, abs=1e-12)
+
+    def test_it_ranks_distortions_as_the_authors_does(self, shared_clips: Path, model: PristineModel) -> None:
+        ours = photographs_model()
+        assert metric_class("niqe:photographs").name == "niqe:photographs"
+        scores = []
+        for clip in ("coastguard", "silent", "foreman"):
+            plane = luma(next(open_sequence(shared_clips / f"cif/{clip}_352x288.y4m").read()))
+            for sigma in (0.0, 0.7, 1.0, 1.5, 2.5):
+                shown = gaussian_filter(plane, sigma).round() if sigma else plane
+                scores.append((niqe(shown, model), niqe(shown, ours)))
+        assert np.corrcoef(np.array(scores, dtype=float).T)[0, 1] > 0.8
+
+    def test_it_needs_no_weights(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("VCBENCH_WEIGHTS", str(tmp_path))
+        kind = metric_class("niqe:photographs")
+        kind.check()
+        assert kind.identity() == {"name": "niqe:photographs", "version": 1}
+        metric = kind(VideoFormat(352, 288))
+        assert "weights" not in metric.provenance() and "astronaut" in metric.provenance()["model"]
+        with pytest.raises(UnknownNameError):
+            metric_class("niqe:pictures")
