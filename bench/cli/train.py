@@ -16,6 +16,8 @@ from bench.errors import TrainingError, UnknownNameError, UsageError
 from bench.neural.training.recipe import RECIPES, Options, Recipe, recipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bench.neural.training.loop import Stage, Training
 
 
@@ -63,6 +65,12 @@ if TYPE_CHECKING:
 @click.option(
     "--export", is_flag=True, help="After the last stage, write the weight file, its model card and the codec's card."
 )
+@click.option(
+    "--keep",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    help="Share of the weights of --from in the exported ones; 0 exports what was trained.",
+)
 @click.option("--licence", default="none stated", help="Licence of the exported weights, for their cards.")
 @as_json
 def command(
@@ -77,6 +85,7 @@ def command(
     no_cascade: bool,
     origin: Path | None,
     export: bool,
+    keep: float,
     licence: str,
     json_output: bool,
 ) -> int:
@@ -94,6 +103,8 @@ def command(
     """
     from bench.neural.training.loop import check_own
 
+    if keep and (origin is None or not export):
+        raise UsageError("--keep: mixes the weights of --from into those that --export writes; give both")
     check_own(out)
     options = Options(_settings(changes), seed)
     chosen = recipe(codec)
@@ -106,7 +117,7 @@ def command(
                 raise KeyboardInterrupt
         summary = _summary(codec, training)
         if export and training.done:
-            summary |= _export(codec, options, chosen, training, licence, clips)
+            summary |= _export(codec, options, chosen, training, licence, clips, origin if keep else None, keep)
     if json_output:
         print_json(summary)
         return 0
@@ -200,9 +211,19 @@ def _summary(codec: str, training: Training) -> dict[str, Any]:
 
 
 def _export(
-    codec: str, options: Options, chosen: Recipe, training: Training, licence: str, clips: Path
+    codec: str,
+    options: Options,
+    chosen: Recipe,
+    training: Training,
+    licence: str,
+    clips: Path,
+    kept: Path | None,
+    keep: float,
 ) -> dict[str, str]:
-    """Write the averaged weights as coding reads them, their model card and the codec's card into the run's folder."""
+    """Write the averaged weights as coding reads them, their model card and the codec's card into the run's folder.
+
+    ``kept``: the weights that the run began with, of which these have the share ``keep``.
+    """
     from bench.neural.coding.weight_file import About, save
     from bench.neural.training.codec_card import write_codec_card
     from bench.neural.training.model_card import CardFacts, write_model_card
@@ -210,17 +231,41 @@ def _export(
     facts = chosen.about(options)
     target = training.folder / f"{codec}-{About.scale}.safetensors"
     with training.averaged() as model:
+        if kept is not None:
+            _keep(model, kept, codec, keep)
         try:
             sha256 = save(target, About(codec, facts["config"]), model.cpu())
         except ValueError as error:
             raise TrainingError(f"{target}: {error}") from None
     model_card = target.with_suffix(".md")
     described = CardFacts(
-        facts.get("title", codec), facts.get("paper", "none stated"), licence, f"videos in {clips.name}"
+        facts.get("title", codec), facts.get("paper", "none stated"), licence, f"videos in {clips.name}", keep
     )
     write_model_card(model_card, target, training.folder / "run.json", described)
     card = write_codec_card(target, described, training.folder.resolve().name)
     return {"weights": str(target), "sha256": sha256, "model_card": str(model_card), "card": str(card)}
+
+
+def _keep(model: nn.Module, origin: Path, codec: str, share: float) -> None:
+    """Move a model's weights back to those it began with, by a share.
+
+    A generator that learned to draw has more texture and more error than before; between the two lie models that have
+    most of the one and little of the other (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+    """
+    from copy import deepcopy
+
+    from bench.neural.coding.weight_file import begin_with
+    from bench.neural.training.loop import weights_of
+
+    before = deepcopy(model)
+    if origin.suffix == ".safetensors":
+        begin_with(before, origin, codec)
+    else:
+        before.load_state_dict(weights_of(origin), strict=False)
+    own, other = model.state_dict(), before.state_dict()
+    model.load_state_dict(
+        {name: value.lerp(other[name], share) if value.is_floating_point() else value for name, value in own.items()}
+    )
 
 
 @contextmanager

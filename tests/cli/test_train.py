@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,10 @@ def test_a_weight_file_of_another_codec_is_refused_before_any_clip_is_read(
         (["--set", "width=many"], "--set width=many: takes a whole number"),
         (["--set", "temporal_guidance=no"], "--set temporal_guidance=no: is true or false"),
         (["--stages", "intro"], "unknown stage 'intro'; did you mean intra"),
+        (
+            ["--keep", "0.5", "--export"],
+            "--keep: mixes the weights of --from into those that --export writes; give both",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_any_clip_is_read(
@@ -130,6 +135,30 @@ def test_a_folder_without_videos_is_named(vcbench: Callable[..., Any], tmp_path:
     outcome = vcbench("train", "s2vc", "--clips", tmp_path, "--out", tmp_path / "run")
     assert outcome.code == 4
     assert f"{tmp_path}: holds no video to train on" in outcome.err
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_kept_lies_between_both_weights(tiny_weights: Path, tmp_path: Path, kind: str) -> None:
+    """A quarter of the way back to the weights that a run began with, whichever way these are named."""
+    import torch
+
+    from bench.cli.train import _keep
+    from bench.neural.codecs.s2vc.coding import is_stored
+    from bench.neural.coding.weight_file import load
+
+    before = load(tiny_weights).model
+    model = deepcopy(before)
+    for value in model.parameters():
+        value.add_(1)
+    origin = tiny_weights
+    if kind == "folder":
+        origin = tmp_path
+        torch.save(before.state_dict(), tmp_path / "checkpoint.pt")
+    _keep(model, origin, "s2vc", 0.25)
+    for name, value in before.named_parameters():
+        if ".prior." in name or not is_stored(name):
+            continue  # a weight file has none of these
+        assert torch.allclose(model.get_parameter(name), value + 0.75, atol=1e-3), name
 
 
 def test_weights_to_start_from_that_are_not_there_are_named(

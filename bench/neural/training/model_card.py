@@ -14,12 +14,14 @@ from bench.errors import UsageError
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a run does not know: title of the codec, its paper, licence of the weights, where the clips are from."""
+    """What a run does not know: title of the codec, its paper, licence of the weights, where the clips are from, and
+    what share of the weights that it started from was kept."""
 
     title: str
     paper: str
     licence: str
     data: str
+    kept: float = 0.0
 
 
 def write_model_card(path: Path, weights: Path, run: Path, facts: CardFacts) -> None:
@@ -50,6 +52,7 @@ def model_card(weights: Path, run: Mapping[str, Any], facts: CardFacts) -> str:
         ("steps", f"{sum(stage['steps'] for stage in stages)} in {len(stages)} stages, below"),
         ("seed", str(run["seed"])),
         *([("started from", f"{run['from']}")] if "from" in run else []),
+        *([("mixed", f"{facts.kept:.0%} of the weights that it started from")] if facts.kept else []),
     ]
     settings = [f"`{key} = {json.dumps(value)}`" for key, value in run["config"].items()]
     instead = [f"- {what}: {stand_in}" for what, stand_in in run["substitutions"].items()]
