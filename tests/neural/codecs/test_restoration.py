@@ -18,7 +18,7 @@ from bench.errors import BitstreamError, UnavailableError  # noqa: E402
 from bench.neural.codecs.restoration import av1, base, codec  # noqa: E402
 from bench.neural.codecs.restoration.network import NetworkConfig, Restoration, from_published  # noqa: E402
 from bench.neural.codecs.restoration.options import RestorationOptions  # noqa: E402
-from bench.neural.codecs.restoration.restore import Known, lanczos, restored, windows  # noqa: E402
+from bench.neural.codecs.restoration.restore import Known, Noise, lanczos, restored, windows  # noqa: E402
 from bench.neural.coding.pictures import to_tensor  # noqa: E402
 from bench.neural.coding.weight_file import About, load, save  # noqa: E402
 from bench.neural.own_codecs import options_of  # noqa: E402
@@ -225,9 +225,9 @@ def test_windows_have_every_item_once_with_its_neighbours(count: int, length: in
     assert seen == list(range(count))
 
 
-@pytest.mark.parametrize("part", ["facts", "exchange", "diffusion", "before", "semantic"])
+@pytest.mark.parametrize("part", ["facts", "exchange", "diffusion", "moving", "before", "semantic"])
 def test_every_switch_changes_the_picture(part: str) -> None:
-    parts = {"facts": True, "exchanges": (2,), "noise": True, "before": True, "semantic": True}
+    parts = {"facts": True, "exchanges": (2,), "noise": True, "moving": True, "before": True, "semantic": True}
     model = network(**parts)
     torch.manual_seed(1)
     small = list(torch.rand(3, 1, 3, 16, 16).unbind(0))
@@ -239,6 +239,26 @@ def test_every_switch_changes_the_picture(part: str) -> None:
         for chosen in ((), (part,))
     )
     assert (whole - without).abs().max() > 1e-3
+
+
+def test_noise_moves_with_the_picture_and_is_drawn_anew_where_it_changes() -> None:
+    """A smooth picture that moves right and down by whole pixels; then another picture altogether."""
+    torch.manual_seed(0)
+    coarse = torch.rand(1, 3, 14, 14) * 2 - 1
+    large = torch.nn.functional.interpolate(coarse, scale_factor=12, mode="bicubic").clamp(-1, 1)
+    here, there = large[..., 16:144, 16:144], large[..., 13:141, 12:140]
+    noise = Noise(0, moving=True)
+    first = noise(here)
+    second = noise(there)
+    inner = slice(24, 104)
+    same = second[..., inner, inner] == first[..., 21:101, 20:100]
+    assert same.float().mean() > 0.7  # where the flow is right to half a pixel
+    assert abs(float(second.std()) - 1) < 0.05
+    third = noise(-there)
+    assert (third == second).float().mean() < 0.2
+    still = Noise(0, moving=False)
+    assert torch.equal(still(here), first)
+    assert torch.equal(still(there), first)
 
 
 def test_a_part_begins_as_nothing() -> None:

@@ -37,7 +37,7 @@ class RestorationOptions(CodecOptions):
     restore: Literal["network", "lanczos"] = Field(
         default="network", description="decoder: what makes the base larger; lanczos is the control of the network"
     )
-    without: tuple[Literal["facts", "exchange", "diffusion", "before", "semantic"], ...] = Field(
+    without: tuple[Literal["facts", "exchange", "diffusion", "moving", "before", "semantic"], ...] = Field(
         default=(), description="decoder: parts of the network that are left out, to see what they do"
     )
 

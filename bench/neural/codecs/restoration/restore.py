@@ -68,12 +68,11 @@ def _pairs(
     else:
         reach = 0 if "exchange" in options.without else len(network.config.exchanges)
         network = network.to(device)
-        draws = network.config.noise and "diffusion" not in options.without
-        noise = Noise(known.seed, moving=network.config.moving) if draws else None
+        noise = _noise(network, known, options)
         drawn = ((picture, guide := larger(picture, known.scale), noise and noise(guide)) for picture in small)
         for first, window, count, at in windows(drawn, CHUNK, reach):
             pictures, guides, noises = zip(*window, strict=True)
-            noisy = torch.stack(noises, dim=1).to(device) if draws else None
+            noisy = torch.stack(noises, dim=1).to(device) if noise else None
             found, _ = apply(network, torch.stack(pictures, dim=1).to(device), at, known, options, noisy=noisy)
             for index in range(first - at, first - at + count):
                 yield found[:, index].clamp(-1, 1).cpu(), guides[index]
@@ -148,6 +147,13 @@ class Noise:
         return self._noise
 
 
+def _noise(network: Restoration, known: Known, options: RestorationOptions) -> Noise | None:
+    """The noise that a network draws from, None for one that draws from none."""
+    if not network.config.noise or "diffusion" in options.without:
+        return None
+    return Noise(known.seed, moving=network.config.moving and "moving" not in options.without)
+
+
 def _one_by_one(
     network: Restoration,
     small: Iterable[Tensor],
@@ -157,8 +163,7 @@ def _one_by_one(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Frames one after the other, each with the one before it, moved along."""
     network = network.to(device)
-    draws = network.config.noise and "diffusion" not in options.without
-    noise = Noise(known.seed, moving=network.config.moving) if draws else None
+    noise = _noise(network, known, options)
     shown = guide = meaning = None
     for number, picture in enumerate(small):
         here = larger(picture, known.scale)
