@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--paper", is_flag=True, help="Write figures, tables and captions for a paper instead of a site.")
 @click.option(
     "--style",
-    type=click.Choice(["single-column", "double-column", "slides"]),
+    type=click.Choice(["single-column", "double-column", "ieee-column", "ieee-page", "slides"]),
     default="single-column",
     show_default=True,
     help="With --paper: size of figures and tables.",

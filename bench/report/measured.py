@@ -30,6 +30,29 @@ if TYPE_CHECKING:
 
 NOT_RECORDED = "not recorded"
 DEFAULT_ANCHOR = "x265"
+SHORT_NAMES: Mapping[str, str] = {
+    "psnr_y": "PSNR-Y",
+    "psnr_u": "PSNR-U",
+    "psnr_v": "PSNR-V",
+    "psnr_rgb": "PSNR-RGB",
+    "psnr_yuv": "PSNR-YUV",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "vmaf": "VMAF",
+    "vmaf_neg": "VMAF NEG",
+    "lpips_alex": "LPIPS (Alex)",
+    "lpips_vgg": "LPIPS (VGG)",
+    "niqe": "NIQE",
+    "fd_squeezenet": "FD (SqueezeNet)",
+    "kd_squeezenet": "KD (SqueezeNet)",
+    "fd_squeezenet_256": "FD-256 (SqueezeNet)",
+    "kd_squeezenet_256": "KD-256 (SqueezeNet)",
+    "ewarp": "Warping error",
+    "flicker": "Flicker",
+    "tof": "tOF",
+    "tlpips": "tLPIPS",
+}
+"""Names of metrics as papers write them, where these are shorter than the title."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,11 @@ class MetricFacts:
     pooled: bool = False
     axis_unit: str = ""
     scale: Scale = "linear"
+
+    @property
+    def short(self) -> str:
+        """Its name as papers write it: in headers of tables and on axes."""
+        return SHORT_NAMES.get(self.name, self.title)
 
     @property
     def axis(self) -> DeltaAxis | None:
@@ -171,6 +199,11 @@ class Measured:
     def frame(self) -> pd.DataFrame:
         """One row a (cell, metric)."""
         return self.results.to_pandas()
+
+    @cached_property
+    def estimated(self) -> frozenset[str]:
+        """Codecs whose rate is an estimate, not the size of a bitstream."""
+        return frozenset(cell.codec.name for cell in self.results.cells if cell.codec.rate_kind == "estimate")
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -370,14 +403,17 @@ def count_text(counts: Counter[str]) -> str:
 
 
 def _definition(metric: type) -> str:
-    """What the docstrings of a metric's class and of those it builds on say, up to the common base."""
+    """What the docstrings of a metric's class and of those it builds on say of its values, up to the common base.
+
+    One that begins with an article ("A metric of libvmaf.") says what kind of class it is, which is for programmers.
+    """
     from bench.metrics.base import DeferredMetric, FilterMetric, Metric
 
     texts = []
     for base in metric.__mro__:
         if base in {Metric, DeferredMetric, FilterMetric}:
             break
-        if base.__doc__:
+        if base.__doc__ and not base.__doc__.startswith(("A ", "An ")):
             texts.append(" ".join(base.__doc__.split("\n\n")[0].split()).replace("``", ""))
     return " ".join(_distinct(texts)) or "no definition given"
 

@@ -106,13 +106,14 @@ def _sequence(sequence: SequenceFacts) -> Item:
 
 
 def _metric(metric: MetricFacts) -> Item:
-    unit = f" in {metric.unit}" if metric.unit else ""
+    unit = f" in {metric.unit}" if metric.unit not in {"", "score"} else ""
     if metric.scale == "db":
         unit += ", in curves and BD-rates as dB, -10 log10(1 - value)"
     better = f"{metric.direction} is better" if metric.direction else "which way is better is not known here"
     recorded = "; ".join(metric.provenance) or "nothing"
     return Item(
-        metric.name, f"{metric.title}{unit}, {better}. {metric.definition} Recorded with the values: {recorded}."
+        f"{metric.short} ({metric.name})",
+        f"{metric.title}{unit}, {better}. {metric.definition} Recorded with the values: {recorded}.",
     )
 
 

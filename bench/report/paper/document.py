@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
-from bench.analysis.curves import RDCurve, curves
+from bench.analysis.bd import FLAG_TEXTS, Cause
+from bench.analysis.curves import RDCurve
+from bench.analysis.matrix import FLAGS, Summary
 from bench.analysis.options import CompareOptions
-from bench.analysis.pooled import dataset_curves
 from bench.core.folders import check_rewritable, rewritten
 from bench.errors import StoreError
-from bench.report.comparisons import Compared, comparisons
+from bench.report.comparisons import Speed, speeds
 from bench.report.escape import latex, markdown, slug
+from bench.report.grid import Grid
 from bench.report.measured import Measured, MetricFacts, Scope, dataset_text
-from bench.report.overall import DatasetCurves, MeanCurves
+from bench.report.overall import in_db
 from bench.report.paper import figures
 from bench.report.paper.captions import T1, Section, methods, write_latex, write_markdown
 from bench.report.preamble import Preamble
-from bench.report.text.tables import bd_rate_table, markdown_table, write_tables
+from bench.report.text.tables import UNDEFINED, Table, markdown_table, write_tables
 from bench.results.result_set import ResultSet
 
 DOCUMENT = "paper.tex"
 TITLE = "What was measured and how"
-COLUMNS = {"single-column": 2, "double-column": 5, "slides": 4}
+COLUMNS = {"single-column": 2, "double-column": 5, "ieee-column": 2, "ieee-page": 5, "slides": 4}
 """Metrics side by side in a table."""
+_CSV = (
+    *("dataset", "anchor", "test", "metric", "bd_rate_percent", "ci_low", "ci_high", "ci_reason", "spread_low"),
+    *("spread_high", "flags", "reason", "overlap", "compared_low", "compared_high", "sequences_used"),
+    *("sequences_total", "encode_ratio", "decode_ratio"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,17 @@ class Entry:
     """One BD-rate of a table in per cent, or why there is none.
 
     interval, spread: the ends of its confidence interval, and its least and greatest value over the interpolations;
-    None where it has none. notes: its doubts, and why it is partial or has no interval.
+    None where it has none. notes: its doubts, and why it is partial or has no interval. about_interval: what a reader
+    must know of intervals over so few sequences. rank: 1 for the best of its
+    column, 2 for the second, 0 for others and for what cannot be ranked.
     """
 
     value: float | None
-    interval: tuple[float, float] | None
-    spread: tuple[float, float] | None
-    notes: tuple[str, ...]
+    interval: tuple[float, float] | None = None
+    spread: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    about_interval: str | None = None
+    rank: int = 0
 
 
 def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
@@ -81,16 +95,17 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
     check_rewritable(out, "paper")
     how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
     measured = Measured.of(results, options.anchor, options.metrics or None, how, options.looks)
-    compared = comparisons(measured)
-    preamble = Preamble.of(measured, TITLE)
+    measured, unmeasured = _measured_alone(measured)
+    grids = [Grid.of(measured, metric, domains=("quality",)) for metric in measured.metrics]
+    preamble = Preamble.of(measured, TITLE, speeds=speeds(measured, ()))
     try:
         with rewritten(out, "paper") as folder:
             (folder.path / "figures").mkdir()
-            drawn = list(_draw(measured, folder.path / "figures", options))
-            list(write_tables(folder.path / "tables", [bd_rate_table(compared, grids=False)]))
-            tables = list(_tables(compared, folder.path / "tables", COLUMNS[options.style]))
+            drawn = list(_draw(grids, folder.path / "figures", options)) if grids else []
+            list(write_tables(folder.path / "tables", [Table("bd_rate", "BD-rates", _CSV, _csv_rows(grids))]))
+            tables = list(_tables(grids, folder.path / "tables", COLUMNS[options.style])) if grids else []
             sections = [
-                Section("Read this first", (preamble.lead, *preamble.notes)),
+                Section("Read this first", (preamble.lead, *unmeasured, *preamble.notes)),
                 *(Section(f"Figure {item.name}", (item.caption,), level=3) for item in drawn),
                 *(Section(f"Table {item.name}", (item.caption,), level=3) for item in tables),
                 *methods(measured, preamble.protocol),
@@ -105,19 +120,35 @@ def build_paper(results: ResultSet, out: Path, options: PaperOptions) -> Path:
         ) from error
 
 
-def _draw(measured: Measured, folder: Path, options: PaperOptions) -> Iterator[Float]:
+def _measured_alone(measured: Measured) -> tuple[Measured, tuple[str, ...]]:
+    """What was measured without the metrics that have no value at all, and a sentence that names these."""
+    there = {curve.metric for part in measured.results.published for curve in part.curves}
+    states: dict[str, Counter[str]] = {name: Counter() for name in measured.metric_names}
+    for cell in measured.results.cells:
+        for name, found in cell.measurements.items():
+            if name in states:
+                states[name][found.status] += 1
+                there |= {name} if found.status == "ok" else set()
+    kept = tuple(metric for metric in measured.metrics if metric.name in there)
+    gone = [metric for metric in measured.metrics if metric.name not in there]
+    told = [f"{m.short} ({'; '.join(states[m.name]) or 'never measured'})" for m in gone]
+    text = (f"Left out, since no cell has a value: {', '.join(told)}.",) if told else ()
+    return replace(measured, metrics=kept), text
+
+
+def _draw(grids: Sequence[Grid], folder: Path, options: PaperOptions) -> Iterator[Float]:
     """One figure a metric, or several metrics side by side where the style is wide, for each dataset."""
     look = figures.LOOKS[options.style]
     plots: dict[str, list[_Plot]] = {}
-    for metric in measured.metrics:
-        for plot in _plots(measured, metric):
+    for grid in grids:
+        for plot in _plots(grid):
             plots.setdefault(plot.dataset, []).append(plot)
     with figures.style(look):
         for dataset in sorted(plots):
             parts = range(0, len(plots[dataset]), look.plots)
             for number, start in enumerate(parts, start=1):
                 shown = plots[dataset][start : start + look.plots]
-                axes = [(figures.Axis(p.metric.title, p.metric.axis_unit, p.metric.direction), p.lines) for p in shown]
+                axes = [(figures.Axis(p.metric.short, p.metric.axis_unit, p.metric.direction), p.lines) for p in shown]
                 last = slug(shown[0].metric.name) if look.plots == 1 else str(number) if len(parts) > 1 else ""
                 name = "_".join(filter(None, ["rd", slug(dataset or "input"), last]))
                 figures.save(figures.paper_figure(axes, look, log_rate=options.log_rate), folder, name)
@@ -134,33 +165,33 @@ class _Plot:
     over: tuple[str, ...]
 
 
-def _plots(measured: Measured, metric: MetricFacts) -> Iterator[_Plot]:
-    codecs, looks = measured.codecs, measured.looks
-    found = curves(measured.frame, metric.name)
-    whole = dataset_curves(measured.results.datasets(metric.name)).values() if metric.pooled else ()
-    for dataset in sorted({key.dataset for key in found}):
-        own = [curve for curve in found.values() if curve.dataset == dataset]
-        overall = (
-            DatasetCurves(curve for curve in whole if curve.dataset == dataset)
-            if metric.pooled
-            else MeanCurves(own, codecs)
-        )
+def _plots(grid: Grid) -> Iterator[_Plot]:
+    codecs, looks = grid.measured.codecs, grid.measured.looks
+    for scope in grid.measured.scopes:
+        if scope.dataset is None:
+            continue
+        overall = grid.overall(scope.dataset)
         shown = sorted(filter(figures.can_draw, overall.curves.values()), key=lambda curve: codecs.index(curve.codec))
         if shown:
             lines = [figures.Line(looks[c.codec], c) for c in shown]
-            yield _Plot(dataset, metric, lines, overall.caption(metric))
+            yield _Plot(scope.dataset, grid.metric, lines, overall.caption(grid.metric))
 
 
 def _figure_caption(dataset: str, plots: Sequence[_Plot], options: PaperOptions) -> str:
-    titles = ", ".join(plot.metric.title for plot in plots)
+    titles = ", ".join(
+        f"({figures.letter(number)}) {plot.metric.short}" if len(plots) > 1 else plot.metric.short
+        for number, plot in enumerate(plots)
+    )
     shown: list[RDCurve] = [line.curve for plot in plots for line in plot.lines]
-    overs = dict.fromkeys(text for plot in plots for text in plot.over if text)
+    overs = dict.fromkeys(text for plot in plots for text in plot.over if text and text != in_db(plot.metric))
+    decibels = [plot.metric.short for plot in plots if in_db(plot.metric)]
     estimated = sorted({curve.codec for curve in shown if curve.estimated})
     published = sorted({curve.codec for curve in shown if curve.published})
     hidden = sum(len(curve.points) - figures.drawn_points(curve) for curve in shown)
     return _sentences(
         f"Rate and quality on {dataset_text(dataset)} by {titles}",
         *(text[0].upper() + text[1:] for text in overs),
+        f"{' and '.join(decibels)} in dB, −10 log10(1 − value)" if decibels else "",
         "Rate in bits of the bitstream per luma sample" + (", logarithmic axis" if options.log_rate else ""),
         f"Dashed, open markers: the rate is an estimate ({', '.join(estimated)})" if estimated else "",
         f"Dotted, open markers: published, not measured ({', '.join(published)})" if published else "",
@@ -168,49 +199,188 @@ def _figure_caption(dataset: str, plots: Sequence[_Plot], options: PaperOptions)
     )
 
 
-def _tables(compared: Sequence[Compared], folder: Path, across: int) -> Iterator[Float]:
-    """One table a dataset, codecs down and metrics across, split where there are too many of these."""
-    for scope, group in groupby(compared, key=lambda c: c.scope):
-        of_scope = list(group)
-        metrics = list(dict.fromkeys(c.metric.name for c in of_scope))
-        parts = [metrics[start : start + across] for start in range(0, len(metrics), across)]
-        for number, part in enumerate(parts, start=1):
-            table = _Table.of(scope, [c for c in of_scope if c.metric.name in part])
-            stem = "all" if scope.dataset is None else slug(scope.dataset or "input")
-            name = f"bd_rate_{stem}" + (f"_{number}" if len(parts) > 1 else "")
+def _tables(grids: Sequence[Grid], folder: Path, across: int) -> Iterator[Float]:
+    """BD-rates: a table a dataset, split where there are too many metrics; and what they cost in time."""
+    measured = grids[0].measured
+    for scope in measured.scopes:
+        stem = "all" if scope.dataset is None else slug(scope.dataset or "input")
+        every = [_Column.of(grid, scope) for grid in grids]
+        columns = [column for column in every if any(entry.value for entry in column.entries)] or every
+        lacking = [column.metric.short for column in every if column not in columns]
+        parts = [columns[start : start + across] for start in range(0, len(columns), across)]
+        tables = {
+            f"bd_rate_{stem}" + (f"_{number}" if len(parts) > 1 else ""): _bd_rates(measured, scope, part, lacking)
+            for number, part in enumerate(parts, start=1)
+        }
+        timed = [speed for speed in speeds(measured, ()) if speed.scope == scope]
+        if any(speed.encode_s or speed.decode_s for speed in timed):
+            tables[f"speed_{stem}"] = _speed_quality(
+                grids, scope, columns[: 1 if across < 4 else 3], timed, ratios=across > 3
+            )
+        for name, table in tables.items():
             (folder / f"{name}.tex").write_text(table.latex(name), encoding="utf-8")
             (folder / f"{name}.md").write_text(table.markdown(), encoding="utf-8")
             yield Float(name, table.caption)
 
 
 @dataclass(frozen=True)
-class _Table:
-    """BD-rates of codecs (down) by metrics (across); notes are lettered in the order in which they are met."""
+class _Column:
+    """BD-rates of every codec against the anchor by one metric, in the order of the codecs, the anchor first."""
 
-    caption: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
-    notes: tuple[str, ...]
+    metric: MetricFacts
+    entries: tuple[Entry, ...]
 
     @classmethod
-    def of(cls, scope: Scope, compared: Sequence[Compared]) -> _Table:
-        metrics = tuple(dict.fromkeys(c.metric.name for c in compared))
-        tests = list(dict.fromkeys(c.test for c in compared))
-        found = {(c.test, c.metric.name): c for c in compared}
-        rows = tuple(
-            (found[test, metrics[0]].test_label, tuple(_entry(found[test, metric]) for metric in metrics))
-            for test in tests
+    def of(cls, grid: Grid, scope: Scope) -> _Column:
+        measured = grid.measured
+        found = grid.over(scope)
+        row = found["quality"][0] if found else []
+        entries = [Entry(0.0), *map(_entry, row[1:])] if row else []
+        if not row:
+            entries = [Entry(None, notes=(grid.metric.problem or "",)) for _ in measured.codecs]
+        fit = {
+            number: entry.value
+            for number, entry in enumerate(entries)
+            if entry.value is not None
+            and measured.codecs[number] not in measured.estimated
+            and not (row and row[number].apart)
+        }
+        order = sorted(set(fit.values()))
+        ranked = (
+            replace(entry, rank=order.index(fit[number]) + 1 if number in fit and fit[number] in order[:2] else 0)
+            for number, entry in enumerate(entries)
         )
-        notes = tuple(dict.fromkeys(note for _, entries in rows for entry in entries for note in entry.notes))
-        in_db = {c.metric.name for c in compared if c.metric.scale == "db"}
-        headings = tuple(f"{metric} (dB)" if metric in in_db else metric for metric in metrics)
-        return cls(_table_caption(scope, compared), headings, rows, notes)
+        return cls(grid.metric, tuple(ranked) if len(fit) > 2 else tuple(entries))
+
+    @property
+    def heading(self) -> str:
+        """The metric, and dB where it is compared so."""
+        return f"{self.metric.short} (dB)" if self.metric.scale == "db" else self.metric.short
+
+
+def _bd_rates(measured: Measured, scope: Scope, columns: Sequence[_Column], lacking: Sequence[str]) -> _Table:
+    rows = [
+        (_row_label(measured, name), tuple(column.entries[number] for column in columns))
+        for number, name in enumerate(measured.codecs)
+    ]
+    return _Table(
+        _table_caption(measured, scope, [column.metric for column in columns], lacking),
+        (("BD-rate (%)", tuple(column.heading for column in columns)),),
+        tuple(rows),
+    )
+
+
+def _speed_quality(
+    grids: Sequence[Grid], scope: Scope, columns: Sequence[_Column], timed: Sequence[Speed], *, ratios: bool
+) -> _Table:
+    """BD-rate beside frames per second, and these over the anchor's."""
+    measured = grids[0].measured
+    by_name = {speed.codec: speed for speed in timed}
+    grid = next((grid for grid in grids if grid.pairs), None)
+    pairs = grid.over(scope)["quality"][0] if grid is not None else []
+    loaded = "timed while other cells ran: not fit for ranking"
+    rows: list[tuple[str, tuple[Entry | str, ...]]] = []
+    row_notes: dict[str, tuple[str, ...]] = {}
+    for number, name in enumerate(measured.codecs):
+        speed = by_name.get(name)
+        texts = [
+            text
+            for step in ("encode", "decode")
+            for seconds, ratio in [
+                (getattr(speed, f"{step}_s", None), getattr(pairs[number], step) if pairs and number else 1.0)
+            ]
+            for text in (
+                "–" if seconds is None else _digits(1 / seconds),
+                "–" if seconds is None or ratio is None else f"{_digits(ratio)}×",
+            )[: 1 + ratios]
+        ]
+        label = _row_label(measured, name)
+        rows.append((label, (*(column.entries[number] for column in columns), *texts)))
+        if speed is not None and speed.timing in {"shared", "mixed"}:
+            row_notes[label] = (loaded,)
+    names = [column.metric.short for column in columns]
+    caption = _sentences(
+        f"Quality and speed on {scope.label}: BD-rate in per cent against {measured.labels[measured.anchor]}",
+        "Frames per second: geometric means over cells",
+        "Times over the anchor's: geometric means over sequences and rate points" if ratios else "",
+    )
+    return _Table(
+        caption,
+        (
+            ("BD-rate (%)", tuple(names)),
+            ("Encoding", ("frames/s", "time")[: 1 + ratios]),
+            ("Decoding", ("frames/s", "time")[: 1 + ratios]),
+        ),
+        tuple(rows),
+        row_notes,
+    )
+
+
+def _text_number(value: float) -> str:
+    return f"{value:+.2f}".replace("-", r"\textminus{}")
+
+
+def _digits(value: float) -> str:
+    """A number with three significant digits, never with an exponent."""
+    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}" if value >= 1e-3 else f"{value:.4f}"
+
+
+def _row_label(measured: Measured, name: str) -> str:
+    label = measured.labels[name]
+    if name in measured.published:
+        return f"{label} (published)"
+    return f"{label} (rate estimated)" if name in measured.estimated else label
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Codecs (down) by groups of columns (across), each a title and headings. A cell is an entry or text.
+
+    row_notes: notes of whole rows, by their label. Notes are lettered in the order in which they are met.
+    """
+
+    caption: str
+    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    rows: tuple[tuple[str, tuple[Entry | str, ...]], ...]
+    row_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Of all columns."""
+        return tuple(heading for _, headings in self.groups for heading in headings)
+
+    @cached_property
+    def shared(self) -> tuple[str, ...]:
+        """Notes without a letter: on intervals, and what every row has."""
+        of_rows = [set(self.row_notes.get(label, ())) for label, _ in self.rows]
+        of_all = set.intersection(*of_rows) if of_rows else set()
+        about = (c.about_interval for _, cells in self.rows for c in cells if isinstance(c, Entry))
+        return tuple(dict.fromkeys([*filter(None, about), *sorted(of_all)]))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Notes with a letter."""
+        found = [
+            note
+            for label, cells in self.rows
+            for notes in (self.row_notes.get(label, ()), *(c.notes for c in cells if isinstance(c, Entry)))
+            for note in notes
+        ]
+        return tuple(note for note in dict.fromkeys(found) if note not in self.shared)
 
     def latex(self, name: str) -> str:
-        wide = "*" if len(self.headings) > COLUMNS["single-column"] else ""
-        head = " & ".join(["Codec", *map(latex, self.headings)])
-        lines = [" & ".join([latex(codec), *map(self._latex_cell, entries)]) + r" \\" for codec, entries in self.rows]
-        notes = [rf"\textsuperscript{{{_letter(n)}}} {latex(note)}" for n, note in enumerate(self.notes)]
+        wide = "*" if len(self.headings) > COLUMNS["single-column"] + (len(self.groups) > 1) else ""
+        spans = [rf"\multicolumn{{{len(headings)}}}{{c}}{{{latex(title)}}}" for title, headings in self.groups]
+        ends = list(accumulate((len(headings) for _, headings in self.groups), initial=1))
+        rules = "".join(rf"\cmidrule(lr){{{low + 1}-{high}}}" for low, high in pairwise(ends))
+        head = " & ".join(["", *spans]) + rf" \\ {rules}" + "\n" + " & ".join(["Codec", *map(latex, self.headings)])
+        lines = [
+            " & ".join([latex(label) + self._raised(self.row_notes.get(label, ())), *map(self._latex_cell, cells)])
+            + r" \\"
+            for label, cells in self.rows
+        ]
+        notes = [*map(latex, self.shared)]
+        notes += [rf"\textsuperscript{{{figures.letter(n)}}} {latex(note)}" for n, note in enumerate(self.notes)]
         below = (
             "\n\n\\smallskip\\parbox{\\linewidth}{\\raggedright\\scriptsize " + r"\\ ".join(notes) + "}"
             if notes
@@ -219,86 +389,124 @@ class _Table:
         return (
             f"{T1}% Needs \\usepackage{{booktabs}}.\n"
             f"\\begin{{table{wide}}}[tb]\n\\centering\n\\caption{{{latex(self.caption)}}}\n\\label{{tab:{name}}}\n"
-            f"\\footnotesize\n\\begin{{tabular}}{{l{'r' * len(self.headings)}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
+            "\\footnotesize\\setlength{\\tabcolsep}{4pt}\n"
+            f"\\begin{{tabular}}{{l{'r' * len(self.headings)}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
             + "\n".join(lines)
             + f"\n\\bottomrule\n\\end{{tabular}}{below}\n\\end{{table{wide}}}\n"
         )
 
     def markdown(self) -> str:
-        head = ["Codec", *map(markdown, self.headings)]
-        rows = ([markdown(codec), *map(self._markdown_cell, row)] for codec, row in self.rows)
-        table = markdown_table(head, "l" + "r" * len(self.headings), rows)
-        notes = "".join(f"- ({_letter(number)}) {markdown(note)}\n" for number, note in enumerate(self.notes))
+        single = len(self.groups) == 1
+        head = [
+            markdown(heading if single else f"{title}: {heading}")
+            for title, headings in self.groups
+            for heading in headings
+        ]
+        rows = (
+            [
+                markdown(label) + self._lettered(self.row_notes.get(label, ())),
+                *(markdown(cell) if isinstance(cell, str) else self._markdown_cell(cell) for cell in cells),
+            ]
+            for label, cells in self.rows
+        )
+        table = markdown_table(["Codec", *head], "l" + "r" * len(head), rows)
+        notes = "".join(f"- {markdown(note)}\n" for note in self.shared)
+        notes += "".join(f"- ({figures.letter(number)}) {markdown(note)}\n" for number, note in enumerate(self.notes))
         return f"{markdown(self.caption)}\n\n{table}" + (f"\n{notes}" if notes else "")
 
-    def _letters(self, entry: Entry) -> str:
-        return ",".join(_letter(self.notes.index(note)) for note in entry.notes)
+    def _letters(self, notes: Sequence[str]) -> str:
+        return ",".join(figures.letter(self.notes.index(note)) for note in notes if note not in self.shared)
 
-    def _latex_cell(self, entry: Entry) -> str:
-        letters = rf"\textsuperscript{{{self._letters(entry)}}}" if entry.notes else ""
+    def _raised(self, notes: Sequence[str]) -> str:
+        letters = self._letters(notes)
+        return rf"\textsuperscript{{{letters}}}" if letters else ""
+
+    def _lettered(self, notes: Sequence[str]) -> str:
+        letters = self._letters(notes)
+        return f" ({letters})" if letters else ""
+
+    def _latex_cell(self, entry: Entry | str) -> str:
+        if isinstance(entry, str):
+            return entry.replace("×", r"$\times$").replace("–", "--")
         if entry.value is None:
-            return f"undefined{letters}"
-        value = f"${entry.value:+.2f}$"
-        below = [
-            rf"\scriptsize${left}{ends[0]:+.2f}, {ends[1]:+.2f}{right}$"
-            for ends, left, right in ((entry.interval, "[", "]"), (entry.spread, r"\{", r"\}"))
-            if ends is not None
-        ]
-        if not below:
-            return value + letters
-        return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}{letters}\\" + r"\\".join(below) + r"\end{tabular}"
+            return f"--{self._raised(entry.notes)}"
+        # as text: bold and underlined minus signs are as wide as others, and no fonts of formulas are needed
+        value = _text_number(entry.value) if entry.value else "0"
+        value = {1: rf"\textbf{{{value}}}", 2: rf"\underline{{{value}}}"}.get(entry.rank, value)
+        value += self._raised(entry.notes)
+        if entry.interval is None:
+            return value
+        below = rf"\scriptsize[{', '.join(map(_text_number, entry.interval))}]"
+        return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\{below}\end{{tabular}}"
 
     def _markdown_cell(self, entry: Entry) -> str:
-        letters = f" ({self._letters(entry)})" if entry.notes else ""
         if entry.value is None:
-            return f"undefined{letters}"
+            return f"undefined{self._lettered(entry.notes)}"
         interval = "" if entry.interval is None else " \\[{:+.2f}, {:+.2f}\\]".format(*entry.interval)
         spread = "" if entry.spread is None else " {{{:+.2f}, {:+.2f}}}".format(*entry.spread)
-        return f"{entry.value:+.2f}{interval}{spread}{letters}".replace("-", "−")
+        value = f"{entry.value:+.2f}" if entry.value else "0"
+        value = {1: f"**{value}**", 2: f"<u>{value}</u>"}.get(entry.rank, value)
+        return f"{value}{interval}{spread}{self._lettered(entry.notes)}".replace("-", "−")
 
 
-def _entry(compared: Compared) -> Entry:
-    if compared.comparison is None:
-        return Entry(None, None, None, (compared.problem or "",))
-    rate = compared.comparison.bd_rate
-    interval = rate.interval
-    if rate.value is None:
-        return Entry(None, None, None, (rate.reason or "no reason given",))
+def _entry(summary: Summary) -> Entry:
+    if summary.value is None:
+        return Entry(None, notes=(_without_advice(summary.reason or "no reason given"),))
+    interval = summary.interval
+    flags = [flag for number, flag in enumerate(FLAGS) if summary.flags >> number & 1]
     notes = [
-        f"partial: {rate.reason}" if rate.status == "partial" else "",
         f"no interval: {interval.reason}" if interval.reason else "",
-        interval.note or "",
-        *rate.notes,
+        *(
+            f"partial: {_without_advice(summary.reason or '')}" if flag is Cause.PARTIAL else FLAG_TEXTS[flag]
+            for flag in flags
+        ),
     ]
     ends = None if interval.low is None or interval.high is None else (interval.low, interval.high)
-    return Entry(rate.value, ends, rate.spread, tuple(filter(None, notes)))
+    return Entry(summary.value, ends, summary.spread, tuple(filter(None, notes)), interval.note)
 
 
-def _table_caption(scope: Scope, compared: Sequence[Compared]) -> str:
-    first = next((c.comparison for c in compared if c.comparison), None)
-    method = f", {first.bd_rate.method} interpolation" if first else ""
-    pooled = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.pooled))
-    in_db = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.scale == "db"))
-    measured = any(not c.published for c in compared)
-    over = "mean of the per-sequence results" if measured else "of the values that the paper gives for the dataset"
+def _without_advice(reason: str) -> str:
+    """A reason without what to do about it, options and all: that is for whoever measures, not for a paper's reader."""
+    return re.sub(r"[:;] (?:add|measure|give|run)\b[^;()]*\(--[^)]*\)", "", reason)
+
+
+def _csv_rows(grids: Sequence[Grid]) -> Iterator[dict[str, Any]]:
+    for grid in grids:
+        measured = grid.measured
+        for scope in measured.scopes:
+            rows = grid.over(scope).get("quality", [[]])[0]
+            for test, one in list(zip(measured.codecs, rows, strict=False))[1:]:
+                yield {
+                    **{"dataset": scope.label, "anchor": measured.anchor, "test": test, "metric": grid.metric.name},
+                    **{"bd_rate_percent": UNDEFINED if one.value is None else one.value, "reason": one.reason},
+                    **{"ci_low": one.interval.low, "ci_high": one.interval.high, "ci_reason": one.interval.reason},
+                    **dict(zip(("spread_low", "spread_high"), one.spread or (None, None), strict=True)),
+                    **dict(zip(("compared_low", "compared_high"), one.compared or (None, None), strict=True)),
+                    "flags": ",".join(flag for number, flag in enumerate(FLAGS) if one.flags >> number & 1),
+                    **{"overlap": one.overlap, "sequences_used": one.used, "sequences_total": one.total},
+                    **{"encode_ratio": one.encode, "decode_ratio": one.decode},
+                }
+
+
+def _table_caption(measured: Measured, scope: Scope, metrics: Sequence[MetricFacts], lacking: Sequence[str]) -> str:
+    pooled = ", ".join(metric.short for metric in metrics if metric.pooled)
+    in_db = ", ".join(metric.short for metric in metrics if metric.scale == "db")
+    own = set(measured.codecs) != set(measured.published)
+    over = "mean over sequences" if own else "by the values that the paper gives for the dataset"
     return _sentences(
-        f"BD-rate in per cent on {scope.label} against {compared[0].anchor_label}{method}: {over}",
-        "In brackets the 95 % bootstrap interval over sequences" if measured else "",
-        "In braces the least and the greatest value over PCHIP, Akima and linear interpolation",
-        "Means of one metric are over the same sequences" if measured else "",
-        "Negative: fewer bits than the anchor for equal quality",
-        f"For {pooled}: of the values of the dataset as a whole" if pooled else "",
-        f"BD-rates by {in_db} are of curves in dB, −10 log10(1 − value)" if in_db else "",
+        f"BD-rate (%) on {scope.label} against {measured.labels[measured.anchor]}, {over}; negative: fewer bits for"
+        " equal quality",
+        "Best in bold, second best underlined",
+        "In brackets the 95 % bootstrap interval over sequences" if own else "",
+        f"{pooled}: of the values of the dataset as a whole" if pooled else "",
+        f"{in_db}: of curves in dB, −10 log10(1 − value)" if in_db else "",
+        f"No codec has a BD-rate by {', '.join(lacking)}" if lacking else "",
     )
-
-
-def _letter(number: int) -> str:
-    return string.ascii_lowercase[number % 26] * (number // 26 + 1)
 
 
 def _write_document(out: Path, drawn: Iterable[Float], tables: Iterable[Float], style: str) -> None:
     """Write a document that shows everything, to be compiled in `out`, and to be copied from."""
-    wide = "*" if style == "double-column" else ""
+    wide = "*" if style in {"double-column", "ieee-page"} else ""
     width = r"[width=\linewidth]" if style == "slides" else ""
     floats = [
         f"\\begin{{figure{wide}}}[tb]\n\\centering\n\\includegraphics{width}{{figures/{item.name}}}\n"
@@ -306,10 +514,15 @@ def _write_document(out: Path, drawn: Iterable[Float], tables: Iterable[Float], 
         for item in drawn
     ]
     floats += [f"\\input{{tables/{item.name}}}\n" for item in tables]
+    kind = (
+        "\\documentclass[journal]{IEEEtran}\n"
+        if style.startswith("ieee")
+        else "\\documentclass[10pt,twocolumn]{article}\n"
+        "\\usepackage[letterpaper,margin=0.64in,columnsep=0.2in]{geometry}\n\\usepackage{mathptmx}\n"
+    )
     text = (
-        "\\documentclass[10pt,twocolumn]{article}\n"
-        "\\usepackage[letterpaper,margin=0.64in,columnsep=0.2in]{geometry}\n"
-        "\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{booktabs,graphicx,textcomp}\n"
+        f"{kind}\\usepackage[T1]{{fontenc}}\n\\usepackage[utf8]{{inputenc}}\n\\usepackage{{courier}}\n"
+        "\\usepackage{booktabs,graphicx,textcomp}\n"
         "\\begin{document}\n" + "\n".join(floats) + "\\clearpage\n\\input{captions}\n\\end{document}\n"
     )
     (out / DOCUMENT).write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "pdf", "png")
 COLUMN_IN = 3.5
+IEEE_COLUMN_IN = 252 / 72.27
 PAGE_IN = 7.16
 PNG_DPI = 300
 
@@ -69,7 +71,7 @@ _STYLE: dict[str, Any] = {
 class Look:
     """The measures of a figure where it will stand: lengths in inches, sizes of text, lines and markers in points.
 
-    across: plots side by side at most. plots: plots of one figure at most.
+    across: plots side by side at most. plots: plots of one figure at most. serif: letters as in IEEE's text.
     """
 
     width: float
@@ -79,6 +81,7 @@ class Look:
     text: float
     line: float
     marker: float
+    serif: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,13 +89,16 @@ class Look:
         small = self.text * 7 / 8
         sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), self.text)
         sizes |= dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), small)
-        return {**sizes, "lines.linewidth": self.line, "lines.markersize": self.marker}
+        family = ["STIXGeneral", "DejaVu Sans"] if self.serif else ["DejaVu Sans"]
+        return {**sizes, "font.family": family, "lines.linewidth": self.line, "lines.markersize": self.marker}
 
 
 # Columns and pages of IEEE's and CVPR's templates, whose captions are of 8 to 9 points; slides of 16:9.
 LOOKS = {
     "single-column": Look(COLUMN_IN, 2.3, 1, 1, 8, 1.1, 4),
     "double-column": Look(PAGE_IN, 1.9, 3, 9, 8, 1.1, 4),
+    "ieee-column": Look(IEEE_COLUMN_IN, 2.3, 1, 1, 8, 1.1, 4, serif=True),
+    "ieee-page": Look(PAGE_IN, 1.9, 3, 9, 8, 1.1, 4, serif=True),
     "slides": Look(10, 4.6, 1, 1, 18, 2.4, 9),
 }
 
@@ -105,11 +111,13 @@ class Axis:
     unit: str
     direction: str | None
 
-    @property
-    def label(self) -> str:
-        """Name with unit, in lines that fit beside a plot, and on a line of its own which way is better."""
-        name = textwrap.fill(f"{self.title} ({self.unit})" if self.unit else self.title, 34)
-        return f"{name}\n{self.direction} is better" if self.direction else name
+    def label(self, power: int = 0) -> str:
+        """Name, unit, an arrow to the better side, in lines that fit beside a plot; values are in 10 to a `power`."""
+        # what the caption or the text says at length has no place on an axis
+        said = self.unit if self.unit != "score" and len(self.unit) <= 8 else ""
+        unit = " ".join(filter(None, [f"10{_raised(power)}" if power else "", said]))
+        arrow = {"higher": " ↑", "lower": " ↓"}.get(self.direction or "", "")
+        return textwrap.fill(f"{self.title} ({unit})" if unit else self.title, 26) + arrow
 
 
 @dataclass(frozen=True)
@@ -132,18 +140,21 @@ def paper_figure(plots: Sequence[tuple[Axis, Sequence[Line]]], look: Look, *, lo
     ordered = list({line.curve.codec: line for _, lines in plots for line in lines}.values())
     scale = look.text / 8
     labels = [_shortened(drawable(line.label), 52) for line in ordered]
-    columns = _legend_columns(labels, look.width / scale)
+    columns = _legend_columns(labels, look.width / scale, 0.046 if look.serif else 0.055)
     count = len(plots)
     across = count if count <= look.across else min((look.across, 2), key=lambda columns: -count % columns)
     down = math.ceil(count / across)
     figure = _figure(look.width, look.height * down + 0.16 * scale * math.ceil(len(labels) / columns))
     handles: dict[str, Any] = {}
-    for number, (axis, lines) in enumerate(plots, start=1):
-        axes = figure.add_subplot(down, across, number)
+    for number, (axis, lines) in enumerate(plots):
+        axes = figure.add_subplot(down, across, number + 1)
         handles.update({line.curve.codec: _draw(axes, line) for line in lines})
         _scale(axes, [line.curve for line in lines], few=across > 2, log=log_rate)
-        axes.set_xlabel(_RATE_LABEL if log_rate else _LINEAR_RATE_LABEL)
-        axes.set_ylabel(drawable(axis.label))
+        if number + across >= count:
+            axes.set_xlabel(_RATE_LABEL if log_rate else _LINEAR_RATE_LABEL)
+        axes.set_ylabel(drawable(axis.label(_power_of_ten(axes))))
+        if count > 1:
+            axes.set_title(f"({letter(number)})", loc="left", fontweight="bold")
     _legend(figure, [handles[line.curve.codec] for line in ordered], labels, columns)
     return figure
 
@@ -200,8 +211,13 @@ def drawable(text: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-_LINEAR_RATE_LABEL = "rate (bit/pixel)"
-_RATE_LABEL = "rate (bit/pixel, log scale)"
+def letter(number: int) -> str:
+    """a, b, ... z, aa, bb ... for panels and notes."""
+    return string.ascii_lowercase[number % 26] * (number // 26 + 1)
+
+
+_LINEAR_RATE_LABEL = "Rate (bit/pixel)"
+_RATE_LABEL = "Rate (bit/pixel, log scale)"
 _TICK_STEPS: tuple[tuple[float, ...], ...] = (
     (1,),
     (1, 3),
@@ -264,14 +280,28 @@ def _scale(axes: Axes, curves: Sequence[RDCurve], *, few: bool, log: bool) -> No
     axes.grid(True)
 
 
-def _legend_columns(labels: Sequence[str], width: float) -> int:
+def _power_of_ten(axes: Axes) -> int:
+    """The power of ten that small or large values of the quality axis are given in; ticks then show the rest."""
+    largest = max(map(abs, axes.get_ylim()))
+    if largest == 0 or not math.isfinite(largest) or 1e-2 <= largest < 1e5:
+        return 0
+    power = math.floor(math.log10(largest))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value / 10.0**power:.6g}".replace("-", "−"))
+    return power
+
+
+def _raised(power: int) -> str:
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _legend_columns(labels: Sequence[str], width: float, letter_in: float) -> int:
     """How many columns, each as wide as its longest label, fit into a width in inches."""
-    # A letter takes about 0.055 inch at the legend's size, line and gap of an entry as much as eight letters.
+    # A letter takes about `letter_in` at the legend's size, line and gap of an entry as much as eight letters.
     lengths = [len(label) + 8 for label in labels]
     fit = [
         columns
         for columns in range(1, min(len(labels), 6) + 1)
-        if 0.055 * sum(part.max() for part in np.array_split(lengths, columns)) <= width
+        if letter_in * sum(part.max() for part in np.array_split(lengths, columns)) <= width
     ]
     return max(fit, default=1)
 

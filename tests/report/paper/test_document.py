@@ -87,6 +87,8 @@ def png_size(path: Path) -> tuple[int, int]:
     [
         ("single-column", 3.5, {"rd_set_psnr_y", "rd_set_ssim"}),
         ("double-column", 7.16, {"rd_set"}),
+        ("ieee-column", 252 / 72.27, {"rd_set_psnr_y", "rd_set_ssim"}),
+        ("ieee-page", 7.16, {"rd_set"}),
         ("slides", 10.0, {"rd_set_psnr_y", "rd_set_ssim"}),
     ],
 )
@@ -130,27 +132,29 @@ def test_codecs_can_be_told_apart_without_colour(usual: list[CellResult]) -> Non
 
 def test_tables_have_the_known_values_and_their_intervals(usual_paper: Path) -> None:
     text = (usual_paper / "tables" / "bd_rate_set.md").read_text()
-    assert "| half | −50.00 \\[−50.00, −50.00\\]" in text
+    assert "| half | **−50.00** \\[−50.00, −50.00\\]" in text
     assert "| double | +100.00 \\[+100.00, +100.00\\]" in text
     written = (usual_paper / "tables" / "bd_rate_set.tex").read_text()
     assert r"\toprule" in written and r"\bottomrule" in written
-    assert "$-50.00$" in written and r"\scriptsize$[-50.00, -50.00]$" in written
+    assert r"\textbf{\textminus{}50.00}" in written and r"\underline{0}" in written
+    assert r"\scriptsize[\textminus{}50.00, \textminus{}50.00]" in written
     with (usual_paper / "tables" / "bd_rate.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["test"]: round(float(row["bd_rate_percent"]), 6) for row in rows} == {"half": -50, "double": 100}
 
 
 def test_why_a_value_is_undefined_stands_in_a_lettered_note(cell: Any, curve: Any, paper: Callable[..., Path]) -> None:
-    cells = [*curve("x265"), *curve("short")[:2], *curve("far", shift=40.0)]
+    cells = [*curve("x265"), *curve("half", scale=0.5), *curve("short")[:2], *curve("far", shift=40.0)]
     text = (paper(cells) / "tables" / "bd_rate_set.tex").read_text()
-    assert r"short & undefined\textsuperscript{b}" in text and r"far & undefined\textsuperscript{a}" in text
-    assert "test: 2 points; at least 3 are needed" in text
-    assert "no quality in common" in text
+    letters = {re.search(rf"{name} & --\\textsuperscript\{{(\w)\}}", text)[1] for name in ("short", "far")}
+    assert len(letters) == 2
+    assert "short: 2 points; at least 3 are needed (1 sequence)" in text
+    assert "no quality in common" in text and "vcbench" not in text
 
 
 def test_one_sequence_has_no_interval_and_says_so(curve: Any, paper: Callable[..., Path]) -> None:
     text = (paper([*curve("x265"), *curve("half", scale=0.5)]) / "tables" / "bd_rate_set.md").read_text()
-    assert "| half | −50.00 {−50.00, −50.00} (a) |" in text
+    assert "| half | −50.00 {−50.00, −50.00} (a) |" in text.replace("**", "")
     assert "no interval: an interval needs at least 3 sequences" in text
 
 
@@ -168,7 +172,7 @@ def test_every_file_of_the_document_is_there(usual_paper: Path) -> None:
     figures_named = re.findall(r"\\includegraphics(?:\[[^]]*\])?\{([^}]*)\}", text)
     assert figures_named and all((usual_paper / f"{name}.pdf").is_file() for name in figures_named)
     inputs = re.findall(r"\\input\{([^}]*)\}", text)
-    assert set(inputs) == {"tables/bd_rate_set", "captions"}
+    assert set(inputs) == {"tables/bd_rate_set", "tables/speed_set", "captions"}
     assert all((usual_paper / f"{name}.tex").is_file() for name in inputs)
 
 
@@ -222,7 +226,7 @@ def test_published_curves_are_marked(tmp_path: Path) -> None:
     results = load(committed()["diff-sit"]).only(dataset="hevc-b")
     folder = build_paper(results, tmp_path, PaperOptions("diff-sit:HM16.25", ["dists"])).parent
     table = (folder / "tables" / "bd_rate_hevc-b.md").read_text()
-    assert "diff-sit:VTM17.0 (published) | −" in table
+    assert "diff-sit:Diff-SIT (published) | **−45" in table and "diff-sit:VTM17.0 (published) | <u>−3" in table
     assert "MainResult" in (folder / "captions.md").read_text()
     svg = (folder / "figures" / "rd_hevc-b_dists.svg").read_text()
     assert "stroke-dasharray" in svg
@@ -244,15 +248,52 @@ def test_doubts_stand_in_lettered_notes(doubtful: list[CellResult], paper: Calla
     folder = paper(doubtful)
     text = (folder / "tables" / "bd_rate_set.md").read_text()
     near = next(line for line in text.splitlines() if line.startswith("| near"))
-    assert near.startswith("| near | −87.50 \\[−87.50, −87.50\\] {−87.50, −87.50} (") and "undefined" not in near
-    assert "partial: 3 of 4 sequences: without set/crew (others in the table lack it)" in text
-    assert "less than 75 % of the anchor's curve is compared (3 of 3 sequences" in text
-    assert "| Codec | psnr_y | ssim (dB) |" in text.replace("\\_", "_")
-    assert "SSIM of luma (dB)" in (folder / "figures" / "rd_set_ssim.svg").read_text()
-    assert "of curves in dB, −10 log10(1 − value)" in text
+    assert near.startswith("| near | **−87.50** \\[−87.50, −87.50\\] {−87.50, −87.50} (") and "undefined" not in near
+    assert "partial: others in the table lack it (1 sequence)" in text
+    assert "less than 75 % of the anchor's curve is compared" in text
+    assert "| Codec | PSNR-Y | SSIM (dB) |" in text
+    assert "SSIM (dB)" in (folder / "figures" / "rd_set_ssim.svg").read_text()
+    assert "SSIM: of curves in dB, −10 log10(1 − value)" in text
 
 
 def test_a_paper_may_ask_for_a_least_overlap(doubtful: list[CellResult], paper: Callable[..., Path]) -> None:
     folder = paper(doubtful, min_overlap=0.75, metrics=["psnr_y"])
     assert "is under the 75 % asked for" in (folder / "tables" / "bd_rate_set.md").read_text()
     assert "less than 75 % of the anchor's curve has no value here" in (folder / "captions.md").read_text()
+
+
+def test_a_metric_that_nothing_was_measured_by_is_named_once(cell: Any, paper: Callable[..., Path]) -> None:
+    cells = [
+        cell("x265", rate, f"clip{n}", values={"psnr_y": 60.0 - rate, "lpips_alex": None},
+             statuses={"lpips_alex": "unavailable"}, size=10_000 - 100 * rate)
+        for rate in (22, 27, 32, 37) for n in range(2)
+    ]  # fmt: skip
+    folder = paper(cells)
+    text = (folder / "captions.md").read_text().replace("\\", "")
+    assert "Left out, since no cell has a value: LPIPS (Alex) (unavailable)." in text
+    assert text.count("LPIPS") == 1
+    assert not [path.name for path in folder.rglob("*") if "lpips" in path.name]
+    assert "LPIPS" not in "".join(path.read_text() for path in (folder / "tables").iterdir())
+
+
+def test_speed_stands_beside_quality(cell: Any, paper: Callable[..., Path]) -> None:
+    """Twice the time of the anchor: half the frames per second; times under load say so."""
+    cells = [
+        cell(codec, rate, values={"psnr_y": 60.0 - rate}, size=round(scale * 2e6 * 2 ** (-rate / 6)), seconds=seconds,
+             timing=timing)
+        for codec, scale, seconds, timing in (("x265", 1, 2.0, "alone"), ("slow", 0.8, 4.0, "shared"))
+        for rate in (22, 27, 32, 37)
+    ]  # fmt: skip
+    text = (paper(cells, style="ieee-page") / "tables" / "speed_set.md").read_text()
+    assert "| x265 | 0 | 5.00 | 1.00× | 5.00 | 1.00× |" in text
+    assert re.search(r"\| slow \(a\) \| .*−20\.00.* \| 2\.50 \| 2\.00× \| 2\.50 \| 2\.00× \|", text)
+    assert "- (a) timed while other cells ran: not fit for ranking" in text
+
+
+def test_definitions_are_of_values_not_of_classes() -> None:
+    from bench.registry import metric_names
+    from bench.report.measured import metric_facts
+
+    for name in metric_names():
+        definition = metric_facts([], name).definition
+        assert not re.search(r"`|\bA (metric|distance|structural)|\(None:", definition), (name, definition)

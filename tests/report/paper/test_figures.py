@@ -91,8 +91,8 @@ def test_styles_of_many_codecs_differ() -> None:
 def test_axes_say_unit_direction_and_scale() -> None:
     with figures.style(LOOK):
         (axes,) = figure_of([line(curve("a"))]).axes
-    assert axes.get_ylabel() == "PSNR of luma (dB)\nhigher is better"
-    assert axes.get_xlabel() == "rate (bit/pixel, log scale)" and axes.get_xscale() == "log"
+    assert axes.get_ylabel() == "PSNR of luma (dB) ↑"
+    assert axes.get_xlabel() == "Rate (bit/pixel, log scale)" and axes.get_xscale() == "log"
 
 
 @pytest.mark.parametrize("count", [1, 4, 12, 24])
@@ -148,5 +148,32 @@ def test_every_metric_has_a_plot_of_its_own(count: int, style: str) -> None:
     look = figures.LOOKS[style]
     with figures.style(look):
         figure = figures.paper_figure(plots, look, log_rate=False)
-    assert [axes.get_ylabel() for axes in figure.axes] == [axis.label for axis, _ in plots]
+    assert [axes.get_ylabel() for axes in figure.axes] == [axis.label() for axis, _ in plots]
     assert len(figure.legends) == 1
+
+
+def test_small_values_are_given_in_a_power_of_ten() -> None:
+    small = RDCurve("a", "set", "clip", "kd", "bpp", tuple(RDPoint(0.1 * n, 2.2e-4 / n, str(n)) for n in range(1, 5)))
+    with figures.style(LOOK):
+        figure = figures.paper_figure([(figures.Axis("KD", "", "lower"), [line(small)])], LOOK, log_rate=False)
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "KD (10⁻⁴) ↓"
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert {float(text) for text in shown} and not [text for text in shown if "e" in text or "µ" in text]
+
+
+def test_panels_have_letters_and_equal_sizes() -> None:
+    look = figures.LOOKS["ieee-page"]
+    plots = [(figures.Axis("PSNR", "dB", "higher"), [line(curve("a", quality=10.0**n))]) for n in range(5)]
+    with figures.style(look):
+        figure = figures.paper_figure(plots, look, log_rate=False)
+        figure.draw_without_rendering()
+    assert [axes.get_title("left") for axes in figure.axes] == ["(a)", "(b)", "(c)", "(d)", "(e)"]
+    assert len({(round(axes.bbox.width), round(axes.bbox.height)) for axes in figure.axes}) == 1
+    assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False, False, True, True, True]
+
+
+def test_a_long_unit_is_left_to_the_text() -> None:
+    assert figures.Axis("Warping error", "squared difference, white is 1", "lower").label() == "Warping error ↓"
+    assert figures.Axis("VMAF", "score", None).label() == "VMAF"

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from bench.analysis.bd import Cause, Domain
-from bench.analysis.curves import CurveKey, RDCurve, SequenceKey, curves
-from bench.analysis.matrix import Pairs, Summary, delta_pairs, flag_bits, summarise
-from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
-from bench.report.measured import Measured, MetricFacts, Scope
-from bench.report.overall import DatasetCurves, MeanCurves, OverallCurves
+from bench.analysis.matrix import Pairs, Summary, flag_bits
+from bench.report.grid import Grid
+from bench.report.measured import Scope
 from bench.report.site.data_script import write_script
 from bench.report.site.payload import Texts, rounded, short
 from bench.report.site.section import Report, Section
 from bench.report.text import tables
 from bench.report.text.tables import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_DOMAINS: tuple[Domain, ...] = ("quality", "rate")
-
 
 def _write(report: Report) -> None:
     """One file of data a scope and metric, so that a page loads no more than it shows."""
     measured = report.measured
     for number, metric in enumerate(measured.metrics):
-        for scope, on_scope in enumerate(_on_scopes(measured, report.datasets[metric.name], metric)):
+        for scope, on_scope in enumerate(_on_scopes(Grid.of(measured, metric, report.datasets[metric.name]))):
             report.left_out.extend(on_scope.pop("leftOut"))
             write_script(report.data, f"compare-{scope}-{number}", on_scope)
 
@@ -49,92 +42,26 @@ def _tables(report: Report) -> Iterator[Table]:
     yield tables.speed_table(report.speeds, measured.anchor)
 
 
-def _on_scopes(measured: Measured, pooled: pd.DataFrame, metric: MetricFacts) -> list[dict[str, Any]]:
-    """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves.
-
-    Published curves are of datasets alone: they meet the values of whole datasets, those of other sources only with
-    the option `mix_published`.
-    """
-    found = curves(measured.frame, metric.name)
-    by_sequence: dict[SequenceKey, list[RDCurve | None]] = {
-        key: [found.get(CurveKey(codec, *key)) for codec in measured.codecs] for key in measured.sequences
-    }
-    wholes = dataset_curves(pooled) if metric.pooled or measured.published else {}
-    published = [curve for curve in found.values() if curve.published]
-    pairs = {
-        domain: {
-            key: delta_pairs(key, own, measured.codecs, domain, metric.axis, measured.options)
-            for key, own in by_sequence.items()
-        }
-        for domain in _DOMAINS
-        if metric.axis is not None
-    }
-    whole_pairs = {
-        domain: {
-            name: delta_pairs(
-                SequenceKey(name, OVER_DATASET),
-                [wholes.get(DatasetKey(codec, name)) for codec in measured.codecs],
-                measured.codecs,
-                domain,
-                metric.axis,
-                measured.options,
-            )
-            for name in _datasets(measured)
-        }
-        for domain in _DOMAINS
-        if wholes and metric.axis is not None
-    }
+def _on_scopes(grid: Grid) -> list[dict[str, Any]]:
+    """One metric on each scope: every codec against every other, sequence by sequence, and the overall curves."""
     return [
-        {
-            "problem": metric.problem,
-            **_curves(measured, scope, metric, by_sequence, wholes, published),
-            **_pairs_data(measured, scope, metric, pairs, whole_pairs),
-        }
-        for scope in measured.scopes
+        {"problem": grid.metric.problem, **_curves(grid, scope), **_pairs_data(grid, scope)}
+        for scope in grid.measured.scopes
     ]
 
 
-def _datasets(measured: Measured) -> list[str]:
-    return [scope.dataset for scope in measured.scopes if scope.dataset is not None]
-
-
-def _pairs_data(
-    measured: Measured,
-    scope: Scope,
-    metric: MetricFacts,
-    pairs: Mapping[Domain, Mapping[SequenceKey, Pairs]],
-    whole_pairs: Mapping[Domain, Mapping[str, Pairs]],
-) -> dict[str, Any]:
+def _pairs_data(grid: Grid, scope: Scope) -> dict[str, Any]:
     """Every codec against every other on a scope, and on each sequence of a dataset."""
-    keys = [key for key in measured.sequences if scope.dataset in {None, key.dataset}]
     texts = Texts()
-    tables: dict[str, Any] = {"sequences": [measured.sequences.index(key) for key in keys]}
-    own_pairs = {domain: [of_domain[key] for key in keys] for domain, of_domain in pairs.items()}
-    wholes = {
-        domain: [p for name, p in whole_pairs.get(domain, {}).items() if scope.dataset in {None, name}]
-        for domain in pairs
-    }
-    summaries = summarise(own_pairs, measured.codecs, wholes if metric.pooled else None)
-    of_wholes = summarise(own_pairs, measured.codecs, wholes) if measured.published and not metric.pooled else None
-    for domain, own in own_pairs.items():
-        summary = summaries[domain]
-        if of_wholes is not None:
-            summary = _with_published(summary, of_wholes[domain], measured)
+    tables: dict[str, Any] = {"sequences": [grid.measured.sequences.index(key) for key in grid.keys(scope)]}
+    pairs, wholes = grid.on(scope)
+    for domain, summary in grid.over(scope).items():
         tables[domain] = _table(summary, texts) | {"wholeDoubts": _doubts(wholes[domain], texts)}
         if domain == "quality":
             tables |= {step: _grid(summary, step) for step in ("encode", "decode")}
         if scope.dataset is not None:
-            tables[f"{domain}Sequences"] = [_sequence_table(domain, p, texts) for p in own]
+            tables[f"{domain}Sequences"] = [_sequence_table(domain, p, texts) for p in pairs[domain]]
     return {**tables, "texts": texts.items}
-
-
-def _with_published(own: list[list[Summary]], wholes: list[list[Summary]], measured: Measured) -> list[list[Summary]]:
-    """Pairs by their sequences, and those with a published curve by values of whole datasets."""
-    from_paper = [name in measured.published for name in measured.codecs]
-    return [
-        [wholes[a][t] if from_paper[a] or from_paper[t] else own[a][t] for t in range(len(from_paper))]
-        for a in range(len(from_paper))
-    ]
 
 
 def _table(summary: Sequence[Sequence[Summary]], texts: Texts) -> dict[str, Any]:
@@ -199,26 +126,14 @@ def _ends(ends: tuple[float, float] | None) -> list[Any] | None:
     return None if ends is None or math.isnan(ends[0]) else [short(end) for end in ends]
 
 
-def _curves(
-    measured: Measured,
-    scope: Scope,
-    metric: MetricFacts,
-    by_sequence: Mapping[SequenceKey, Sequence[RDCurve | None]],
-    wholes: Mapping[DatasetKey, RDCurve],
-    published: Sequence[RDCurve],
-) -> dict[str, Any]:
+def _curves(grid: Grid, scope: Scope) -> dict[str, Any]:
     """The overall curves of a dataset: [rate, quality, rate point] a point, and what they are over."""
     if scope.dataset is None:
         return {"curves": [], "curvesOver": "Curves are of one dataset: choose one.", "leftOut": []}
-    overall: OverallCurves
-    if metric.pooled:
-        overall = DatasetCurves(curve for key, curve in wholes.items() if key.dataset == scope.dataset)
-    else:
-        own = [c for key, found in by_sequence.items() if key.dataset == scope.dataset for c in found if c is not None]
-        overall = MeanCurves([*own, *(c for c in published if c.dataset == scope.dataset)], measured.codecs)
+    overall, metric = grid.overall(scope.dataset), grid.metric
     return {
         "curves": [
-            [measured.codecs.index(name), [[short(p.rate), short(p.quality), p.label] for p in curve.points]]
+            [grid.measured.codecs.index(name), [[short(p.rate), short(p.quality), p.label] for p in curve.points]]
             for name, curve in overall.curves.items()
         ],
         "curvesOver": " ".join(f"{text[0].upper()}{text[1:]}." for text in overall.caption(metric) if text),
