@@ -39,6 +39,7 @@ def show_comparisons(
     intervals out. Legends and reasons follow.
     """
     from bench.analysis.bd import legend, marks
+    from bench.analysis.fooled import resting_lead
 
     comparisons = [one for by_test in by_metric.values() for one in by_test.values()]
     if not comparisons:
@@ -76,6 +77,10 @@ def show_comparisons(
             say(f"  {metric}: {', '.join(_OVER[name] for name in sorted(other))}")
     for line in [*_reasons(comparisons), *([] if short else _shortfalls(comparisons))]:
         say(f"  {line}")
+    for test in tests:
+        rates = {metric: by_test[test].bd_rate for metric, by_test in by_metric.items() if test in by_test}
+        if said := resting_lead(labels[test], labels[anchor], rates):
+            say(f"  {said}")
     if {anchor, *tests} & loaded:
         say(f"  *: times {_LOADED}")
 

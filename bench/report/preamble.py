@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.analysis.agreement import order_kept
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
-from bench.analysis.fooled import fooled_by, resting_on
+from bench.analysis.fooled import Rated, resting_lead
 from bench.analysis.transfer import NAMES, doubts
 from bench.cards import decodes_exactly, draws
 from bench.protocols import PROTOCOLS
@@ -207,22 +207,13 @@ def _doubts(compared: Sequence[Compared]) -> Iterator[str]:
 
 def _fooled(compared: Sequence[Compared]) -> Iterator[str]:
     """Codecs whose lead over the anchor rests on metrics alone that tricks fool."""
-    leads: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    rates: dict[tuple[str, str], dict[str, Rated]] = defaultdict(dict)
     for c in compared:
-        rate = c.comparison.bd_rate if c.comparison else None
-        if rate is not None and rate.value is not None:
-            clear = rate.interval.high is None or rate.interval.high < 0
-            leads[c.scope.label, c.test][c.metric.name] = rate.value < 0 and clear
-    for (scope, test), ahead in leads.items():
-        resting = resting_on(ahead)
-        if resting:
-            others = [name for name in ahead if name not in resting]
-            told = _listed([f"{name} (fooled by {', '.join(fooled_by(name))})" for name in resting])
-            yield (
-                f"On {scope}, the lead of {test} over {compared[0].anchor} rests on {told} alone"
-                f"{f', and not on {_listed(others)}' if others else '; no other metric was compared'}:"
-                " these reward what helps no viewer (docs/reference/metrics.md, Controls)."
-            )
+        if c.comparison:
+            rates[c.scope.label, c.test][c.metric.name] = c.comparison.bd_rate
+    for (scope, test), by_metric in rates.items():
+        if said := resting_lead(test, compared[0].anchor, by_metric):
+            yield f"On {scope}, {said}."
 
 
 def _transfers(cells: Sequence[CellResult], metrics: Sequence[str]) -> Iterator[str]:

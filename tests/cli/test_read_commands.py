@@ -65,6 +65,20 @@ def test_compare_in_words(vcbench, measured: Path) -> None:
     assert "in 75.0% of cases at most" in said
 
 
+def test_compare_names_a_lead_that_rests_on_metrics_that_can_be_fooled(
+    vcbench, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (item,) = vcbench("compare", measured, "--anchor", "x265", "--metric", "psnr_y", "--json").json
+    test, anchor = ("x264", "x265") if item["bd_rate"]["value"] < 0 else ("x265", "x264")
+    asked = ("compare", measured, "--anchor", anchor, "--metric", "psnr_y")
+    assert "rests on" not in vcbench(*asked).out
+    monkeypatch.setattr("bench.analysis.fooled.FOOLED", {"psnr_y": ("blur",)})
+    said = vcbench("compare", measured, "--anchor", anchor, "--metric", "psnr_y").out
+    lead = f"the lead of {test} (preset medium) over {anchor} (preset medium) rests on psnr_y (fooled by blur) alone"
+    interval = vcbench("compare", measured, "--anchor", anchor, "--metric", "psnr_y", "--json").json[0]["bd_rate"]
+    assert (lead in said) == (interval["ci_high"] is None or interval["ci_high"] < 0)
+
+
 def test_compare_prints_each_sequence_with_what_is_doubtful_about_it(vcbench, measured: Path) -> None:
     arguments = ["compare", measured, "--anchor", "x265", "--test", "x264", "--metric", "psnr_y"]
     said = vcbench(*arguments, "--per-sequence").out

@@ -101,3 +101,4 @@ def test_a_variant_is_fooled_as_its_metric(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(fooled, "FOOLED", {"ewarp": ("blur",), "vmaf": ("sharpen",)})
     assert fooled.fooled_by("ewarp:raft") == ("blur",)
     assert fooled.fooled_by("vmaf_neg") == ()
+    assert fooled.fooled_by("vmaf@p5") == ("sharpen",)
