@@ -31,6 +31,7 @@ start((index) => {
     shown = { ...now, data };
     await showTable();
     listCurves();
+    showCosts();
     await Promise.all([showGlance(), showCurves(), showSpeed()]);
   }
 
@@ -353,6 +354,20 @@ start((index) => {
     const traces = points.map(([time, value, number]) => ({ ...curveTrace(index, number, [[time, value]], () => plain(`${index.codecs[number].look.label}: × ${format.number(time, 3)}, ${format.signed(value)} %${markText(index, data.quality.flags[anchor][number])}`)), mode: "markers+text",
       text: [plain(index.codecs[number].look.label)], textposition: `top ${side(time)}`, textfont: { size: 12 }, cliponaxis: false, showlegend: false }));
     await plot(get("speed-plot"), traces, { margin: { l: 56, r: 40, t: 24, b: 48 }, xaxis: logAxis(`${step === "encode" ? "encoding" : "decoding"} time, times that of ${plain(name)}`, points.map((point) => point[0])), yaxis: { title: { text: `BD-rate against ${plain(name)} (%)` }, zeroline: true } });
+  }
+
+  function showCosts() {
+    const columns = index.costs[shown.scope];
+    const has = (number) => columns.some((column) => column.values[number] !== null);
+    const headings = [{ text: "Codec" }, ...columns.map((column) => ({ text: column.title, right: true }))];
+    const rows = [...index.codecs.keys()].filter(has).map((number) => element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, number)),
+      ...columns.map(({ title, values }) => element("td", { className: "r" }, values[number] === null ? element("span", { className: "undefined" }, "not counted") : format.number(values[number], 3) + (title.includes("s/frame") && index.codecs[number].loaded ? " *" : "")))));
+    if (!rows.length) {
+      nothing(get("costs"), "No cell has finished.");
+      return;
+    }
+    get("costs").replaceChildren(table(headings, rows, { label: "Complexity" }));
+    get("costs-caption").textContent = `On ${index.scopes[shown.scope].label}. Times: the geometric mean over the codec's cells. Memory: the highest peak of its encoder's and decoder's processes.${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
   }
 
   const guarded = (action) => () => { if (shown || action === refresh) action().catch(vcbench.fail); };

@@ -334,6 +334,73 @@ def test_doubts_are_seen_beside_the_values(doubtful_report: Path, tab: Callable[
     assert page.locator("#comparison sup.flag:text('p 3/4')").count() == 4
 
 
+def test_who_is_best_is_seen_first_with_whether_the_lead_is_clear(
+    usual_report: Path, doubtful_report: Path, tab: Callable[..., Watched]
+) -> None:
+    """half needs half the rate of x265 on every sequence; of the doubtful, near leads by less than the curves show."""
+    page = tab((usual_report / "index.html").as_uri()).page
+    page.wait_for_selector("#glance tbody tr")
+    assert page.inner_text("#glance-about") == (
+        "Fewest bits for equal quality on set: half by 2 of 2 metrics (2 clearly)."
+    )
+    best = page.locator("#glance tbody tr").all_inner_texts()
+    assert [text.split() for text in best] == [
+        [name, "half", "−50.00", "%", "x265", "−50.00", "%", "−50.0", "to", "−50.0", "%", "clear"]
+        for name in ("psnr_y", "ssim")
+    ]
+    page.select_option("#anchor", label="half")
+    page.wait_for_selector("#glance td:text-is('anchor')")
+    costs = page.locator("#costs tr").all_inner_texts()
+    assert [text.split("\t")[1:] for text in costs][:2] == [
+        ["Encoding, s/frame", "Decoding, s/frame", "Encoder memory, MiB", "Decoder memory, MiB"],
+        ["0.2", "0.2", "9.54e−7", "9.54e−7"],
+    ]
+    page.click("#glance button:text-is('ssim')")
+    page.wait_for_selector("#comparison-about:text('ssim on set')")
+    page = tab((doubtful_report / "index.html").as_uri()).page
+    page.wait_for_selector("#glance tbody tr")
+    row = page.locator("#glance tbody tr").first.inner_text()
+    assert "near" in row and "o p 3/4" in row and "far [1]" in row
+    assert "the curves have no quality in common" in page.inner_text("#glance ol")
+
+
+def test_cells_open_by_their_rate_point_and_say_why_a_value_is_missing(
+    cell: Callable[..., CellResult], tmp_path: Path, tab: Callable[..., Watched]
+) -> None:
+    cells = [
+        cell("x265", 22, values={"psnr_y": 40.0, "ssim": 0.9, "vmaf": None}, timing="shared"),
+        cell("x265", 27, values={"psnr_y": 38.0, "ssim": None, "vmaf": None}, timing="shared"),
+        cell("x265", 32, status="failed", message="broken"),
+    ]
+    page = tab(build_report(ResultSet((), cells), tmp_path / "report").with_name("sequences.html").as_uri()).page
+    page.wait_for_selector("#cells tbody tr")
+    headings = page.locator("#cells thead th").all_inner_texts()
+    assert headings[-2:] == ["psnr_y, dB", "ssim"], "vmaf has no value at all"
+    rows = page.locator("#cells tbody tr").all_inner_texts()
+    assert "2 *" in rows[0] and "undefined[1]" in rows[1] and "failed[2]" in rows[2]
+    assert page.locator("#cells ol li").all_inner_texts() == ["ssim: no frame has a value", "timeout: broken"]
+    assert "No cell of this sequence has a value of vmaf (no frame has a value)." in page.inner_text("#cells")
+    page.select_option("#metric", label="ssim")
+    page.wait_for_selector("#cells thead th:nth-child(7):text-is('ssim')")
+    page.click("#cells button:text-is('qp 22')")
+    assert "enc x265" in page.inner_text("#cell-facts")
+
+
+def test_all_of_a_wide_table_and_of_long_titles_is_in_sight(usual_report: Path, tab: Callable[..., Watched]) -> None:
+    for width in (1280, 390):
+        page = tab((usual_report / "sequences.html").as_uri(), viewport={"width": width, "height": 900}).page
+        page.wait_for_selector("#rd-plot .main-svg .ytitle")
+        for title in ("xtitle", "ytitle"):
+            box, plot = page.locator(f"#rd-plot .{title}").bounding_box(), page.locator("#rd-plot").bounding_box()
+            assert plot["x"] <= box["x"] and box["x"] + box["width"] <= plot["x"] + plot["width"] + 1, (width, title)
+            assert plot["y"] <= box["y"] and box["y"] + box["height"] <= plot["y"] + plot["height"] + 1, (width, title)
+        if width == 1280:
+            inner, outer = page.evaluate(
+                "[...document.querySelectorAll('#cells .scroll')].map(e => [e.scrollWidth, e.clientWidth])[0]"
+            )
+            assert inner <= outer
+
+
 def test_ssim_is_drawn_in_db(doubtful_report: Path, tab: Callable[..., Watched]) -> None:
     for name in ("index", "sequences"):
         page = tab((doubtful_report / f"{name}.html").as_uri() + "#metric=ssim").page

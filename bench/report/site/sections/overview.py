@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.bd import Cause, Domain
 from bench.analysis.matrix import Pairs, Summary, flag_bits
+from bench.records.cell import CostRecord
 from bench.report.grid import Grid
 from bench.report.measured import Scope
 from bench.report.site.data_script import write_script
@@ -26,6 +27,7 @@ def _write(report: Report) -> None:
         for scope, on_scope in enumerate(_on_scopes(Grid.of(measured, metric, report.datasets[metric.name]))):
             report.left_out.extend(on_scope.pop("leftOut"))
             write_script(report.data, f"compare-{scope}-{number}", on_scope)
+    report.index["costs"] = [_costs(report, scope) for scope in measured.scopes]
 
 
 def _values(report: Report) -> dict[str, Any]:
@@ -40,6 +42,30 @@ def _tables(report: Report) -> Iterator[Table]:
     yield tables.datasets_table(report.datasets.values())
     yield tables.bd_rate_table(compared, report.no_comparison)
     yield tables.speed_table(report.speeds, measured.anchor)
+
+
+def _costs(report: Report, scope: Scope) -> list[dict[str, Any]]:
+    """What codecs cost on a scope: columns of a value per codec, those that any codec has a value of."""
+    of = {speed.codec: speed for speed in report.speeds if speed.scope == scope}
+    done = [cell for cell in report.measured.results.cells if cell.status == "ok"]
+    own = {name: [cell for cell in done if cell.codec.name == name and scope.has(cell.sequence.dataset)] for name in of}
+    columns: list[tuple[str, dict[str, float | None]]] = [
+        ("Encoding, s/frame", {name: speed.encode_s for name, speed in of.items()}),
+        ("Decoding, s/frame", {name: speed.decode_s for name, speed in of.items()}),
+        ("Encoder memory, MiB", {name: _peak(cell.encode for cell in cells) for name, cells in own.items()}),
+        ("Decoder memory, MiB", {name: _peak(cell.decode for cell in cells) for name, cells in own.items()}),
+    ]
+    return [
+        {"title": title, "values": [short(values.get(name), 3) for name in report.measured.codecs]}
+        for title, values in columns
+        if any(value is not None for value in values.values())
+    ]
+
+
+def _peak(costs: Iterable[CostRecord | None]) -> float | None:
+    """The highest peak of resident memory, in MiB."""
+    peaks = [cost.peak_rss_bytes / 2**20 for cost in costs if cost is not None]
+    return max(peaks, default=None)
 
 
 def _on_scopes(grid: Grid) -> list[dict[str, Any]]:
