@@ -205,10 +205,10 @@ class Niqe(NoReferenceMetric):
     """NIQE (Mittal et al. 2013) of the decoded frames by the authors' model, the source's own beside it."""
 
     name = "niqe"
-    title = "natural image quality evaluator"
+    title = "NIQE"
     direction = "lower"
     bounds = (0.0, None)
-    needs = "the authors' model: vcbench fetch weights niqe"
+    needs = "the authors' model: vcbench fetch weights niqe; niqe:photographs needs none"
     variants: ClassVar[Mapping[str, str]] = {
         "photographs": "by our own model of eight public-domain photographs: no download, other values"
     }
@@ -258,7 +258,7 @@ class NiqePhotographs(Niqe):
     """
 
     name = "niqe:photographs"
-    title = "natural image quality evaluator, model of eight photographs"
+    title = "NIQE, model of eight photographs"
     needs = "nothing beyond the base installation"
     variants: ClassVar[Mapping[str, str]] = {}
 
