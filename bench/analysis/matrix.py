@@ -94,6 +94,11 @@ def flag_bits(flags: Iterable[Cause]) -> int:
     return sum(1 << FLAGS.index(flag) for flag in set(flags))
 
 
+def flags_of(bits: int) -> tuple[Cause, ...]:
+    """The flags that bits stand for, in their order."""
+    return tuple(flag for number, flag in enumerate(FLAGS) if bits >> number & 1)
+
+
 def delta_pairs(
     key: SequenceKey,
     curves: Sequence[RDCurve | None],

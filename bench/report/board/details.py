@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.analysis.compare import Comparison
+from bench.analysis.bd import Cause
+from bench.analysis.matrix import Summary, flags_of
 from bench.records.cell import CellResult
 from bench.report.board.evidence import Finding
+from bench.report.grid import Grid
 from bench.report.measured import codec_facts
 from bench.results.result_set import ResultSet
 
@@ -59,19 +61,46 @@ class Details:
     signed_off: str | None = None
 
 
-def details(comparison: Comparison | None, results: ResultSet, metric: str, codec: str, finding: Finding) -> Details:
+@dataclass(frozen=True)
+class Against:
+    """An entry against the anchor, as the grid has it: over the board, and BD-rates of its sequences with their doubts.
+
+    pooled: the overall value is of the dataset as a whole, not a mean over sequences.
+    """
+
+    overall: Summary
+    per_sequence: tuple[SequenceValue, ...]
+    flags: Mapping[str, tuple[Cause, ...]]
+    pooled: bool
+
+    @classmethod
+    def of(cls, grid: Grid, dataset: str) -> Against:
+        """The second codec of a grid against the first."""
+        (overall,) = (grid.over(scope)["quality"][0][1] for scope in grid.measured.scopes if scope.dataset == dataset)
+        values, flags = [], {}
+        for key, pairs in grid.pairs["quality"].items():
+            value = float(pairs.value[0, 1])
+            reason = pairs.reasons.get((0, 1))
+            values.append(SequenceValue(key.sequence, None if math.isnan(value) else value, reason))
+            flags[key.sequence] = flags_of(int(pairs.flags[0, 1]))
+        pooled = grid.metric.pooled or bool(grid.measured.published)
+        return cls(overall, tuple(values), flags, pooled)
+
+
+def details(comparison: Against | None, results: ResultSet, metric: str, codec: str, finding: Finding) -> Details:
     """Details of the codec of `results`, its cells on the board; `comparison` is None for the anchor."""
     done = [cell for cell in results.cells if cell.status == "ok"]
     curve = tuple(_curve(results, metric))
+    sequences = comparison.per_sequence if comparison else ()
     if not done:
-        return Details(per_sequence=_sequences(comparison), curve=curve)
+        return Details(per_sequence=sequences, curve=curve)
     facts = codec_facts(results.cells, codec)
     started = sorted({str(cell.provenance["started"])[:10] for cell in done if cell.provenance.get("started")})
     timings = {cost.timing for cell in done for cost in (cell.encode, cell.decode) if cost}
     here = finding.encode_s
     claimed = _per_frame(done, "encode")
     return Details(
-        per_sequence=_sequences(comparison),
+        per_sequence=sequences,
         curve=curve,
         title=facts.title,
         rates=facts.rates,
@@ -81,20 +110,11 @@ def details(comparison: Comparison | None, results: ResultSet, metric: str, code
         measured_on=" to ".join(dict.fromkeys([started[0], started[-1]])) if started else None,
         encode_s_per_frame=claimed,
         decode_s_per_frame=_per_frame(done, "decode"),
-        encode_ratio=comparison.encode.value if comparison else None,
-        decode_ratio=comparison.decode.value if comparison else None,
+        encode_ratio=comparison.overall.encode if comparison else None,
+        decode_ratio=comparison.overall.decode if comparison else None,
         encode_here_to_claimed=here[0] / here[1] if here and here[1] > 0 else None,
         timing=" and ".join(sorted(timings)) or None,
         signed_off=finding.signed_off,
-    )
-
-
-def _sequences(comparison: Comparison | None) -> tuple[SequenceValue, ...]:
-    if comparison is None:
-        return ()
-    return tuple(
-        SequenceValue(str(r.sequence), r.bd_rate.value, None if r.bd_rate.status == "ok" else r.bd_rate.reason)
-        for r in comparison.per_sequence
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.analysis.bd import FLAG_MARKS, Cause
-from bench.analysis.compare import Comparison
+from bench.analysis.matrix import flags_of
 from bench.analysis.options import CompareOptions
 from bench.analysis.ranking import Place, Standing, places
 from bench.analysis.shared_sequences import common_sequences
@@ -21,9 +21,9 @@ from bench.cards import Catalog
 from bench.engine.verify.integrity import result_problems
 from bench.errors import UnknownNameError, UsageError, VcbenchError
 from bench.records.cell import CellResult
-from bench.report.board.details import Details, details
+from bench.report.board.details import Against, Details, details
 from bench.report.board.evidence import Evidence
-from bench.report.comparisons import comparisons
+from bench.report.grid import Grid
 from bench.report.measured import Measured, MetricFacts, dataset_text, metric_facts
 from bench.results.result_set import ResultSet, load
 
@@ -372,7 +372,7 @@ def _board(
 ) -> tuple[Board, list[Refusal]]:
     rows, refused = [], []
     standings: dict[str, Standing] = {}
-    comparisons_of: dict[str, Comparison] = {}
+    comparisons_of: dict[str, Against] = {}
     sequences = tuple(sorted(reference.sources[dataset]))
     for entry in others:
         where = f"{entry.name} on {dataset_text(dataset)} by {metric.name}"
@@ -452,7 +452,7 @@ def _standing_on(standing: Standing, common: Sequence[str]) -> Standing:
 
 def _on_common(
     row: Row,
-    comparison: Comparison | None,
+    comparison: Against | None,
     owned: Mapping[str, Mapping[str, float]],
     among: Collection[str],
     common: Sequence[str],
@@ -466,7 +466,7 @@ def _on_common(
         return _changed(row, remark=f"not ranked: a BD-rate on only {have} ({missing})")
     values = np.array([owned[row.entry][name] for name in common])
     interval = bootstrap_interval(lambda weights: weights @ values, values.size)
-    flags = {flag for one in comparison.per_sequence if one.sequence in common for flag in one.bd_rate.flags}
+    flags = {flag for name in common for flag in comparison.flags[name]}
     if len(common) < row.sequences_total:
         flags.add(Cause.PARTIAL)
     return _changed(
@@ -482,7 +482,7 @@ def _on_common(
 def _missing(
     sequences: Sequence[str],
     common: Sequence[str],
-    comparisons_of: Mapping[str, Comparison],
+    comparisons_of: Mapping[str, Against],
     ranked: Collection[str],
 ) -> tuple[str, ...]:
     """Which ranked entries lack the sequences that nobody is ranked on, and why."""
@@ -494,15 +494,15 @@ def _missing(
         f"{entry} has none on {_why(comparison, name)}"
         for name in lost
         for entry, comparison in comparisons_of.items()
-        if entry in ranked and not any(r.sequence == name and r.bd_rate.averageable for r in comparison.per_sequence)
+        if entry in ranked
+        and not any(one.sequence == name and one.bd_rate_percent is not None for one in comparison.per_sequence)
     )
 
 
-def _why(comparison: Comparison, sequence: str) -> str:
+def _why(comparison: Against, sequence: str) -> str:
     """A sequence, and why a comparison has no value on it."""
-    found = next((r.bd_rate for r in comparison.per_sequence if r.sequence == sequence), None)
-    reason = "not measured" if found is None else found.reason or "its curve falls"
-    return f"{sequence}: {reason}"
+    found = next((one for one in comparison.per_sequence if one.sequence == sequence), None)
+    return f"{sequence}: {(found.reason if found else None) or 'not measured'}"
 
 
 def _compared(
@@ -512,7 +512,7 @@ def _compared(
     dataset: str,
     metric: MetricFacts,
     options: BoardOptions,
-) -> tuple[Comparison | None, str | None]:
+) -> tuple[Against | None, str | None]:
     anchor = reference.entry
     both = ResultSet(
         (*anchor.results.folders, *entry.results.folders),
@@ -521,9 +521,10 @@ def _compared(
     )
     how = CompareOptions(min_overlap=options.min_overlap, mix_published=options.mix_published)
     published = {part.label(curve): "" for part in both.published for curve in part.curves}
-    of_scopes = comparisons(Measured(both, anchor.name, "", tuple(both.codecs), published, (metric,), options=how))
-    (compared,) = [c for c in of_scopes if c.scope.dataset == dataset]
-    return compared.comparison, compared.problem
+    if metric.axis is None:
+        return None, metric.problem
+    measured = Measured(both, anchor.name, "", (anchor.name, entry.name), published, (metric,), options=how)
+    return Against.of(Grid.of(measured, metric, domains=("quality",)), dataset), None
 
 
 def _named(cells: Iterable[CellResult], name: str) -> list[CellResult]:
@@ -531,35 +532,29 @@ def _named(cells: Iterable[CellResult], name: str) -> list[CellResult]:
 
 
 def _row(
-    entry: _Entry, comparison: Comparison | None, problem: str | None, total: int, options: BoardOptions
+    entry: _Entry, comparison: Against | None, problem: str | None, total: int, options: BoardOptions
 ) -> tuple[Row, Standing | None]:
     """The row of an entry, and its standing where it may be ranked."""
     row = Row(entry.name, entry.submission.name, entry.rate_kind, None, None, None, 0, total)
     if comparison is None:
         return _changed(row, remark=problem), None
-    rate = comparison.bd_rate
-    pooled = rate.convention == "dataset"
-    used = total if pooled and rate.value is not None else rate.sequences_used
+    overall, pooled = comparison.overall, comparison.pooled
     row = _changed(
         row,
-        bd_rate_percent=rate.value,
-        ci_low=rate.interval.low,
-        ci_high=rate.interval.high,
-        sequences_used=used,
-        flags=tuple(rate.flags),
+        bd_rate_percent=overall.value,
+        ci_low=overall.interval.low,
+        ci_high=overall.interval.high,
+        sequences_used=total if pooled and overall.value is not None else overall.used,
+        flags=tuple(flags_of(overall.flags)),
     )
-    if rate.value is None:
-        return _changed(row, remark=rate.reason), None
-    own = {
-        r.sequence: r.bd_rate.value
-        for r in comparison.per_sequence
-        if r.bd_rate.averageable and r.bd_rate.value is not None
-    }
+    if overall.value is None:
+        return _changed(row, remark=overall.reason), None
+    own = {one.sequence: one.bd_rate_percent for one in comparison.per_sequence if one.bd_rate_percent is not None}
     if entry.rate_kind == "estimated" and not options.rank_estimates:
         return _changed(row, remark="not ranked: its rate is an estimate, not the size of a bitstream"), None
     if entry.rate_kind == "published":
         row = _changed(row, remark="published, not measured: its protocol is the paper's")
-    return row, Standing(rate.value, None if pooled else own)
+    return row, Standing(overall.value, None if pooled else own)
 
 
 def _changed(row: Row, **changes: Any) -> Row:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.analysis.bd import FLAG_TEXTS, Cause
 from bench.analysis.curves import RDCurve
-from bench.analysis.matrix import FLAGS, Summary
+from bench.analysis.matrix import Summary, flags_of
 from bench.analysis.options import CompareOptions
 from bench.core.folders import check_rewritable, rewritten
 from bench.errors import StoreError
@@ -453,12 +453,11 @@ def _entry(summary: Summary) -> Entry:
     if summary.value is None:
         return Entry(None, notes=(_without_advice(summary.reason or "no reason given"),))
     interval = summary.interval
-    flags = [flag for number, flag in enumerate(FLAGS) if summary.flags >> number & 1]
     notes = [
         f"no interval: {interval.reason}" if interval.reason else "",
         *(
             f"partial: {_without_advice(summary.reason or '')}" if flag is Cause.PARTIAL else FLAG_TEXTS[flag]
-            for flag in flags
+            for flag in flags_of(summary.flags)
         ),
     ]
     ends = None if interval.low is None or interval.high is None else (interval.low, interval.high)
@@ -482,7 +481,7 @@ def _csv_rows(grids: Sequence[Grid]) -> Iterator[dict[str, Any]]:
                     **{"ci_low": one.interval.low, "ci_high": one.interval.high, "ci_reason": one.interval.reason},
                     **dict(zip(("spread_low", "spread_high"), one.spread or (None, None), strict=True)),
                     **dict(zip(("compared_low", "compared_high"), one.compared or (None, None), strict=True)),
-                    "flags": ",".join(flag for number, flag in enumerate(FLAGS) if one.flags >> number & 1),
+                    "flags": ",".join(flags_of(one.flags)),
                     **{"overlap": one.overlap, "sequences_used": one.used, "sequences_total": one.total},
                     **{"encode_ratio": one.encode, "decode_ratio": one.decode},
                 }

@@ -112,10 +112,11 @@ def datasets_table(datasets: Iterable[pd.DataFrame]) -> Table:
     return Table("datasets", "rate and quality of whole datasets", columns, rows)
 
 
-def bd_rate_table(compared: Sequence[Compared], no_comparison: str | None = None, *, grids: bool = True) -> Table:
+def bd_rate_table(compared: Sequence[Compared], no_comparison: str | None = None) -> Table:
     """One row per (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
-    shown = bd_rate_grids(compared) if grids else None
-    return Table("bd_rate", "BD-rates", _BD, map(_bd_row, compared), shown, no_comparison or _NO_COMPARISON)
+    return Table(
+        "bd_rate", "BD-rates", _BD, map(_bd_row, compared), bd_rate_grids(compared), no_comparison or _NO_COMPARISON
+    )
 
 
 def bd_rate_sequences_table(compared: Sequence[Compared], no_comparison: str | None = None) -> Table:
