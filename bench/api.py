@@ -290,7 +290,7 @@ def gate(
     seen: set[Path] = set()
     for folder in (folder for side in sides for folder in side):
         if folder.resolve() in seen:
-            raise UsageError(f"{folder} is given twice; a run is no repetition of itself")
+            raise UsageError(f"{folder} is given twice; a run cannot be its own repetition")
         seen.add(folder.resolve())
     if not all(sides):
         raise UsageError("a gate needs a baseline and a candidate; name a result folder for each")

@@ -25,7 +25,7 @@ CodecKind = Literal["classical", "learned", "overfitted", "diffusion"]
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) != len(values):
-        raise ValueError("each rate value may stand there once")
+        raise ValueError("each rate value may appear only once")
     return values
 
 

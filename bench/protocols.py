@@ -24,7 +24,7 @@ class Protocol:
 
     structure: how a card's GOP structure begins that is taken where a codec is named without a configuration.
     frames: of each clip, from the first; None: all. intra_period: in frames, for random access; None: the cards' own,
-    which is JVET's (32 up to 30 frames a second, 64 above).
+    which is JVET's (32 up to 30 frames per second, 64 above).
     metrics: a set's name. convention, method: of a BD-rate.
     """
 

@@ -89,7 +89,7 @@ def _executed(path: Path, attribute: str, trust: bool) -> Any:
     module_name = f"{FILE_MODULE}{path.stem}_{digest_of(str(path))[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"{path} is no Python file")
+        raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

@@ -115,7 +115,7 @@ class TestWrongCards:
             ("values = [20, 30]", "values = []", "rates.values", "at least 1"),
             ("values = [20, 30]", "values = [20, 60]", "rates", "qp 60 is outside 1 to 51"),
             ("values = [20, 30]", "values = [20.5, 30]", "rates", "not a whole number"),
-            ("values = [20, 30]", "values = [20, 20]", "rates.values", "may stand there once"),
+            ("values = [20, 30]", "values = [20, 20]", "rates.values", "may appear only once"),
             ("maximum = 51", "maximum = inf", "rates.maximum", "finite"),
             ("minimum = 1", "minimum = nan", "rates.minimum", "finite"),
             ('name = "mine"', 'name = "../mine"', "name", "pattern"),

@@ -140,7 +140,7 @@ class TestFiles:
             registry.adapter_class("linked.py:Mine", folder=folder, trust=True)
 
     def test_file_that_is_not_there(self, folder: Path) -> None:
-        with pytest.raises(CardError, match="is no Python file"):
+        with pytest.raises(CardError, match="is not a Python file"):
             registry.adapter_class("nothing.py:Mine", folder=folder, trust=True)
 
     def test_class_that_is_not_there(self, folder: Path) -> None:

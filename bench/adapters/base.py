@@ -416,7 +416,7 @@ def fill(arguments: Iterable[str], values: Mapping[str, Any], where: str) -> lis
     def value_of(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in values:
-            raise CardError(f"{where}: {{{name}}} is no placeholder; there are {', '.join(sorted(values))}")
+            raise CardError(f"{where}: {{{name}}} is not a placeholder; use {', '.join(sorted(values))}")
         value = values[name]
         return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -33,7 +33,7 @@ def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) 
     found = file_digest(path)
     if found != wanted.sha256:
         raise UnavailableError(
-            f"{path}: SHA-256 is {found}, card {card.name} wants {wanted.sha256}; "
+            f"{path}: SHA-256 is {found}, card {card.name} requires {wanted.sha256}; "
             "put the right file there, or name the new one's digest in a card of your own"
         )
     return path
@@ -42,6 +42,6 @@ def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) 
 def _fetched(card: Card, name: str, sha256: str) -> Path:
     if (known := weights.get(name).sha256) != sha256:
         raise UnavailableError(
-            f"card {card.name}: wants {name} with SHA-256 {sha256}, weights.toml has {known}; correct the card"
+            f"card {card.name}: requires {name} with SHA-256 {sha256}, weights.toml has {known}; correct the card"
         )
     return weights.path(name)

@@ -131,7 +131,7 @@ class CommandCodec(ExternalCodec):
         match = re.search(encoder.version_pattern or _ANY_VERSION, out.decode("utf-8", "replace") + err)
         if match is None and encoder.version_pattern is not None:
             raise UnavailableError(
-                f"{program} is another program than card {self.card.name} means: it does not print "
+                f"{program} is not the program that card {self.card.name} needs: it does not print "
                 f"{encoder.version_pattern!r}; set {encoder.env} to the right one. {self.settings.get}"
             )
         return match.group(1) if match else "not stated by the program"

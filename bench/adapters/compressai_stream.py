@@ -85,7 +85,7 @@ def _decode_unit(coder: FrameCoder, unit: Unit, fmt: VideoFormat, reference: Ten
     if unit.kind == INTRA_UNIT:
         reference = None
     elif reference is None or not count:
-        raise BitstreamError(f"{unit.name}: no such unit can stand here")
+        raise BitstreamError(f"{unit.name}: a unit of this kind cannot be here")
     strings = unpack_strings(PayloadReader(unit.payload, unit.name), count)
     with unit.blamed():
         return coder.decode(strings, coder.latent_size(fmt.height, fmt.width), reference)

@@ -120,12 +120,12 @@ class WorkerProcess:
             reply = json.loads(line, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             shown = line[:80].decode("utf-8", "replace").strip()
-            raise self._unspeakable(request, f"what is no JSON ({error}): {shown}") from None
+            raise self._unspeakable(request, f"what is not JSON ({error}): {shown}") from None
         if not isinstance(reply, dict):
-            raise self._unspeakable(request, f"a JSON {type(reply).__name__} in place of an object")
+            raise self._unspeakable(request, f"a JSON {type(reply).__name__} instead of an object")
         for table in ("versions", "notes"):
             if not isinstance(reply.get(table, {}), dict):
-                raise self._unspeakable(request, f"{table} that are no object: {reply[table]!r}")
+                raise self._unspeakable(request, f"{table} that are not an object: {reply[table]!r}")
         return reply
 
     def _checked(self, reply: dict[str, Any], request: str) -> dict[str, Any]:

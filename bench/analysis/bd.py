@@ -60,7 +60,7 @@ class Cause(StrEnum):
 
 FLAG_TEXTS: Mapping[Cause, str] = {
     Cause.LITTLE_OVERLAP: f"less than {100 * LITTLE_OVERLAP:g} % of the anchor's curve is compared",
-    Cause.SATURATED: "points beyond the metric's saturation, where it no longer tells codecs apart",
+    Cause.SATURATED: "points beyond the metric's saturation, where it no longer distinguishes codecs",
     Cause.CAPPED: "infinite qualities counted as the metric's cap",
     Cause.POINTS_LEFT_OUT: "rate points without a value are left out",
     Cause.NON_MONOTONE: "quality does not rise with rate; points that a cheaper one equals or betters are left out",
@@ -412,7 +412,7 @@ def pair_doubts(
         doubts.append(
             Doubt(
                 Cause.FIT_FALLS,
-                f"the cubic fit of {' and '.join(falling)} falls where it should rise; use --method pchip",
+                f"the cubic fit of {' and '.join(falling)} falls instead of rising; use --method pchip",
             )
         )
     return doubts
@@ -510,7 +510,7 @@ def _usable(points: _Points, settings: CurveSettings, domain: Domain, doubts: li
         doubts.append(Doubt(Cause.THREE_POINTS, f"{name}: three points{where}; four or more make a safer curve"))
     log_rate, chosen = np.log(given[kept, 0]), given[kept, 1]
     if not (np.diff(log_rate) > 0).all():
-        raise _UndefinedError(Cause.ILL_CONDITIONED, f"{name}: rates lie too close together to be told apart")
+        raise _UndefinedError(Cause.ILL_CONDITIONED, f"{name}: rates are too close together to be distinguished")
     return log_rate, chosen
 
 

@@ -94,7 +94,7 @@ def _checked(targets: Iterable[float]) -> list[float]:
     rates = sorted(set(targets))
     for rate in rates:
         if not 0 < rate < math.inf:
-            raise UsageError(f"{rate:g} is no rate; give bits per pixel above 0")
+            raise UsageError(f"{rate:g} is not a rate; give bits per pixel above 0")
     if not rates:
         raise UsageError("no target rate is given; give bits per pixel such as 0.05,0.1")
     return rates

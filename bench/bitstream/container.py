@@ -171,7 +171,7 @@ class StreamReader:
         self._chain = 0
         start = file.read(len(MAGIC) + 1)
         if start[: len(MAGIC)] != MAGIC:
-            raise BitstreamError("is not a stream of vcbench's own codecs (its first bytes are others)")
+            raise BitstreamError("is not a stream of vcbench's own codecs (its first bytes differ)")
         if start[len(MAGIC) :] != bytes([VERSION]):
             found = start[-1] if len(start) > len(MAGIC) else "none"
             raise BitstreamError(f"has container version {found}, this vcbench reads {VERSION}")
@@ -205,7 +205,7 @@ class StreamReader:
             if byte[0] < 0x80:
                 break
             if shift > 35:
-                raise BitstreamError(f"{name}: damaged (its length is no number)")
+                raise BitstreamError(f"{name}: damaged (its length is not a number)")
         if length > LONGEST_UNIT:
             raise BitstreamError(f"{name}: damaged (claims {length} bytes)")
         payload = self._exactly(length, name)

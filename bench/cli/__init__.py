@@ -112,7 +112,7 @@ def _command(given: list[str]) -> int:
     try:
         outcome = vcbench.main(args=given, prog_name="vcbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
-        message = "interrupted; what is finished is stored, the same command goes on from there"
+        message = "interrupted; finished cells are stored, and the same command continues"
         return _end(given, error, message, EXIT_INTERRUPTED)
     except click.ClickException as error:
         return _end(given, error, error.format_message(), EXIT_USAGE, usage=_usage(error))

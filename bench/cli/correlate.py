@@ -49,8 +49,8 @@ def command(folders: tuple[Path, ...], scores: Path | None, metrics: tuple[str, 
     if given is not None and not pairs:
         first = given[0]
         raise UsageError(
-            f"{scores}: no score is of a cell of these results; the first is of {first.codec} at rate {first.rate:g} "
-            f"on {first.sequence}"
+            f"{scores}: none of the scores belongs to a cell of these results; the first is for "
+            f"{first.codec} at rate {first.rate:g} on {first.sequence}"
         )
     found = agreement(pairs, wanted)
     if json_output:

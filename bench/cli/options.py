@@ -41,7 +41,7 @@ class NumberList(CommaList):
         try:
             return tuple(float(part) for part in parts)
         except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as 22,27,32,37", param, ctx)
+            self.fail(f"{value!r} is not a list of numbers such as 22,27,32,37", param, ctx)
 
 
 class NumbersOr(NumberList):
@@ -67,7 +67,7 @@ class PerCent(click.ParamType):  # type: ignore[type-arg]
                 return value if isinstance(value, float) else float(number) / 100
             raise ValueError
         except ValueError:
-            self.fail(f"{value!r} is no share such as 2%", param, ctx)
+            self.fail(f"{value!r} is not a percentage such as 2%", param, ctx)
 
 
 class Command(click.Command):

@@ -121,7 +121,7 @@ def command(
     if json_output:
         print_json(summary)
         return 0
-    state = "trained" if training.done else "not done yet, the same command goes on"
+    state = "trained" if training.done else "not done yet; the same command continues"
     say(f"{codec}: {training.total_steps} of {summary['steps']} steps, {state}: {out}")
     for what in ("weights", "model_card", "card"):
         if path := summary.get(what):
@@ -187,7 +187,7 @@ def _prepared(
     with alone(out):
         training = Training(task, stages, train, out, seed=options.seed, device=device(), about=about)
         if training.resumed:
-            _tell(f"{out}: goes on after {counted(training.total_steps, 'step')}")
+            _tell(f"{out}: continues after {counted(training.total_steps, 'step')}")
         elif start is not None:
             training.start_from(start, str(origin))
         elif origin is not None:

@@ -332,8 +332,8 @@ def _start(trial: _Trial) -> str:
         raise _BrokenError(f"cannot be built in a fresh interpreter: {last[0]}")
     if loaded := ", ".join(done.stdout.splitlines()[-1].split()):
         raise _BrokenError(
-            f"check() and tool() load {loaded}, which every listing would wait for; import where it is used, and look "
-            "with importlib.util.find_spec and importlib.metadata.version"
+            f"check() and tool() load {loaded}, which delays every listing; import it where it is used, and look with "
+            "importlib.util.find_spec and importlib.metadata.version"
         )
     return "check() and tool() load no heavy library"
 
@@ -376,15 +376,15 @@ def _alone(trial: _Trial) -> str:
     sandbox = chosen()
     if sandbox is None:
         raise _InapplicableError(
-            "there is no sandbox here (vcbench doctor says why), so that it is not seen whether the decoder reads "
-            "other files, asks the network or looks into other processes"
+            "there is no sandbox here (vcbench doctor says why), so it is unknown whether the decoder reads other "
+            "files, asks the network or looks into other processes"
         )
     try:
         confined = trial.in_sandbox(sandbox)
         stream = confined.encode(trial.source)
     except (CellError, VcbenchError) as error:
         raise _BrokenError(
-            "encodes only where it may see or change more than the clip and its bitstream; write nothing else, and "
+            "encodes only if it can see or change more than the clip and its bitstream; write nothing else, and "
             f"name what the encoder needs in settings.files: {error}"
         ) from None
     remedy = "put what the decoder needs into the bitstream, beside the card, or into settings.files"
@@ -393,10 +393,10 @@ def _alone(trial: _Trial) -> str:
         digests = {confined.decode(stream).digest for stream in streams}
     except CellError as error:
         raise _BrokenError(
-            f"decodes only where it sees more than its own program and the bitstream; {remedy}: {error}"
+            f"decodes only if it sees more than its own program and the bitstream; {remedy}: {error}"
         ) from None
     if trial.card.deterministic and digests != {trial.video.digest}:
-        raise _BrokenError(f"decodes to other frames where it sees its own program and the bitstream alone; {remedy}")
+        raise _BrokenError(f"decodes to different frames when it sees only its own program and the bitstream; {remedy}")
     return f"encodes and decodes the same in the sandbox ({sandbox.method})"
 
 
@@ -425,7 +425,7 @@ def _rates(trial: _Trial) -> str:
     told = ", ".join(f"{rate.value:g}: {size}" for rate, size in zip(rates, sizes, strict=True))
     if not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
         raise _BrokenError(
-            f"bytes neither rise nor fall throughout with {rates[0].parameter} ({told}); each rate point must cost "
+            f"bytes neither rise nor fall monotonically with {rates[0].parameter} ({told}); each rate point must cost "
             "more than the one below it"
         )
     return f"bytes {'rise' if steps[0] > 0 else 'fall'} with {rates[0].parameter} ({told})"
@@ -506,7 +506,7 @@ def _damage(trial: _Trial) -> str:
             "unit, and raise DecodeError naming the unit"
         )
     told = f"{len(refused)} of {len(damaged)} damaged bitstreams are refused"
-    return f"{told}, {len(concealed)} are decoded to other frames (concealment)" if concealed else told
+    return f"{told}, {len(concealed)} are decoded to different frames (concealment)" if concealed else told
 
 
 def _check_refusal(what: str, error: DecodeError) -> None:

@@ -112,7 +112,7 @@ def _wrong_names(kind: Any, name: str | None) -> Iterator[str]:
     if not (isinstance(own, str) and NAME.fullmatch(own)):
         yield f"name is {own!r}; give letters, digits, dots, dashes and underscores, such as 'mae_y'"
     elif name is not None and name != own:
-        yield f"name is {own!r}, but it is asked for as {name!r}: values would stand under another name"
+        yield f"name is {own!r}, but it is registered as {name!r}: values would be stored under a different name"
     for attribute in ("title", "needs", "headline"):
         text = getattr(kind, attribute, None)
         if not _is_text(text):
@@ -297,7 +297,7 @@ def _existence(trial: _Trial) -> Findings:
         yield from _wrong_types(what, measured)
         if measured.status == "failed" or "not a number" in (measured.reason or ""):
             why = _shortened(measured.reason)
-            yield Finding("values", "error", f"{what}: {why}; raise MetricError where there is no value")
+            yield Finding("values", "error", f"{what}: {why}; raise MetricError if there is no value")
             return
         if measured.status != "ok" and trial.noisy.status == "ok":
             yield Finding("values", "error", f"{what}: {measured.reason}, although another distortion has a value")
@@ -428,7 +428,7 @@ def _formats(trial: _Trial) -> Findings:
     if failing:
         (first, why), *more = failing.items()
         also = f" (the same or other trouble with {', '.join(what for what, _ in more)})" if more else ""
-        yield Finding("formats", "error", f"{first}: {why}{also}; raise MetricError where there is no value")
+        yield Finding("formats", "error", f"{first}: {why}{also}; raise MetricError if there is no value")
 
 
 def _depth(trial: _Trial) -> Findings:

@@ -58,7 +58,7 @@ def home() -> Path:
         found = own.lstat()
         if not S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
             raise UsageError(
-                f"{own}: is not yours alone, and you have no home; set HOME, or VCBENCH_CACHE to a folder of yours"
+                f"{own}: is not yours alone, and you have no home; set HOME, or VCBENCH_CACHE to a folder of your own"
             ) from None
         return own
 

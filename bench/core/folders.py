@@ -59,7 +59,7 @@ def refusal(folder: Path, what: str) -> StoreError:
     names = entries(folder)
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     kind = kind_of(folder)
-    state = f"holds a {kind}" if kind else f"holds files that are no {what} of vcbench ({shown})"
+    state = f"holds a {kind}" if kind else f"holds files that are not a {what} of vcbench ({shown})"
     return StoreError(f"{folder}: {state}; name a new folder, such as {folder / what.replace(' ', '-')}")
 
 

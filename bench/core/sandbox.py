@@ -150,7 +150,7 @@ def chosen() -> Sandbox | None:
     if wanted == "off":
         return None
     if wanted not in ("", "auto", *get_args(Method)):
-        raise UsageError(f"{ENVIRONMENT}={wanted} is no sandbox; give auto, {', '.join(get_args(Method))} or off")
+        raise UsageError(f"{ENVIRONMENT}={wanted} is not a sandbox; use auto, {', '.join(get_args(Method))} or off")
     for method in get_args(Method):
         if wanted in ("", "auto", method) and problem(method) is None:
             return Sandbox(method, _memory())

@@ -56,11 +56,11 @@ def regular(path: Path, root: Path, most: int | None = None) -> int:
     if os.path.commonpath([real, folder]) != folder:
         raise StoreError(f"{path}: is a link to {real}, outside {root}; put the file itself there")
     if most is not None and found.st_size > most:
-        raise StoreError(f"{path}: has {found.st_size} bytes, up to {most} are read; it is no file of vcbench's")
+        raise StoreError(f"{path}: has {found.st_size} bytes, up to {most} are read; it is not a file of vcbench")
     if found.st_size - 512 * found.st_blocks > _MOST_HOLES:
         raise StoreError(
             f"{path}: is a sparse file: of its {found.st_size} bytes {512 * found.st_blocks} are stored; "
-            "it is no file of vcbench's"
+            "it is not a file of vcbench"
         )
     return found.st_size
 
@@ -81,7 +81,7 @@ def opened(path: Path, root: Path, most: int | None = None) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise StoreError(f"{path}: is no regular file; remove it")
+        raise StoreError(f"{path}: is not a regular file; remove it")
     return os.fdopen(descriptor, "rb")
 
 
@@ -90,7 +90,7 @@ def read_text(path: Path, root: Path, most: int = MOST_JSON) -> str:
     with opened(path, root, most) as stream:
         data = stream.read(most + 1)
     if len(data) > most:
-        raise StoreError(f"{path}: has more than {most} bytes; it is no file of vcbench's")
+        raise StoreError(f"{path}: has more than {most} bytes; it is not a file of vcbench")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -158,7 +158,7 @@ def _parquet_problem(metadata: Any, size: int, frames: int) -> str | None:
     for number in range(columns):
         column = schema.column(number)
         if column.physical_type != "DOUBLE" or column.max_repetition_level or column.max_definition_level > 1:
-            return f"column {column.path[:80]!r} is no plain column of float64"
+            return f"column {column.path[:80]!r} is not a plain column of float64"
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     if len(groups) > max(rows, 1) or any(not 0 <= group.num_rows <= rows for group in groups):
         return f"has {len(groups)} groups of rows for {rows} rows"
@@ -200,7 +200,7 @@ def read_features(path: Path, root: Path) -> npt.NDArray[Any]:
         step = max(1, (1 << 20) // dimensions)
         # beyond this, squares and their sums leave what floats can hold
         if not all((np.abs(rows[at : at + step]) < 1e30).all() for at in range(0, samples, step)):
-            raise ValueError("holds values that are no features: not finite, or beyond 1e30")
+            raise ValueError("holds values that are not features: not finite, or beyond 1e30")
     except (ValueError, TypeError, OSError, EOFError, OverflowError, MemoryError) as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -169,7 +169,7 @@ def staging_folder(folder: Path, environment: str) -> Iterator[Path]:
                 staging.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise FetchError(
-                    f"{staging}: cannot be made: {error.strerror}; set {environment} to a folder of yours"
+                    f"{staging}: cannot be made: {error.strerror}; set {environment} to a folder of your own"
                 ) from None
             held = locks.enter_context(exclusive(staging))
             # The process that held it before removed it when it had finished.
@@ -231,7 +231,7 @@ def _check(path: Path, entry: Entry, expected: str | None) -> None:
         if size < needed:
             raise FetchError(
                 f"{entry.url}: {entry.file} has {size} bytes, {entry.frames} frames of {entry.format.describe()} "
-                f"from frame {entry.start} need {needed}; it was deleted. Correct the manifest, or tell the owner"
+                f"from frame {entry.start} need {needed}; it was deleted. Correct the manifest, or ask the owner"
             )
 
 
@@ -504,7 +504,7 @@ def _from_tar(archive: Path, member: str, target: Path, limit: int) -> None:
             opened = tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:")  # noqa: SIM115 - closed below
         except (tarfile.ReadError, *_DAMAGE):
             raise FetchError(
-                f"{archive}: is no zip, tar or 7z archive; correct url or remove member in the manifest"
+                f"{archive}: is not a zip, tar or 7z archive; correct url or remove member in the manifest"
             ) from None
         with opened:
             infos = {info.name.removeprefix("./"): info for info in opened.getmembers()}

@@ -71,7 +71,7 @@ def main(direction: str, task_file: str, codec: Codec | None = None) -> None:
 def _work(direction: str, task: dict[str, Any], prepared: Codec | None) -> EncodeInfo:
     codec = prepared or build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
     if not isinstance(codec, Codec | ExternalCodec):
-        raise TypeError(f"{codec} is no Codec")
+        raise TypeError(f"{codec} is not a Codec")
     bitstream = Path(task["bitstream"])
     if direction == "encode":
         parameter, value = task["rate"]

@@ -122,7 +122,7 @@ class RunOptions(ExecutionOptions):
         if of_inputs and not self.inputs:
             raise UsageError(f"{', '.join(of_inputs)}: only for clips given by --input; manifests say it for datasets")
         if self.sequences and not self.datasets:
-            raise UsageError("--sequences chooses among the sequences of --datasets, and none is given")
+            raise UsageError("--sequences selects sequences of --datasets; give --datasets too")
         if not self.codecs:
             raise UsageError("no codec is named; give --codecs x265,vvenc or the like (vcbench ls codecs)")
         _ = self.matching
@@ -153,13 +153,13 @@ class RunOptions(ExecutionOptions):
                 )
             return None
         if tolerance is not None and not 0 < tolerance < 1:
-            raise UsageError(f"a tolerance of {tolerance:g} is no share; give one such as 2% (0.02 in Python)")
+            raise UsageError(f"a tolerance of {tolerance:g} is not a share; give one such as 2% (0.02 in Python)")
         if bpps:
             if self.match_rate or self.rates is not None:
                 raise UsageError("--target-bpp searches rate points of every codec; leave --match-rate and --rates out")
             for bpp in bpps:
                 if not 0 < bpp < math.inf:
-                    raise UsageError(f"--target-bpp: {bpp:g} is no rate; give bits per pixel above 0")
+                    raise UsageError(f"--target-bpp: {bpp:g} is not a rate; give bits per pixel above 0")
             return Matching(None, bpps, "rate", RATE_TOLERANCE if tolerance is None else tolerance)
         anchor = self.match_rate or self.codecs[0]
         if not any(name != anchor for name in self.codecs):

@@ -162,7 +162,9 @@ def state(folder: Path) -> FolderState:
     """State of a result folder, which is only read. Raises StoreError for a folder that is no result set."""
     cells = folder / "cells"
     if not cells.is_dir():
-        raise StoreError(f"{folder}: is no result set (it has no folder cells/); name the folder given to run --out")
+        raise StoreError(
+            f"{folder}: is not a result set (it has no folder cells/); give the folder that run --out named"
+        )
     found = {path.stem: _status(path) for path in cells.glob("*.json")}
     now = time.time()
     working = [
@@ -216,7 +218,7 @@ def _run_state(path: Path, content: Mapping[str, Any], found: Mapping[str, tuple
         pace.finish(name, written - content["started"], tried=status != "skipped")
     elapsed = now - content["started"]
     rate, left = (pace.rate(elapsed), pace.left_s(elapsed)) if alive else (None, None)
-    unknown = "no cell is finished yet" if alive else "it was ended early; the same command goes on from there"
+    unknown = "no cell is finished yet" if alive else "it was ended early; the same command continues it"
     return RunState(
         host=str(content.get("host", "")).partition("/")[0],
         pid=content["pid"],

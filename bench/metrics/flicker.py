@@ -74,7 +74,7 @@ class Flicker(Metric):
     unit = "levels of 8 bit"
     bounds = (0.0, 255.0)
     fidelity = False
-    no_value = "no frame has a value: it takes frames with one before them, and a part of the source that stands still"
+    no_value = "no frame has a value: it needs frames with a predecessor, and a part of the source that does not move"
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)

@@ -216,7 +216,9 @@ class Niqe(NoReferenceMetric):
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)
         if (fmt.width // BLOCK) * (fmt.height // BLOCK) < 2:
-            raise MetricError(f"niqe needs two blocks of {BLOCK}x{BLOCK}, a frame of {fmt.width}x{fmt.height} has not")
+            raise MetricError(
+                f"niqe needs two blocks of {BLOCK}x{BLOCK}, a frame of {fmt.width}x{fmt.height} is too small"
+            )
 
     @classmethod
     def variant(cls, options: tuple[str, ...]) -> type[Metric]:

@@ -47,7 +47,7 @@ class SpyNet(nn.Module):
         try:
             network.load_state_dict({ours: state[theirs] for ours, theirs in own.items()})
         except (KeyError, RuntimeError) as error:
-            raise UnavailableError(f"these are no weights of SpyNet: {error}") from error
+            raise UnavailableError(f"these are not weights of SpyNet: {error}") from error
         network.eval().requires_grad_(False)
         return network
 
@@ -85,7 +85,7 @@ class Raft(nn.Module):
         try:
             raft.network.load_state_dict(state)
         except RuntimeError as error:
-            raise UnavailableError(f"these are no weights of RAFT: {error}") from error
+            raise UnavailableError(f"these are not weights of RAFT: {error}") from error
         raft.eval().requires_grad_(False)
         return raft
 

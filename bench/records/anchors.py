@@ -66,7 +66,7 @@ def dcvc(data: Mapping[str, Any], codec: str = "VTM-17.0", of: str = "the anchor
             curves=tuple(found),
         )
     except (KeyError, AttributeError, TypeError, IndexError) as error:
-        raise UsageError(f"{of} is no anchor file of the DCVC family, or has no {error}") from None
+        raise UsageError(f"{of} is not an anchor file of the DCVC family, or has no {error}") from None
     except ValidationError as error:
         raise UsageError(f"{of} is wrong:\n  {explain(error)}") from None
 
@@ -76,7 +76,7 @@ def _dcvc_curve(
 ) -> PublishedCurve:
     name = _DCVC_NAME.fullmatch(file)
     if name is None:
-        raise UsageError(f"{of}: {file!r} is no name such as BQMall_832x480_60.yuv")
+        raise UsageError(f"{of}: {file!r} is not a name such as BQMall_832x480_60.yuv")
     frames = {point["i_frame_num"] + point["p_frame_num"] for point in points.values()}
     if len(frames) != 1:
         raise UsageError(f"{of}: {file}: its rate points are of different numbers of frames: {sorted(frames)}")
@@ -105,7 +105,7 @@ def aom_ctc(tables: Mapping[str, str]) -> PublishedSet:
             for name in dict.fromkeys(row["Name"] for row in rows):
                 found += _aom_curves(codec, [row for row in rows if row["Name"] == name])
         except (KeyError, ValueError) as error:
-            raise UsageError(f"{codec}: is no result table of AOM's common test conditions: {error}") from None
+            raise UsageError(f"{codec}: is not a result table of AOM's common test conditions: {error}") from None
         except ValidationError as error:
             raise UsageError(f"{codec}: the table is wrong:\n  {explain(error)}") from None
     return PublishedSet(

@@ -314,7 +314,7 @@ def parse_cell(text: str, where: str) -> CellResult:
     try:
         return CellResult.model_validate(data)
     except ValidationError as error:
-        raise StoreError(f"{where}: is no result file:\n  {explain(error)}") from None
+        raise StoreError(f"{where}: is not a result file:\n  {explain(error)}") from None
 
 
 def read_cell(path: Path) -> CellResult:

@@ -154,7 +154,7 @@ def read_published(folder: Path) -> PublishedSet:
     try:
         return PublishedSet.model_validate(parse_json(read_text(path, folder)))
     except ValidationError as error:
-        raise StoreError(f"{path}: is no file of published curves:\n  {explain(error)}") from None
+        raise StoreError(f"{path}: is not a file of published curves:\n  {explain(error)}") from None
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: is not strict JSON: {error}") from None
     except OSError as error:

@@ -29,7 +29,7 @@ def require_range(data: Samples, fmt: VideoFormat, name: str, index: int) -> Non
     if highest > fmt.peak:
         shifted = 16 - fmt.bit_depth
         high_bits = not (data & ((1 << shifted) - 1)).any()
-        hint = f"they stand in the high bits; shift them right by {shifted}" if high_bits else "check the pixel format"
+        hint = f"they are in the high bits; shift them right by {shifted}" if high_bits else "check the pixel format"
         raise MediaError(
             f"{name}: frame {index}: a sample is {highest}, above {fmt.peak}, the peak of {fmt.bit_depth} bit; {hint}"
         )

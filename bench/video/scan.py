@@ -130,7 +130,7 @@ def _open(path: Path) -> tuple[tuple[str, ...], _Listing]:
     streams = [(int(index), about) for index, about in _VIDEO.findall(said) if not about.startswith("none")]
     videos = [index for index, about in streams if not about.endswith("(attached pic)")]
     if options and not videos:
-        raise MediaError(f"{path}: is a playlist or a pattern, not a video; name the files that it stands for")
+        raise MediaError(f"{path}: is a playlist or a pattern, not a video; give the files that it stands for")
     if opened is None:
         raise NoVideoError(
             f"{path}: FFmpeg finds no video it can decode in this file:\n{_tail(said.splitlines())}\n"

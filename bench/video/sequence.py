@@ -139,7 +139,7 @@ class RawSource(Source):
         self.frames, rest = divmod(size, fmt.frame_bytes)
         if rest or not self.frames:
             raise TruncatedError(
-                f"{path}: {size} bytes is no whole number of {fmt.width}x{fmt.height} {fmt.pix_fmt} frames "
+                f"{path}: {size} bytes is not a whole number of {fmt.width}x{fmt.height} {fmt.pix_fmt} frames "
                 f"({fmt.frame_bytes} bytes each): {rest} bytes are left at byte {size - rest}; "
                 "check the size and the pixel format"
             )
@@ -210,7 +210,7 @@ class PngSource(Source):
         self.path = path
         self._files = sorted((file for file in path.iterdir() if file.suffix.lower() == ".png"), key=_natural)
         if not self._files:
-            raise MediaError(f"{path}: a folder without .png files is no sequence")
+            raise MediaError(f"{path}: a folder without .png files is not a sequence")
         self.frames = len(self._files)
         self.remarks = _gaps([file.name for file in self._files])
         picture = png.read(self._files[0])

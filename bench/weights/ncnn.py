@@ -27,7 +27,7 @@ def arrays(param: str, data: bytes) -> Iterator[tuple[str, dict[str, NDArray[np.
     """
     lines = param.split("\n")
     if lines[0].strip() != MAGIC:
-        raise ValueError("is no param file of ncnn (its first line is another)")
+        raise ValueError("is not a param file of ncnn (its first line differs)")
     at = 0
 
     def take(kind: str, count: int) -> NDArray[np.float32]:

@@ -407,10 +407,10 @@ class TestFailures:
 
     def test_unknown_placeholder(self, sequence: Sequence, tmp_path: Path) -> None:
         built = codec({"names": ["true"], "arguments": ["{quality}"]}, {"names": ["true"], "arguments": ["{rate}"]})
-        with pytest.raises(CardError, match=r"settings\.encoder\.arguments: \{quality\} is no placeholder"):
+        with pytest.raises(CardError, match=r"settings\.encoder\.arguments: \{quality\} is not a placeholder"):
             built.encode(sequence, RatePoint("qp", 20), tmp_path / "b")
         # a decoder knows the bitstream alone
-        with pytest.raises(CardError, match=r"settings\.decoder\.arguments: \{rate\} is no placeholder"):
+        with pytest.raises(CardError, match=r"settings\.decoder\.arguments: \{rate\} is not a placeholder"):
             built.decode_command(tmp_path / "b", sequence.format)
 
 

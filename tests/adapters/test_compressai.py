@@ -304,13 +304,13 @@ def test_streams_of_other_weights_models_and_rates_are_refused(make: Make, tiny_
     with pytest.raises(DecodeError, match=r"was written by bmshj2018-factorized with weights .*, this is mbt2018"):
         list(make("mbt2018").decode(stream))
     (tmp_path / "weights.pth").write_bytes(b"others")
-    with pytest.raises(UnavailableError, match=r"SHA-256 is .* wants"):
+    with pytest.raises(UnavailableError, match=r"SHA-256 is .* requires"):
         list(codec.decode(stream))
 
 
 def test_weights_that_are_not_what_the_card_says(make: Make, tiny_clip: TinyClip, tmp_path: Path) -> None:
     make("bmshj2018-factorized").check()
-    with pytest.raises(UnavailableError, match=r"weights\.pth: SHA-256 is [0-9a-f]{64}, card seeded wants 0000"):
+    with pytest.raises(UnavailableError, match=r"weights\.pth: SHA-256 is [0-9a-f]{64}, card seeded requires 0000"):
         make("bmshj2018-factorized", sha256="0" * 64).check()
     source = open_sequence(tiny_clip(64, 64, 1))
     with pytest.raises(UnavailableError, match=r"weights\.pth: holds no mbt2018 \("):

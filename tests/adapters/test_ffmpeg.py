@@ -84,7 +84,7 @@ def test_placeholders(tiny_clip: TinyClip, tmp_path: Path, fps: str, period: int
 
 def test_unknown_placeholder_names_card_key_and_choice(tiny_clip: TinyClip, tmp_path: Path) -> None:
     sequence = open_sequence(tiny_clip())
-    with pytest.raises(CardError, match=r"card mpeg2: settings\.arguments: \{qp\} is no placeholder; .*rate"):
+    with pytest.raises(CardError, match=r"card mpeg2: settings\.arguments: \{qp\} is not a placeholder; .*rate"):
         codec({"arguments": ["-q:v", "{qp}"]}).encode_command(sequence, sequence.format, RatePoint("q", 2), tmp_path)
 
 

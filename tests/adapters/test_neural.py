@@ -121,7 +121,7 @@ def test_processes_of_their_own_agree(make: Make, tiny_clip: TinyClip, tmp_path:
 
 def test_missing_and_other_weights_are_told(make: Make, tmp_path: Path) -> None:
     make().check()
-    with pytest.raises(UnavailableError, match=r"tiny\.safetensors: SHA-256 is [0-9a-f]{64}, card tiny wants 0000"):
+    with pytest.raises(UnavailableError, match=r"tiny\.safetensors: SHA-256 is [0-9a-f]{64}, card tiny requires 0000"):
         make(sha256="0" * 64).check()
     (tmp_path / "weights" / "tiny.safetensors").unlink()
     with pytest.raises(UnavailableError, match=r"weights/tiny\.safetensors: no such weight file"):

@@ -142,7 +142,7 @@ def test_processes_of_their_own_agree(make: Make, tiny_clip: TinyClip, tmp_path:
 def test_missing_and_other_weights_are_told(make: Make, tmp_path: Path) -> None:
     codec = make()
     (tmp_path / "images-2.pth").write_bytes(b"others")
-    with pytest.raises(UnavailableError, match=r"images-2\.pth: SHA-256 is \w{64}, card images wants \w{64}"):
+    with pytest.raises(UnavailableError, match=r"images-2\.pth: SHA-256 is \w{64}, card images requires \w{64}"):
         codec.check()
     (tmp_path / "images-2.pth").unlink()
     with pytest.raises(UnavailableError, match=r"images-2\.pth: no such weight file; put it there"):
@@ -191,7 +191,7 @@ def test_wrong_cards_are_refused(make: Make, tmp_path: Path) -> None:
         make(qualities="[1, 2, 3]").check()
     with pytest.raises(CardError, match=r"whose adapter is ffmpeg; name a card of the adapter compressai"):
         make("compressai:x265").check()
-    with pytest.raises(CardError, match=r"keyframes: 'x266' is no codec of keyframes"):
+    with pytest.raises(CardError, match=r"keyframes: 'x266' is not a keyframe codec"):
         make("x266")
 
 

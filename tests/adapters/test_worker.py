@@ -236,13 +236,13 @@ def test_a_lying_decoder_is_found_out(make: Make, sequence: Sequence, tmp_path: 
 
 NONSENSE = {
     "another protocol": ('say(json.dumps({"ok": True, "protocol": 2}))', "protocol", "version 2 of the protocol"),
-    "no JSON": ('say("done!")', "protocol", "what is no JSON .*: done!"),
+    "no JSON": ('say("done!")', "protocol", "what is not JSON .*: done!"),
     "NaN": ('say(\'{"ok": true, "protocol": NaN}\')', "protocol", "NaN is not JSON"),
-    "no object": ('say("[1]")', "protocol", "a JSON list in place of an object"),
+    "no object": ('say("[1]")', "protocol", "a JSON list instead of an object"),
     "unknown error": ('say(\'{"ok": false, "error": "sad"}\')', "protocol", "neither ok nor an error"),
     "ok is no truth value": ('say(\'{"ok": "true"}\')', "protocol", "neither ok nor an error"),
-    "notes in a list": ("say(HELLO); say('{\"ok\": true, \"notes\": [1]}')", "protocol", "notes that are no object"),
-    "versions in a text": ('say(\'{"ok": true, "protocol": 1, "versions": "1"}\')', "protocol", "versions that are no"),
+    "notes in a list": ("say(HELLO); say('{\"ok\": true, \"notes\": [1]}')", "protocol", "notes that are not an"),
+    "versions in a text": ('say(\'{"ok": true, "protocol": 1, "versions": "1"}\')', "protocol", "versions that"),
     "half a line": ('channel.write("{"); channel.flush(); sys.exit(5)', "worker_lost", "ended with status 5"),
     "hangs up at once": ("channel.close(); sys.exit(0)", "worker_lost", "ended with status 0 before"),
     "hangs up later": ("channel.readline(); say(HELLO); channel.readline(); sys.exit(6)", "worker_lost", "to encode"),

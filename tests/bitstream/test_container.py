@@ -114,7 +114,7 @@ def test_units_that_are_missing_doubled_or_swapped_are_found() -> None:
 def test_a_length_beyond_reason_asks_for_no_memory() -> None:
     with pytest.raises(BitstreamError, match="header: damaged"):
         read(b"VCB\x01\x00" + varint(1 << 34))
-    with pytest.raises(BitstreamError, match="its length is no number"):
+    with pytest.raises(BitstreamError, match="its length is not a number"):
         read(b"VCB\x01\x00" + b"\xff" * 20)
 
 

@@ -110,7 +110,7 @@ def test_missing_sides_codecs_and_cells_fail(vcbench, real: dict[str, Path], tmp
         (["--baseline", "MAIN", "--candidate", "MAIN", "--fail", RULE], "is given twice"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", "bd_rate(psnr_y)>x%"], "column 17"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--codecs", "x264"], "did you mean x265"),
-        (["--baseline", "MAIN", "--candidate", "FOLDER", "--fail", RULE], "is no result set"),
+        (["--baseline", "MAIN", "--candidate", "FOLDER", "--fail", RULE], "is not a result set"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--config", "FILE"], "no table [tool.vcbench"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--junit", "FILE/x.xml"], "cannot be written"),
         (["--baseline", "MAIN", "--candidate", "AGAIN", "--fail", RULE, "--junit", "FILE"], "did not write it"),
@@ -149,7 +149,7 @@ def test_defaults_stand_in_pyproject_and_options_replace_them(
     [
         ("[tool.vcbench.gate]\nfails = []\n", "fails: Extra inputs are not permitted; remove it"),
         ('[tool.vcbench.gate]\ninconclusive = "maybe"\n', "inconclusive"),
-        ('[tool]\nvcbench = "gate"\n', "tool.vcbench: is no table"),
+        ('[tool]\nvcbench = "gate"\n', "tool.vcbench: is not a table"),
         ("[tool.vcbench.gate\n", "is not TOML"),
         ('[tool.vcbench.gate]\nfail = ["psnr_y>1"]\nbaseline = ["."]\n', "column 7"),
     ],

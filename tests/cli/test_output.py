@@ -139,7 +139,7 @@ def test_a_fault_of_ours_exits_with_3_and_asks_for_a_report(vcbench, failing_com
 def test_ctrl_c_exits_with_2(vcbench, failing_commands) -> None:
     done = vcbench("interrupt")
     assert done.code == 2
-    assert "the same command goes on from there" in done.err
+    assert "the same command continues" in done.err
     assert "Traceback" not in done.err
 
 

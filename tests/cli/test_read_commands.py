@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_result_set_is_named(vcbench, tmp_path: Path) -> Non
     for command in (["compare", tmp_path, "--anchor", "x265"], ["report", tmp_path]):
         done = vcbench(*command)
         assert done.code == 4
-        assert f"{tmp_path}: is no result set" in done.err
+        assert f"{tmp_path}: is not a result set" in done.err
 
 
 @pytest.mark.slow

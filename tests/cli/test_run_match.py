@@ -111,8 +111,8 @@ def test_a_codec_that_cannot_take_the_clip_is_told(vcbench, tmp_path: Path, tiny
     [
         ({"match_rate": "x265", "target_bpp": [0.1]}, "leave --match-rate and --rates out"),
         ({"target_bpp": [0.1], "rates": (22,)}, "leave --match-rate and --rates out"),
-        ({"target_bpp": [0.0]}, "0 is no rate"),
-        ({"target_bpp": [math.inf]}, "inf is no rate"),
+        ({"target_bpp": [0.0]}, "0 is not a rate"),
+        ({"target_bpp": [math.inf]}, "inf is not a rate"),
         ({"tolerance": 0.1}, "a tolerance is of a search"),
         ({"match_rate": "x265", "tolerance": 2.0}, "no share"),
         ({"codecs": ["x265"], "match_rate": "x265"}, "no codec beside the anchor"),
@@ -151,7 +151,7 @@ def test_pairs_at_equal_rate_refuse_what_is_not_there(vcbench, matched: Path) ->
         results.at_rate([0.1], metrics=["vmaf"])
     with pytest.raises(UsageError, match="targets in bpp, or an anchor"):
         results.at_rate()
-    with pytest.raises(UsageError, match="-1 is no rate"):
+    with pytest.raises(UsageError, match="-1 is not a rate"):
         results.at_rate([-1.0])
     assert vcbench("compare", matched, "--at-rate", "anchor").code == 4
     assert "at equal rate" in vcbench("compare", matched, "--at-rate", "anchor", "--anchor", "x265").out

@@ -48,7 +48,7 @@ def test_a_run_is_resumed_exported_and_protected(
     done = vcbench(*given, *TINY, "--export", "--json")
     assert done.code == 0, done.err
     assert (done.json["done"], done.json["steps_done"], done.json["skipped"]) == (True, 2, 0)
-    assert "goes on after 0 steps" in done.err
+    assert "continues after 0 steps" in done.err
     assert "1 clip to train on, 0 held out" in done.err
     refused = vcbench(*given, *TINY, "--seed", 1)
     assert refused.code == 4
@@ -199,5 +199,5 @@ def test_a_folder_with_other_files_is_refused_before_any_work(
     (out / "checkpoint.pt.bak").write_text("mine")
     done = vcbench("train", "s2vc", "--clips", videos, "--out", out)
     assert done.code == 4
-    assert f"{out}: holds files that are no training of vcbench (checkpoint.pt.bak, run.json)" in done.err
+    assert f"{out}: holds files that are not a training of vcbench (checkpoint.pt.bak, run.json)" in done.err
     assert (out / "run.json").read_text() == '{"experiment": 1}'

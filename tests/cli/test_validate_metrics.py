@@ -76,7 +76,7 @@ def test_untrusted_file_is_not_executed(vcbench: Call, tmp_path: Path) -> None:
     ("name", "word"),
     [
         ("psnr-y", "did you mean psnr_y"),
-        ("{folder}/nothing.py:M", "is no Python file"),
+        ("{folder}/nothing.py:M", "is not a Python file"),
         ("{folder}/m.py:Other", "has no class Other"),
         ("{folder}/m.py:Path", "not a subclass of bench.metrics.base.Metric"),
         ("{folder}/broken.py:M", "cannot be imported: SyntaxError"),

@@ -275,7 +275,7 @@ def test_a_card_is_never_taken_from_the_results(vcbench, folder: Path, monkeypat
     monkeypatch.chdir(folder)
     outcome = vcbench("verify", ".", "--json")
     assert outcome.code == 6
-    assert "lies in the results themselves" in checks(outcome)["frames"]["reason"]
+    assert "is inside the results" in checks(outcome)["frames"]["reason"]
     change(result_file(folder), lambda cell: cell["codec"].update(name=f"{folder / 'codecs' / 'x265.toml'}@low-delay"))
     monkeypatch.chdir(folder.parent)
     outcome = vcbench("verify", folder, "--json")

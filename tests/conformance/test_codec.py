@@ -264,7 +264,7 @@ def test_an_honest_codec_keeps_the_contract(run: Run) -> None:
 @pytest.mark.parametrize(
     ("name", "rule", "message"),
     [
-        ("Heavy", "start", "load cv2, which every listing would wait for"),
+        ("Heavy", "start", "load cv2, which delays every listing"),
         ("Fickle", "tool", "changes from call to call"),
         ("Messy", "encode", "leaves statistics beside the bitstream"),
         ("Hoarding", "encode", "leaves temporary files/side beside the bitstream"),
@@ -273,7 +273,7 @@ def test_an_honest_codec_keeps_the_contract(run: Run) -> None:
         ("Short", "decode", "decoded 8 frames, 9 were encoded"),
         ("Random", "determinism", "encoding twice gives different bitstreams"),
         ("Restless", "decoding", "decoding twice gives different frames"),
-        ("Constant", "rates", "bytes neither rise nor fall throughout with dropped"),
+        ("Constant", "rates", "bytes neither rise nor fall monotonically with dropped"),
         ("Inverted", "quality", "more bytes give a worse picture"),
         ("Limited", "range", "2 frames of 96x64 yuv420p at dropped=6: "),
         ("EvenOnly", "sizes", "3 frames of 67x45 yuv420p: "),
@@ -309,7 +309,8 @@ def test_what_the_card_does_not_claim_is_not_asked(run: Run) -> None:
 
 def test_concealment_is_reported_for_classical_codecs_alone(run: Run) -> None:
     assert (
-        "7 are decoded to other frames (concealment)" in run("Trusting", "damage", kind="classical")["damage"].message
+        "7 are decoded to different frames (concealment)"
+        in run("Trusting", "damage", kind="classical")["damage"].message
     )
 
 

@@ -364,7 +364,7 @@ def test_a_damaged_archive_is_reported_and_deleted(kind, dataset, server, root):
 
 def test_what_is_no_archive_is_said(tmp_path):
     (tmp_path / "archive").write_bytes(b"<html>")
-    with pytest.raises(FetchError, match="is no zip, tar or 7z archive; correct url or remove member"):
+    with pytest.raises(FetchError, match="is not a zip, tar or 7z archive; correct url or remove member"):
         unpack(tmp_path / "archive", "clip.yuv", tmp_path / "out", limit=1000)
 
 

@@ -113,7 +113,7 @@ def test_fault_03_a_signal_to_the_driver_alone(
     driver.send_signal(getattr(signal, name))
     _, said = driver.communicate(timeout=120)
     assert driver.returncode == code, said
-    assert ("the same command goes on from there" in said) == (code == 2)
+    assert ("the same command continues" in said) == (code == 2)
     assert "Traceback" not in said
     assert family.is_gone(), family.living()
     # none of them was stored as a failed cell

@@ -114,7 +114,7 @@ def test_a_run_that_was_killed_tells_what_it_left(store: Store) -> None:
     result(store, "new")
     (run,) = state(store.root).runs
     assert (run.alive, run.done, run.total, run.left_s) == (False, 7, 8, None)
-    assert "the same command goes on from there" in str(run.reason)
+    assert "the same command continues" in str(run.reason)
     with announced(store, [], 0, {"backend": "loky", "jobs": 2}):
         assert not path.exists()
 
@@ -134,7 +134,7 @@ def test_a_driver_leaves_word_until_it_is_finished_and_longer_if_it_is_ended(sto
 
 
 def test_a_folder_that_is_no_result_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="is no result set"):
+    with pytest.raises(StoreError, match="is not a result set"):
         state(tmp_path)
 
 

@@ -23,9 +23,11 @@ class DcvcFmSettings(CheckoutSettings):
     """The ``settings`` table of a card with adapter = "dcvc-fm"."""
 
     intra_period: Literal[-1] | Annotated[int, Field(ge=1)] = Field(
-        default=-1, description="-1: one I frame; else an I frame every so many frames"
+        default=-1, description="-1: one I frame; otherwise frames from one I frame to the next"
     )
-    reset_interval: int = Field(default=32, ge=0, description="reference features are refreshed every so many frames")
+    reset_interval: int = Field(
+        default=32, ge=0, description="frames from one refresh of the reference features to the next"
+    )
     rate_gop_size: Literal[4, 8] = Field(default=8, description="period of the hierarchical quality")
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads; upstream's test uses 1, and they may matter")
 

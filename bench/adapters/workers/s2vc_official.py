@@ -138,5 +138,5 @@ def _whole_bytes(bpp: float, pixels: int) -> int:
     """Bits of a P frame, which are whole bytes; ValueError for a rate that no whole number of them gives."""
     bits = 8 * round(bpp * pixels / 8)
     if abs(bits - bpp * pixels) > ROUNDING * pixels + 1e-3:
-        raise ValueError(f"a P frame of {bpp:.6f} bits per pixel is no whole number of bytes on {pixels} pixels")
+        raise ValueError(f"a P frame of {bpp:.6f} bits per pixel is not a whole number of bytes on {pixels} pixels")
     return bits

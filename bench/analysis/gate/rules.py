@@ -150,7 +150,7 @@ class _Parser:
     def _operator(self, sign: int, what: str) -> None:
         column, found = self._column(), self._value()
         if found not in {"<", ">"}:
-            raise self._wrong("'>' or '<' must stand here, then the threshold")
+            raise self._wrong("expected '>' or '<' here, then the threshold")
         worse = ">" if sign > 0 else "<"
         if found != worse:
             falls = "a rise is worse" if sign > 0 else "a fall is worse"
@@ -183,7 +183,7 @@ class _Parser:
 
     def _take(self, kind: str, expected: str) -> str:
         if self._kind() != kind:
-            raise self._wrong(f"{expected} must stand here")
+            raise self._wrong(f"expected {expected} here")
         self._next += 1
         return self._tokens[self._next - 1][1]
 

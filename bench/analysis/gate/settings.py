@@ -37,7 +37,7 @@ def load_settings(path: Path | None) -> GateSettings:
     where = f"[{'.'.join(TABLE)}]"
     for depth, name in enumerate(TABLE, 1):
         if not isinstance(table, dict):
-            raise UsageError(f"{path}: {'.'.join(TABLE[: depth - 1])}: is no table; write {where}")
+            raise UsageError(f"{path}: {'.'.join(TABLE[: depth - 1])}: is not a table; write {where}")
         if name not in table:
             if named:
                 raise UsageError(f"{path}: has no table {where}; add it, or leave --config out")

@@ -162,7 +162,7 @@ def open_pool(
 
 def _pool(backend: str, jobs: int | None, scheduler: str | None, *, timing: bool) -> Pool:
     if backend not in BACKENDS:
-        raise UsageError(f"there is no backend {backend!r}; there are {', '.join(BACKENDS)}")
+        raise UsageError(f"unknown backend {backend!r}; use one of {', '.join(BACKENDS)}")
     if scheduler is not None and backend not in CLUSTERS:
         raise UsageError(f"--scheduler is of a cluster and the backend is {backend}; give --backend dask or ray")
     if timing and backend in CLUSTERS:

@@ -167,7 +167,7 @@ class DaskPool(_ClusterPool):
         except CancelledError:
             raise UnavailableError(
                 f"the Dask scheduler {self._scheduler or 'of this machine'} has gone; what is finished is stored, "
-                "the same command goes on from there"
+                "the same command continues"
             ) from None
 
     def _lost(self) -> tuple[type[BaseException], ...]:
@@ -239,7 +239,7 @@ class RayPool(_ClusterPool):
         except (LocalRayletDiedError, RaySystemError):
             raise UnavailableError(
                 f"the Ray node {self._scheduler or 'of this machine'} has gone; what is finished is stored, "
-                "the same command goes on from there"
+                "the same command continues"
             ) from None
 
     def _lost(self) -> tuple[type[BaseException], ...]:

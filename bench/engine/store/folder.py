@@ -61,7 +61,7 @@ def check_writable(root: Path) -> None:
             )
     folder = root.absolute()
     if readable(str(folder)) != str(folder):
-        raise StoreError(f"{readable(str(folder))}: is no UTF-8, which Parquet files need; choose another --out")
+        raise StoreError(f"{readable(str(folder))}: is not UTF-8, which Parquet files need; choose a different --out")
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:

@@ -314,7 +314,7 @@ class _Verification:
             *self._differing_frames(measured),
         ]
         if stored.provenance.get("pooling") != measured.provenance.get("pooling"):
-            differences.append("provenance.pooling is another")
+            differences.append("provenance.pooling differs")
         if differences:
             return Check(name, "different", stored.value, found, "; ".join(differences[:3]))
         rounding = found is not None and stored.value is not None and found != stored.value

@@ -44,9 +44,7 @@ def stored_codec(
     if path is None:
         raise UnknownNameError("codec", base, catalog.files("codecs"))
     if _lies_in(path, outside):
-        raise UnavailableError(
-            f"the card {record.name} lies in the results themselves; name a folder of yours by --path"
-        )
+        raise UnavailableError(f"the card {record.name} is inside the results; give a folder of your own with --path")
     try:
         entry = CodecEntry(load_card(path).configured(configuration), path.parent, trust, sandbox)
         if entry.card.digest() != stored_card(record).digest():
@@ -93,7 +91,7 @@ def source_clip(
         except (VcbenchError, OSError):
             continue
     raise UnavailableError(
-        f"the source {record.file} (SHA-256 {record.sha256[:12]}) is not here; name a copy of yours with --input"
+        f"the source {record.file} (SHA-256 {record.sha256[:12]}) is not here; give your copy with --input"
     )
 
 

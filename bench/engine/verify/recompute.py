@@ -65,7 +65,7 @@ def _of_measurement(
     cell: CellResult, name: str, measured: MeasurementRecord, frames: npt.NDArray[Any] | None
 ) -> Iterator[str]:
     if (measured.status == "ok") != (measured.value is not None):
-        yield f"its status is {measured.status} and its value {measured.value}; a value stands with the status ok alone"
+        yield f"its status is {measured.status} and its value {measured.value}; only the status ok has a value"
     kind = _kind(name)
     if kind is not None:
         pooled = {f"pooled {key}": value for key, value in measured.pooled.items() if key not in _SPREAD}

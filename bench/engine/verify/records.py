@@ -95,7 +95,7 @@ def result_digest(cell: CellResult) -> str:
 def check_outside(records: Path, submission: Path) -> None:
     """Raise UsageError for a folder of records inside the submission: whoever sends that could write them too."""
     if records.resolve().is_relative_to(submission.resolve()):
-        raise UsageError(f"{records}: lies in the submission {submission}; keep records in a folder of your own")
+        raise UsageError(f"{records}: is inside the submission {submission}; keep records in a folder of your own")
 
 
 def write_record(
@@ -162,7 +162,7 @@ def _read(path: Path) -> VerificationRecord:
         return VerificationRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise StoreError(
-            f"{path}: is no record of vcbench verify: {explain(error)}; move it away and verify again"
+            f"{path}: is not a record of vcbench verify: {explain(error)}; move it away and verify again"
         ) from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None

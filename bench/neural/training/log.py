@@ -29,7 +29,7 @@ class TrainingLog:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ())[: len(FIRST_COLUMNS)] != FIRST_COLUMNS:
                 raise UsageError(
-                    f"{self.path}: is no log of a training (columns {', '.join(FIRST_COLUMNS)} come first)"
+                    f"{self.path}: is not the log of a training (columns {', '.join(FIRST_COLUMNS)} come first)"
                 )
             return [{name: value for name, value in row.items() if value} for row in reader]
 

@@ -137,7 +137,7 @@ def check_own(folder: Path) -> None:
     known |= all((folder / name).is_file() for name in ("run.json", "checkpoint.pt"))  # damaged, and told by whom reads
     if not known and (names := entries(folder)):
         raise UsageError(
-            f"{folder}: holds files that are no training of vcbench ({', '.join(names[:3])}); name a new folder"
+            f"{folder}: holds files that are not a training of vcbench ({', '.join(names[:3])}); name a new folder"
         )
 
 
@@ -411,7 +411,7 @@ class Training:
     def _load(self, path: Path) -> None:
         state = read_checkpoint(path, self.device)
         if lacking := {"stage", "step", "seconds", "model", "ema", "optimizer"} - set(state):
-            raise UsageError(f"{path}: is no checkpoint to go on from (without {', '.join(sorted(lacking))})")
+            raise UsageError(f"{path}: is not a checkpoint to go on from (without {', '.join(sorted(lacking))})")
         self.stage_index, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
         self.skipped = state.get("skipped", 0)
         self._check_facts(self.folder / "run.json")
@@ -471,11 +471,11 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception:  # archive readers and unpicklers raise anything for damaged files; torch advises to trust them
         raise UsageError(
-            f"{path}: is no checkpoint of a training, or a damaged one; name the folder of a training, one of its "
+            f"{path}: is not a checkpoint of a training, or a damaged one; name the folder of a training, one of its "
             "after-STAGE.pt, or a weight file (.safetensors)"
         ) from None
     if not isinstance(state, dict):
-        raise UsageError(f"{path}: is no checkpoint of a training (holds a {type(state).__name__})")
+        raise UsageError(f"{path}: is not a checkpoint of a training (holds a {type(state).__name__})")
     return state
 
 
@@ -487,7 +487,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     state = read_checkpoint(file)
     weights = state.get("ema", state)
     if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UsageError(f"{file}: is no checkpoint of a training (holds other things than weights)")
+        raise UsageError(f"{file}: is not a checkpoint of a training (holds more than weights)")
     return dict(weights)
 
 

@@ -115,7 +115,7 @@ FAULTS = {
     "fails": "inference.py ended with status 1",
     "frames": "upstream left pictures of 2 frames, 3 were given",
     "names": r"frame\d\.png: no name of upstream's layout",
-    "no bytes": "is no whole number of bytes on 7000 pixels",
+    "no bytes": "is not a whole number of bytes on 7000 pixels",
 }
 
 

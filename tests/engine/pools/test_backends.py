@@ -192,7 +192,7 @@ def test_a_ray_cluster_gives_what_one_process_gives_and_says_when_it_is_gone(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"backend": "dusk"}, "there is no backend 'dusk'"),
+        ({"backend": "dusk"}, "unknown backend 'dusk'"),
         ({"backend": "loky", "scheduler": "tcp://host:8786"}, "give --backend dask or ray"),
         ({"backend": "dask", "timing": True}, "leave --backend dask out"),
     ],

@@ -187,7 +187,7 @@ def test_stages_to_come_may_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\x80\x04."])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(UsageError, match=r"checkpoint.pt: is no checkpoint of a training, or a damaged one; name"):
+    with pytest.raises(UsageError, match=r"checkpoint.pt: is not a checkpoint of a training, or a damaged one; name"):
         Training(Tiny(), STAGES, CLIPS, tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_the_log_is_a_table_whose_columns_grow(tmp_path: Path) -> None:
 def test_a_file_that_is_no_log_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("loss,step\n1,2\n")
-    with pytest.raises(UsageError, match=r"log.csv: is no log of a training"):
+    with pytest.raises(UsageError, match=r"log.csv: is not the log of a training"):
         TrainingLog(path).rows()
 
 

@@ -261,11 +261,11 @@ def test_with_records_only_what_is_verified_whole_is_ranked(submit: Submit, code
 def test_records_are_never_kept_in_the_submission(submit: Submit, codec: Any, tmp_path: Path) -> None:
     b = submit("b", codec("half", 0.5))
     for inside in (b / "records", b):
-        with pytest.raises(UsageError, match="lies in the submission"):
+        with pytest.raises(UsageError, match="is inside the submission"):
             record(inside, b)
     record(tmp_path / "r", b)
     (tmp_path / "r" / "other.json").write_text('{"record_version": 2}')
-    with pytest.raises(StoreError, match="is no record of vcbench verify"):
+    with pytest.raises(StoreError, match="is not a record of vcbench verify"):
         board([submit("a", codec("x265")), b], records=tmp_path / "r")
 
 

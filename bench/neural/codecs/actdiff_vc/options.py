@@ -34,7 +34,7 @@ TRAJECTORY_BPP = (0.0006, 0.006)
 def _known(keyframes: str) -> str:
     if keyframes not in {LEARNED, *ENCODERS, *SMALLER} and not _CARD.fullmatch(keyframes):
         raise ValueError(
-            f"{keyframes!r} is no codec of keyframes; there are {', '.join((LEARNED, *ENCODERS, *SMALLER))}, and "
+            f"{keyframes!r} is not a keyframe codec; use one of {', '.join((LEARNED, *ENCODERS, *SMALLER))}, and "
             f"{COMPRESSAI}:CARD for one of CompressAI's image codecs, such as {COMPRESSAI}:bmshj2018-hyperprior"
         )
     return keyframes

@@ -60,8 +60,8 @@ def select(
 
     ``positions``: float32 points x frames x 2, pixels; ``visible``: bool points x frames; ``weights``: an edge sketch
     of the first frame, H x W, which "greedy" alone heeds; ``size``: the frame's height and width. The budget is
-    ``tracks``, or else ``bits``: those of the coded trajectories, with positions of ``per_pixel`` units a pixel. It is
-    never exceeded. Greedy stops before where no motion is left that such positions could express; under a budget in
+    ``tracks``, or else ``bits``: those of the coded trajectories, with positions of ``per_pixel`` units per pixel. It
+    is never exceeded. Greedy stops before where no motion is left that such positions could express; under a budget in
     bits its weights are divided by the square root of what a track is expected to take (by all of it, they would
     choose what is cheap because it hardly moves). UnknownNameError for a method that is not there, UsageError for a
     negative budget.

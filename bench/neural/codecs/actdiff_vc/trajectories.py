@@ -33,7 +33,7 @@ class Trajectories:
         if self.visible.shape[1] < 1 or not self.visible[:, 0].all():
             raise ValueError("each track needs a first frame, visible there")
         if self.per_pixel not in PRECISIONS:
-            raise ValueError(f"positions have 1 or 2 units a pixel, not {self.per_pixel}")
+            raise ValueError(f"positions have 1 or 2 units per pixel, not {self.per_pixel}")
 
     @property
     def tracks(self) -> int:

@@ -50,7 +50,7 @@ def decode_trajectories(data: bytes, height: int, width: int) -> Trajectories:
     countable = 1 <= frames <= LONGEST and tracks <= MOST_TRACKS and tracks * frames <= MOST
     if not countable or per_pixel not in PRECISIONS or not lattice.exists():
         raise BitstreamError(
-            f"{_NAME}: damaged ({tracks} tracks of {frames} frames, {per_pixel} units a pixel, "
+            f"{_NAME}: damaged ({tracks} tracks of {frames} frames, {per_pixel} units per pixel, "
             f"starts {step} apart from {left}, {top})"
         )
     positions = np.zeros((tracks, frames, 2), np.int32)

@@ -62,7 +62,7 @@ def obus(data: bytes) -> Iterator[Obu]:
     while at < len(data):
         head = data[at]
         if head & 0x81 or not head & 0x02:
-            raise BitstreamError(f"byte {at}: is no AV1 in the low-overhead format")
+            raise BitstreamError(f"byte {at}: is not AV1 in the low-overhead format")
         position = at + (2 if head & 0x04 else 1)
         size = shift = 0
         while True:

@@ -286,8 +286,11 @@ def test_options_are_read_from_a_card_and_held_to_what_there_is() -> None:
         ({"temporal_filter": 1}, "temporal_filter"),
         ({"qualities": (1, 2)}, "qualities: are of other keyframes"),
         ({"keyframes": "x265", "rdoq": 0.1}, "rdoq: is of learned keyframes"),
-        ({"keyframes": "x266"}, "keyframes: 'x266' is no codec of keyframes; there are learned, x264"),
-        ({"keyframes": "compressai:../mine", "qualities": (1, 2)}, "keyframes: 'compressai:../mine' is no codec"),
+        ({"keyframes": "x266"}, "keyframes: 'x266' is not a keyframe codec; use one of learned, x264"),
+        (
+            {"keyframes": "compressai:../mine", "qualities": (1, 2)},
+            "keyframes: 'compressai:../mine' is not a keyframe codec",
+        ),
         ({"keyframes": "compressai:mbt2018"}, "qualities: say which one of compressai:mbt2018 each rate index has"),
     ):
         with pytest.raises(ValueError, match=rf"options:\n  .*{message}"):

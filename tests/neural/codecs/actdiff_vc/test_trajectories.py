@@ -173,7 +173,7 @@ def test_trajectories_hold_to_their_shapes() -> None:
         Trajectories(positions, np.ones((2, 4), bool), 1)
     with pytest.raises(ValueError, match="visible there"):
         Trajectories(positions, np.zeros((2, 3), bool), 1)
-    with pytest.raises(ValueError, match="units a pixel"):
+    with pytest.raises(ValueError, match="units per pixel"):
         Trajectories(positions, np.ones((2, 3), bool), 3)
 
 
