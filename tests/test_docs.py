@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "reports/README.md", "results/README.md")
 PAGES = [*(ROOT / name for name in TOP), *sorted(DOCS.rglob("*.md"))]
+NOTEBOOK = DOCS / "tutorial" / "notebook.ipynb"
 BLOCK = re.compile(r"^(?P<fence>```+)(?P<kind>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
 
 
@@ -134,6 +136,40 @@ def test_every_key_of_a_card_and_a_manifest_has_a_meaning(generator: ModuleType)
     assert empty == []
 
 
+RUN = """
+import sys, nbformat
+from nbclient import NotebookClient
+book = nbformat.read(sys.argv[1], 4)
+NotebookClient(book, timeout=600, resources={"metadata": {"path": "."}}).execute()
+nbformat.write(book, sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_says_what_its_page_shows(tmp_path: Path) -> None:
+    pytest.importorskip("nbclient", reason="the group docs is not installed")
+    pytest.importorskip("ipykernel", reason="the group docs is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(NOTEBOOK), "run.ipynb"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown, found = (json.loads(path.read_text(encoding="utf-8")) for path in (NOTEBOOK, tmp_path / "run.ipynb"))
+    assert outputs(found) == outputs(shown)
+    assert "<svg" in "".join(outputs(found, "text/html"))
+
+
+def outputs(book: dict[str, Any], kind: str = "text/plain") -> list[str]:
+    """What the cells of a notebook print, and what they show as one kind of text, but for addresses of objects."""
+    parts = [output for cell in book["cells"] for output in cell.get("outputs", ())]
+    texts = ["".join(part["text"] if "text" in part else part["data"].get(kind, "")) for part in parts]
+    return [re.sub(r"0x[0-9a-f]+", "", text) for text in texts]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation site, built without a warning."""
@@ -157,6 +193,9 @@ def test_the_site_has_every_page_in_its_navigation(site: Path) -> None:
         path = page.relative_to(DOCS).with_suffix("")
         path = path.parent if path.name == "README" else path
         assert (site / path / "index.html").exists()
+    notebook = (site / "tutorial" / "notebook" / "index.html").read_text(encoding="utf-8")
+    assert "<svg" in notebook
+    assert "../../explanation/bd-rate/" in notebook
     assert "result set" in (site / "CHANGELOG" / "index.html").read_text(encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ from bench.records.published import PublishedSet, is_published, read_published
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class ResultSet(CellSet):
@@ -24,25 +25,48 @@ class ResultSet(CellSet):
     notes: which names were changed, since they stood for different codecs.
     """
 
-    def _repr_html_(self) -> str:
-        """The set as a notebook shows it: its cells by status, and each codec's mean rate and qualities per rate point.
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._summary()}>"
 
-        Means are over the sequences that have a value, so that a codec with a gap shows another mean: `bench.compare`
-        compares over common sequences.
-        """
+    def _summary(self) -> str:
         counts = Counter(cell.status for cell in self.cells)
         shown = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        parts = [f"<p>{len(self.cells)} cells of {len(self.codecs)} codecs: {shown}</p>"]
+        return f"{len(self.cells)} cells of {len(self.codecs)} codecs: {shown}"
+
+    def _repr_html_(self) -> str:
+        """The set as a notebook shows it: its cells by status, curves, and mean rate and qualities per rate point.
+
+        The curves are of up to three metrics, as `plot` draws them. Means in the table are over the sequences that
+        have a value, so that a codec with a gap shows another mean: `bench.compare` compares over common sequences.
+        """
+        parts = [f"<p>{self._summary()}</p>"]
         frame = self.to_pandas()
         known = frame[frame["value"].notna() & (frame["rate_kind"] != "published")].astype({"value": float})
         if len(known):
+            from bench.results.plot import as_svg
+
             by = ["codec", "parameter", "rate"]
             table = known.pivot_table(index=by, columns="metric", values="value", aggfunc="mean")
             table.insert(0, "bpp", known.groupby(by)["bpp"].mean())
             table.insert(1, "sequences", known.groupby(by)["sequence"].nunique())
+            parts.append(as_svg(self.plot(*dict.fromkeys(known["metric"]), most=3)))
             parts.append(table.to_html(float_format="{:.4g}".format, na_rep=""))
         parts += [f"<p>left out: {escape(problem)}</p>" for problem in self.problems]
         return "".join(parts)
+
+    def plot(self, *metrics: str, most: int | None = None) -> Figure:
+        """RD curves as a matplotlib figure: one panel per metric, one mean curve per codec.
+
+        Each codec's mean is over the sequences that have all of its rate points. ``metrics`` are names as
+        `bench.compare` takes them, such as "vmaf@p5"; without any, all that were measured. ``most`` bounds the number
+        of panels. Raises UnknownNameError for a metric that was not measured.
+        """
+        from bench.analysis.quality import QualityAxis
+        from bench.results.plot import rd_figure
+
+        poolings = {QualityAxis.parse(metric).pooling for metric in metrics}
+        frame = self.to_pandas(pooling for pooling in poolings if pooling)
+        return rd_figure(frame, (metrics or tuple(frame["metric"].dropna().unique()))[:most])
 
     def datasets(self, metric: str) -> pd.DataFrame:
         """Values of whole datasets: codec, rate, dataset, sequences, frames, bpp, metric, value, status, reason ...
@@ -93,7 +117,7 @@ def load(*folders: str | Path, apart: bool = True) -> ResultSet:
                 problems.append(str(error))
         elif not (folder / "cells").is_dir():
             raise StoreError(
-                f"{folder}: is no result set (it has no folder cells/); name the folder given to run --out"
+                f"{folder}: is not a result set (it has no folder cells/); give the folder that run --out named"
             )
         for path in sorted((folder / "cells").glob("*.json")):
             try:
