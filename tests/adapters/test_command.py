@@ -570,7 +570,7 @@ def test_vtm_and_ecm_are_not_taken_for_each_other(
 ) -> None:
     install(name, tmp_path / "root", BANNERS[installed])
     monkeypatch.setenv(f"VCBENCH_{name.upper()}", str(tmp_path / "root"))
-    with pytest.raises(UnavailableError, match=f"another program than card {name} means"):
+    with pytest.raises(UnavailableError, match=f"not the program that card {name} means"):
         reference(name).check()
 
 

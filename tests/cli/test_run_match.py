@@ -114,7 +114,7 @@ def test_a_codec_that_cannot_take_the_clip_is_told(vcbench, tmp_path: Path, tiny
         ({"target_bpp": [0.0]}, "0 is not a rate"),
         ({"target_bpp": [math.inf]}, "inf is not a rate"),
         ({"tolerance": 0.1}, "a tolerance is of a search"),
-        ({"match_rate": "x265", "tolerance": 2.0}, "no share"),
+        ({"match_rate": "x265", "tolerance": 2.0}, "not a share"),
         ({"codecs": ["x265"], "match_rate": "x265"}, "no codec beside the anchor"),
         ({"codecs": ["x265"], "rates": "auto"}, "no codec beside the anchor"),
     ],
@@ -134,7 +134,7 @@ def test_what_cannot_be_searched_is_refused_before_any_work(vcbench, tmp_path: P
     for more, says in [
         (("--match-rate", "x264", "--dry-run"), "cannot show the cells of a search"),
         (("--match-rate", "vvenc", "--rates", "22"), "--codecs does not name it"),
-        (("--match-rate", "x264", "--tolerance", "2"), "no share such as 2%"),
+        (("--match-rate", "x264", "--tolerance", "2"), "not a percentage such as 2%"),
         (("--match-rate", "x264", "--rates", "99"), "outside 1 to 51"),
     ]:
         done = vcbench(*words, *more)

@@ -91,7 +91,7 @@ def test_a_value_that_was_improved_is_named(vcbench, folder: Path, source: Path)
 def test_values_are_unchecked_without_the_source(vcbench, folder: Path) -> None:
     outcome = vcbench("verify", folder, "--metrics")
     assert outcome.code == 6
-    assert "psnr_y: unchecked" in outcome.out and "name a copy of yours with --input" in outcome.out
+    assert "psnr_y: unchecked" in outcome.out and "give your copy with --input" in outcome.out
     assert "checks: 6 equal, 0 different, 6 unchecked, 4 claimed" in outcome.out
 
 

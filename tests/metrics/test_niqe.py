@@ -205,7 +205,7 @@ def test_flat_frame_has_no_value(level: int, shared_weights: Path) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(191, 95), (95, 1000), (100, 100), (16, 16), (191, 191)])
 def test_small_frames_are_undefined_with_the_reason(width: int, height: int) -> None:
-    with pytest.raises(MetricError, match=f"two blocks of 96x96, a frame of {width}x{height} has not"):
+    with pytest.raises(MetricError, match=f"two blocks of 96x96, a frame of {width}x{height} is too small"):
         Niqe(VideoFormat(width, height))
 
 

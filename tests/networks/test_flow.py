@@ -118,7 +118,7 @@ def test_warping_is_that_of_the_other_metrics() -> None:
 @pytest.mark.parametrize("name", ["spynet", "raft"])
 def test_other_weights_are_refused(stand_in: State, name: str) -> None:
     state = {key: value for key, value in stand_in.items() if not key.startswith("L6")}
-    with pytest.raises(UnavailableError, match="no weights of"):
+    with pytest.raises(UnavailableError, match="not weights of"):
         SpyNet.of(state) if name == "spynet" else Raft.of(state, small=True)
 
 

@@ -95,9 +95,9 @@ def test_ladders_in_a_table_are_left_out_and_dbs_become_ratios() -> None:
 
 
 def test_other_files_are_refused() -> None:
-    with pytest.raises(UsageError, match="no result table"):
+    with pytest.raises(UsageError, match="not a result table"):
         aom_ctc({"AV2": "a,b\n1,2\n"})
-    with pytest.raises(UsageError, match="no anchor file"):
+    with pytest.raises(UsageError, match="not an anchor file"):
         dcvc({"Kodak": {"BQSquare_416x240_60.yuv": {"22": {"i_frame_num": 1, "p_frame_num": 0}}}})
     with pytest.raises(UsageError, match="BQMall_832x480_60"):
         dcvc({"UVG": {"beauty": {}}})

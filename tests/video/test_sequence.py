@@ -51,7 +51,7 @@ class TestRaw:
 
     @pytest.mark.parametrize(("size", "pix_fmt"), [("4x6", "yuv420p"), ("4x4", "yuv420p10le"), ("352x288", "yuv420p")])
     def test_wrong_size_is_explained(self, clip: Path, size: str, pix_fmt: str) -> None:
-        with pytest.raises(TruncatedError, match="no whole number of") as caught:
+        with pytest.raises(TruncatedError, match="not a whole number of") as caught:
             open_sequence(clip, size=size, pix_fmt=pix_fmt, fps=30)
         assert str(clip) in str(caught.value)
         assert "check the size and the pixel format" in str(caught.value)
