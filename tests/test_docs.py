@@ -92,7 +92,7 @@ def test_commands_of_code_blocks_parse() -> None:
     found = 0
     for page, text in blocks("sh"):
         for line in re.sub(r"\\\n\s*", " ", text).splitlines():
-            for command in re.split(r" && | \|\| |; ", line):
+            for command in re.split(r" &&(?: |$)| \|\| |; ", line):
                 words = shlex.split(re.split(r" > | \| ", command)[0], comments=True)
                 while words and re.match(r"\w+=", words[0]):
                     words.pop(0)
