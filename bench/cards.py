@@ -134,6 +134,13 @@ PostFilter = Annotated[Grain | Temporal, Field(discriminator="kind")]
 """What is done to decoded frames: a control of metrics, stated wherever the card is."""
 
 
+class Scaling(Model):
+    """The size at which a codec codes: frames are scaled before encoding, and back after decoding."""
+
+    factor: float = Field(gt=0, lt=1, description="of both sides, which are rounded to even numbers")
+    filter: Literal["lanczos", "bicubic"] = "lanczos"
+
+
 class Needs(Model):
     """What a machine needs to run the codec. It decides where cells run, and no result depends on it."""
 
@@ -226,6 +233,7 @@ class Card(Model):
     configurations: dict[Name, Configuration] = Field(
         default={}, description="variants by name, run as name@configuration"
     )
+    scaling: Scaling | None = Field(default=None, description="size at which it codes, as run --scales sets it")
 
     def configured(self, configuration: str | None) -> Card:
         """The card with one of its configurations applied; its name becomes name@configuration."""
@@ -274,6 +282,7 @@ class Card(Model):
             "rate_kind": self.rate_kind,
             **({"container": self.container} if self.container else {}),
             **({"post_filters": [each.model_dump() for each in self.post_filters]} if self.post_filters else {}),
+            **({"scaling": self.scaling.model_dump()} if self.scaling else {}),
         }
 
     def digest(self) -> str:

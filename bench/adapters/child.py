@@ -34,6 +34,7 @@ from bench.errors import (
 )
 from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame
+from bench.video.scale import ScaledSource
 from bench.video.sequence import Sequence, format_from_json, format_to_json, sequence_to_json
 
 PROGRAM = "bench.engine.codec_program"
@@ -101,7 +102,7 @@ class ChildCodec(ExternalCodec):
 
     def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:
         task = {
-            "sequence": sequence_to_json(source),
+            **_told(source),
             "rate": [rate.parameter, rate.value],
             "bitstream": str(bitstream),
             "outcome": str(_outcome_file(bitstream).resolve()),
@@ -123,6 +124,15 @@ class ChildCodec(ExternalCodec):
     def _argv(self, direction: str, task: dict[str, Any], path: Path) -> tuple[str, ...]:
         path.write_text(json.dumps({**self._about_card, **task}), encoding="utf-8")
         return (sys.executable, "-m", PROGRAM, direction, str(path))
+
+
+def _told(source: Sequence) -> dict[str, Any]:
+    """A sequence as plain data, and the size that its frames are scaled to."""
+    small = source.source
+    if not isinstance(small, ScaledSource):
+        return {"sequence": sequence_to_json(source)}
+    size = [small.format.width, small.format.height, small.scaler]
+    return {"sequence": sequence_to_json(small.sequence), "at_size": size}
 
 
 def _forked(warm: WarmProcess, argv: SequenceOf[str], **settings: Any) -> Supervised:

@@ -87,11 +87,11 @@ class Agreement:
 def order_kept(cells: Iterable[CellResult], metrics: Iterable[str] | None = None) -> list[Order]:
     """The order of rates in each metric of some cells, or the wanted ones; those with no pair of rates are left out."""
     curves: dict[str, dict[tuple[str, str], list[list[tuple[int, float]]]]] = defaultdict(lambda: defaultdict(list))
-    grouped: dict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
+    grouped: dict[tuple[str, str, str, float], list[CellResult]] = defaultdict(list)
     for cell in cells:
         if cell.status == "ok" and cell.bits is not None:
-            grouped[cell.sequence.dataset, cell.sequence.name, cell.codec.name].append(cell)
-    for (dataset, sequence, _), found in grouped.items():
+            grouped[cell.sequence.dataset, cell.sequence.name, cell.codec.name, cell.scale].append(cell)
+    for (dataset, sequence, *_), found in grouped.items():
         for metric in {name for cell in found for name in cell.measurements}:
             points = sorted((cell.bits or 0, value) for cell in found if (value := _oriented(cell, metric)) is not None)
             if len({bits for bits, _ in points}) > 1:
@@ -179,7 +179,7 @@ def matched(cells: Iterable[CellResult], scores: Sequence[Score]) -> tuple[list[
     by_point: dict[Point, CellResult] = {
         (cell.sequence.dataset, cell.sequence.name, cell.codec.name, cell.rate.value): cell
         for cell in cells
-        if cell.status == "ok"
+        if cell.status == "ok" and cell.scale == 1
     }
     found: dict[Point, tuple[CellResult, Score]] = {}
     lost = []

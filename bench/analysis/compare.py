@@ -33,6 +33,7 @@ from bench.analysis.curves import (
     curves,
     point_table,
 )
+from bench.analysis.hull import upper_hull
 from bench.analysis.options import CONVENTIONS, CompareOptions, Convention, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, dataset_table, is_pooled
 from bench.analysis.quality import QualityAxis
@@ -470,6 +471,8 @@ class _Joint:
     test_quality: _Array
     left_out: dict[SequenceKey, str]
     notes: tuple[str, ...]
+    hulls: tuple[bool, bool]
+    sign: int
 
     @classmethod
     def of(cls, pairs: Iterable[_Pair], cap: float | None, *, higher_is_better: bool) -> _Joint:
@@ -488,16 +491,28 @@ class _Joint:
                 if pair.key in table.left_out:
                     left_out[pair.key] = f"{codec}: {table.left_out[pair.key]}"
         notes = (f"{capped} qualities capped at {cap:g} before averaging",) if capped else ()
-        return cls(anchor.rates[in_anchor], anchor_quality, test.rates[in_test], test_quality, left_out, notes)
+        return cls(
+            anchor.rates[in_anchor],
+            anchor_quality,
+            test.rates[in_test],
+            test_quality,
+            left_out,
+            notes,
+            (anchor.is_ladder, test.is_ladder),
+            1 if higher_is_better else -1,
+        )
 
     def weighted(self, weights: _Array) -> tuple[_Array, _Array, _Array, _Array]:
-        """Mean curves, as the arguments of a delta; weights have shape (sequences,)."""
-        return (
-            weights @ self.anchor_rates,
-            weights @ self.anchor_quality,
-            weights @ self.test_rates,
-            weights @ self.test_quality,
-        )
+        """Mean curves, as the arguments of a delta, of ladders their hulls; weights have shape (sequences,)."""
+        anchor = self._curve(weights @ self.anchor_rates, weights @ self.anchor_quality, hull=self.hulls[0])
+        test = self._curve(weights @ self.test_rates, weights @ self.test_quality, hull=self.hulls[1])
+        return (*anchor, *test)
+
+    def _curve(self, rates: _Array, quality: _Array, *, hull: bool) -> tuple[_Array, _Array]:
+        if not hull or not np.isfinite(quality).all():
+            return rates, quality
+        kept = upper_hull(rates, self.sign * quality)
+        return rates[kept], quality[kept]
 
 
 def _pairs(found: Mapping[CurveKey, RDCurve], anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:

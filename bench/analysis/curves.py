@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis.hull import upper_hull
 from bench.analysis.quality import QualityAxis
-from bench.errors import UnknownNameError, UsageError
+from bench.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ COLUMNS = (
     *("codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bpp", "kbps", "rate_kind"),
     *("metric", "value", "status", "reason", "encode_s", "decode_s"),
 )
-OPTIONAL_COLUMNS = ("value_capped", "source")
+OPTIONAL_COLUMNS = ("value_capped", "source", "scale")
 
 
 class SequenceKey(NamedTuple):
@@ -100,8 +101,8 @@ class RDPoint:
 
     rate: bpp or kbps. quality: in the unit of the curve's axis; infinite where a frame's PSNR is. capped: the same with
     the metric's cap on each frame, where the table has it; a delta takes it in place of an infinite quality. label: the
-    rate point's name on the codec's card. encode_s, decode_s: wall time of the whole sequence, None where it was not
-    taken.
+    rate point's name on the codec's card, with the size where that is a part of the source's. encode_s, decode_s: wall
+    time of the whole sequence, None where it was not taken. scale: at which share of the source's size it was coded.
     """
 
     rate: float
@@ -110,6 +111,7 @@ class RDPoint:
     encode_s: float | None = None
     decode_s: float | None = None
     capped: float | None = None
+    scale: float = 1.0
 
     @property
     def delta_quality(self) -> float:
@@ -131,7 +133,9 @@ class RDCurve:
     """The points of one codec on one sequence, by rising rate, and the points that have no value.
 
     sources: what was coded, one entry unless the table mixes frame counts, sizes or frame rates under one name.
-    estimated: whether a rate is an estimate instead of the size of a bitstream.
+    estimated: whether a rate is an estimate instead of the size of a bitstream. under: of a ladder, coded at several
+    sizes, the points under the upper convex hull in the plane of rate and quality, by rising rate; `points` are those
+    on it.
     """
 
     codec: str
@@ -143,6 +147,12 @@ class RDCurve:
     excluded: tuple[ExcludedPoint, ...] = ()
     sources: tuple[Source | DatasetSource | PublishedSource, ...] = ()
     estimated: bool = False
+    under: tuple[RDPoint, ...] = ()
+
+    @property
+    def is_ladder(self) -> bool:
+        """Whether points are of several sizes, and the curve is their hull."""
+        return len({point.scale for point in (*self.points, *self.under)}) > 1
 
     @property
     def published(self) -> bool:
@@ -179,7 +189,8 @@ class RDCurve:
 class PointTable:
     """The points of one codec over the sequences that have all of them: rows are sequences, columns rate points.
 
-    rates, qualities: shape (sequences, labels). left_out: the other sequences, each with the reason.
+    rates, qualities: shape (sequences, labels). left_out: the other sequences, each with the reason. scales: of each
+    label. Of a ladder, labels are its points on the hull of each sequence and under it alike.
     """
 
     labels: tuple[str, ...]
@@ -187,6 +198,12 @@ class PointTable:
     rates: NDArray[np.float64]
     qualities: NDArray[np.float64]
     left_out: dict[SequenceKey, str]
+    scales: tuple[float, ...] = ()
+
+    @property
+    def is_ladder(self) -> bool:
+        """Whether labels are of several sizes."""
+        return len(set(self.scales)) > 1
 
 
 @dataclass(frozen=True)
@@ -251,7 +268,8 @@ def point_table(curves_of_codec: Iterable[RDCurve]) -> PointTable:
     A sequence is in when it has each label that any of the curves has a value for, exactly once.
     """
     ordered = sorted(curves_of_codec, key=lambda curve: curve.key)
-    labels = tuple(dict.fromkeys(point.label for curve in ordered for point in curve.points))
+    scales = {point.label: point.scale for curve in ordered for point in _all(curve)}
+    labels = tuple(scales)
     whole: list[RDCurve] = []
     left_out: dict[SequenceKey, str] = {}
     for curve in ordered:
@@ -263,10 +281,11 @@ def point_table(curves_of_codec: Iterable[RDCurve]) -> PointTable:
     rates = np.empty((len(whole), len(labels)))
     qualities = np.empty_like(rates)
     for row, curve in enumerate(whole):
-        by_label = {point.label: point for point in curve.points}
+        by_label = {point.label: point for point in _all(curve)}
         rates[row] = [by_label[label].rate for label in labels]
         qualities[row] = [by_label[label].delta_quality for label in labels]
-    return PointTable(labels, tuple(curve.key for curve in whole), rates, qualities, left_out)
+    keys = tuple(curve.key for curve in whole)
+    return PointTable(labels, keys, rates, qualities, left_out, tuple(scales.values()))
 
 
 def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
@@ -287,8 +306,9 @@ def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
     used = set(table.sequences)
     points: list[RDPoint] = []
     if used:
-        means = zip(table.rates.mean(axis=0), table.qualities.mean(axis=0), table.labels, strict=True)
-        points = sorted((RDPoint(float(r), float(q), label) for r, q, label in means), key=lambda point: point.rate)
+        means = zip(table.rates.mean(axis=0), table.qualities.mean(axis=0), table.labels, table.scales, strict=True)
+        points = [RDPoint(float(r), float(q), label, scale=scale) for r, q, label, scale in means]
+    on, under = on_hull(points, higher_is_better=_higher(metric))
     datasets = {key.dataset for key in used}
     curve = RDCurve(
         codec,
@@ -296,7 +316,8 @@ def mean_curve(curves_of_codec: Iterable[RDCurve]) -> MeanCurve:
         f"mean of {len(used)} sequences",
         metric,
         rate_axis,
-        tuple(points),
+        on,
+        under=under,
         estimated=any(curve.estimated for curve in given if curve.key in used),
     )
     return MeanCurve(curve, table.sequences, table.left_out)
@@ -309,7 +330,8 @@ def _curve(key: CurveKey, axis: QualityAxis, rate_axis: RateAxis, rows: list[Any
     estimated = False
     for row in rows:
         rate = getattr(row, rate_axis)
-        label = str(row.rate)
+        scale = float(getattr(row, "scale", None) or 1)
+        label = str(row.rate) if scale == 1 else f"{row.rate} at {scale:g}x"
         value = row.value if axis.pooling is None else getattr(row, axis.pooling)
         if row.status != "ok":
             excluded.append(ExcludedPoint(label, str(row.status), row.reason or "no reason given"))
@@ -327,6 +349,7 @@ def _curve(key: CurveKey, axis: QualityAxis, rate_axis: RateAxis, rows: list[Any
                     _seconds(row.encode_s),
                     _seconds(row.decode_s),
                     None if capped is None else axis.of(float(capped)),
+                    scale,
                 )
             )
             content = str(getattr(row, "source", None) or "")
@@ -335,8 +358,35 @@ def _curve(key: CurveKey, axis: QualityAxis, rate_axis: RateAxis, rows: list[Any
             else:
                 sources.add(Source(int(row.frames), int(row.width), int(row.height), float(row.fps or 0), content))
             estimated |= row.rate_kind == "estimate"
-    points.sort(key=lambda point: point.rate)
-    return RDCurve(*key, axis.name, rate_axis, tuple(points), tuple(excluded), tuple(sorted(sources)), estimated)
+    on, under = on_hull(points, higher_is_better=_higher(axis.name))
+    return RDCurve(*key, axis.name, rate_axis, on, tuple(excluded), tuple(sorted(sources)), estimated, under)
+
+
+def on_hull(points: Sequence[RDPoint], *, higher_is_better: bool) -> tuple[tuple[RDPoint, ...], tuple[RDPoint, ...]]:
+    """Points by rising rate: of a ladder those on its hull and those under it, of one size all and none.
+
+    A point without a finite rate and quality is under no chord and stays.
+    """
+    ordered = sorted(points, key=lambda point: point.rate)
+    if len({point.scale for point in ordered}) < 2:
+        return tuple(ordered), ()
+    sign = 1 if higher_is_better else -1
+    finite = [p for p in ordered if math.isfinite(p.rate) and math.isfinite(p.delta_quality)]
+    kept = upper_hull(np.array([p.rate for p in finite]), np.array([sign * p.delta_quality for p in finite]))
+    hull = {finite[index].label for index in kept.tolist()} | {p.label for p in ordered if p not in finite}
+    return tuple(p for p in ordered if p.label in hull), tuple(p for p in ordered if p.label not in hull)
+
+
+def _all(curve: RDCurve) -> tuple[RDPoint, ...]:
+    return (*curve.points, *curve.under)
+
+
+def _higher(metric: str) -> bool:
+    """Which way a metric is better; one that is not installed counts as better the higher."""
+    try:
+        return QualityAxis.parse(metric).kind.direction == "higher"
+    except (UnknownNameError, UnavailableError):
+        return True
 
 
 def _seconds(value: Any) -> float | None:
@@ -344,7 +394,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _incomplete(curve: RDCurve, labels: tuple[str, ...]) -> str | None:
-    counts = Counter(point.label for point in curve.points)
+    counts = Counter(point.label for point in _all(curve))
     absent = [label for label in labels if label not in counts]
     if absent or not labels:
         return f"no value at rate {', '.join(absent)}" if absent else "no rate point has a value"

@@ -128,7 +128,9 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def _repeated(cells: Iterable[CellResult]) -> set[str]:
     """Names of the codecs that have several results for one rate point of one sequence."""
-    counts = Counter((cell.codec.name, cell.rate.value, cell.sequence.dataset, cell.sequence.name) for cell in cells)
+    counts = Counter(
+        (cell.codec.name, cell.rate.value, cell.sequence.dataset, cell.sequence.name, cell.scale) for cell in cells
+    )
     return {key[0] for key, count in counts.items() if count > 1}
 
 

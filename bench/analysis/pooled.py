@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.curves import DatasetSource, ExcludedPoint, PublishedSource, RateAxis, RDCurve, RDPoint
+from bench.analysis.curves import DatasetSource, ExcludedPoint, PublishedSource, RateAxis, RDCurve, RDPoint, on_hull
 from bench.analysis.quality import QualityAxis
 from bench.core.files import digest_of
 from bench.core.untrusted import is_there, read_features
@@ -31,7 +31,7 @@ OVER_SEQUENCES = "mean over sequences"
 
 _COLUMNS = (
     *("codec", "rate", "dataset", "sequences", "frames", "bpp", "kbps", "rate_kind", "metric", "value", "status"),
-    *("reason", "pooling", "source"),
+    *("reason", "pooling", "source", "scale"),
 )
 
 _Pool = Callable[[list[Mapping[str, NDArray[Any]]]], Mapping[str, float]]
@@ -58,10 +58,10 @@ def dataset_table(results: CellSet, metric: str) -> pd.DataFrame:
 
     if metric not in results.metrics:
         raise UnknownNameError("metric", metric, results.metrics)
-    groups: dict[tuple[str, float, str], list[CellResult]] = {}
+    groups: dict[tuple[str, float, str, float], list[CellResult]] = {}
     expected: dict[str, set[str]] = {}
     for cell in results.cells:
-        groups.setdefault((cell.codec.name, cell.rate.value, cell.sequence.dataset), []).append(cell)
+        groups.setdefault((cell.codec.name, cell.rate.value, cell.sequence.dataset, cell.scale), []).append(cell)
         expected.setdefault(cell.sequence.dataset, set()).add(cell.sequence.name)
     features = _Features(results.folders)
     rows = [_row(groups[key], metric, expected[key[2]], features) for key in sorted(groups)]
@@ -81,22 +81,31 @@ def dataset_curves(table: pd.DataFrame, rate_axis: RateAxis = "bpp") -> dict[Dat
 def _curve(key: DatasetKey, rate_axis: RateAxis, rows: list[Any]) -> RDCurve:
     whole = [row for row in rows if row.status == "ok" and getattr(row, rate_axis) is not None]
     axis = QualityAxis.parse(rows[0].metric)
-    points = [RDPoint(float(getattr(row, rate_axis)), axis.of(float(row.value)), str(row.rate)) for row in whole]
+    points = [
+        RDPoint(float(getattr(row, rate_axis)), axis.of(float(row.value)), _label(row), scale=row.scale or 1.0)
+        for row in whole
+    ]
+    on, under = on_hull(points, higher_is_better=axis.kind.direction == "higher" if whole else True)
     return RDCurve(
         key.codec,
         key.dataset,
         OVER_DATASET,
         rows[0].metric,
         rate_axis,
-        tuple(sorted(points, key=lambda point: point.rate)),
+        on,
         tuple(_excluded(row, rate_axis) for row in rows if row not in whole),
         tuple(sorted({_source_of(row) for row in whole})),
         estimated=any(row.rate_kind == "estimate" for row in whole),
+        under=under,
     )
 
 
+def _label(row: Any) -> str:
+    return str(row.rate) if (row.scale or 1) == 1 else f"{row.rate} at {row.scale:g}x"
+
+
 def _excluded(row: Any, rate_axis: RateAxis) -> ExcludedPoint:
-    return ExcludedPoint(str(row.rate), row.status, row.reason or f"no {rate_axis}")
+    return ExcludedPoint(_label(row), row.status, row.reason or f"no {rate_axis}")
 
 
 def _source_of(row: Any) -> DatasetSource | PublishedSource:
@@ -135,6 +144,7 @@ def _row(cells: list[CellResult], metric: str, expected: set[str], features: _Fe
         "metric": metric,
         "pooling": OVER_SEQUENCES if pool is None else OVER_DATASET,
         "source": _source(cells),
+        "scale": first.scale,
     }
     problems = [*_problems(cells, metric, expected, pool)]
     if problems:

@@ -109,7 +109,7 @@ def command(**options: Any) -> int:
     """
     from bench.analysis.options import CompareOptions
     from bench.api import compare_folders
-    from bench.cli.comparison_table import show_comparisons, show_sequences
+    from bench.cli.comparison_table import show_comparisons, show_ladders, show_sequences
     from bench.protocols import protocol_of
 
     if options["at_rate"]:
@@ -140,6 +140,7 @@ def command(**options: Any) -> int:
             for by_test in by_metric.values():
                 for comparison in by_test.values():
                     show_sequences(comparison)
+    show_ladders(results, compared.metrics if options["per_sequence"] else compared.metrics[:1])
     return 0
 
 

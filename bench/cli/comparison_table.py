@@ -85,6 +85,24 @@ def show_comparisons(
         say(f"  *: times {_LOADED}")
 
 
+def show_ladders(results: ResultSet, metrics: Sequence[str]) -> None:
+    """Print, of each codec that was coded at several sizes, which of them is on its hull at which rates (bpp)."""
+    from bench.analysis.ladder import ladder_curves, rungs, rungs_text, scales
+
+    sizes = scales(results.cells)
+    if not sizes:
+        return
+    rows = [
+        [codec, metric, curve.sequence, rungs_text(rungs(curve))]
+        for (codec, metric), own in ladder_curves(results.cells, results.to_pandas(), metrics).items()
+        for curve in own
+    ]
+    say()
+    print_table("Which size is on the hull at which rates, in bpp", ["codec", "metric", "sequence", "sizes"], rows)
+    for codec, told in sizes.items():
+        say(f"  {codec}: sizes {told}")
+
+
 def show_sequences(comparison: Comparison) -> None:
     """Print the long form of one pair: each sequence with overlap, the interval compared, spread and notes."""
     from bench.analysis.bd import Cause

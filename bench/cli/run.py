@@ -82,6 +82,19 @@ if TYPE_CHECKING:
     help="Common test conditions by name: GOP structure, frames, metrics and BD-rate convention.",
 )
 @click.option(
+    "--scales",
+    type=NumberList(),
+    default=(),
+    help="Code each rate at these sizes, as factors of the clip's (1,0.75,0.5); a codec's curve is their hull.",
+)
+@click.option(
+    "--scale-filter",
+    type=click.Choice(["lanczos", "bicubic"]),
+    default="lanczos",
+    help="Filter by which --scales scales down and back up.",
+    show_default=True,
+)
+@click.option(
     "--rates",
     type=NumbersOr("auto"),
     help="Values of the rate parameter (QP, CRF ...) instead of the card's. auto searches them so that each curve "
@@ -253,6 +266,7 @@ def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bo
         {
             "codec": cell.codec.card.name,
             "rate": cell.rate.value,
+            "scale": cell.scale,
             "dataset": cell.sequence.dataset,
             "sequence": cell.sequence.name,
             "frames": cell.sequence.frames,
@@ -278,7 +292,7 @@ def _show_plan(planned: Plan, out: Path, options: RunOptions, *, json_output: bo
         lines = [
             [
                 row["codec"],
-                f"{row['rate']:g}",
+                f"{row['rate']:g}" + ("" if row["scale"] == 1 else f" at {row['scale']:g}x"),
                 row["sequence"],
                 str(row["frames"]),
                 row["problem"] or ("measured" if row["measured"] else "to do"),
@@ -388,7 +402,7 @@ def _say_outcome(
 def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -> None:
     """The table of `vcbench compare` in short, where the run has codecs to compare."""
     from bench.analysis.compare import compare_results
-    from bench.cli.comparison_table import show_comparisons, summary_metrics
+    from bench.cli.comparison_table import show_comparisons, show_ladders, summary_metrics
     from bench.report.measured import choose_anchor
     from bench.results.result_set import ResultSet
 
@@ -401,6 +415,7 @@ def _show_summary(results: list[CellResult], out: Path, wanted: Iterable[str]) -
     tests = [name for name in found.codecs if name != anchor]
     by_metric = compare_results(found, anchor, tests, summary_metrics(measured))
     show_comparisons(by_metric, found, anchor=anchor, short=True)
+    show_ladders(found, measured[:1])
     more = f"vcbench compare {shlex.quote(str(out))} --anchor {shlex.quote(anchor)}"
     say(f"  all metrics, intervals and sequences: {more} (--per-sequence)")
 

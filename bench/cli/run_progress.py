@@ -161,7 +161,7 @@ def _begun(progress: Progress) -> str:
 
 def _cell(result: CellResult, *, verbose: bool = False) -> str:
     """A cell in a line: what it is of, rate and main metrics; all metrics and the times where `verbose`."""
-    what = f"{result.codec.name} {result.rate.parameter}={result.rate.value:g} {result.sequence.name}"
+    what = f"{result.codec.name} {result.rate.parameter}={result.rate.value:g}{result.at} {result.sequence.name}"
     if result.status != "ok":
         return f"{what}: {result.status}: {result.reason}"
     names = [name for name, one in result.measurements.items() if one.value is not None]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
+from bench.adapters.scaled import ScaledCodec
 from bench.analysis.transfer import taken_as
 from bench.bitstream.units import container_bytes
 from bench.cards import Card
@@ -388,7 +389,10 @@ def _reusable(known: CellResult, store: Store, timing: Timing) -> bool:
 
 
 def external(entry: CodecEntry, time_limit: float | None) -> ExternalCodec:
-    """The codec as a pair of programs: its own, or, for a codec in Python, a fresh interpreter for each direction."""
+    """The codec as a pair of programs: its own, or, for a codec in Python, a fresh interpreter for each direction.
+
+    At the size that its card names, where it names one.
+    """
     codec = entry.build()
     if isinstance(codec, Codec):
         from bench.adapters.child import ChildCodec
@@ -397,7 +401,7 @@ def external(entry: CodecEntry, time_limit: float | None) -> ExternalCodec:
     if not isinstance(codec, ExternalCodec):
         raise EncodeError("adapter", f"{type(codec).__name__} is neither a Codec nor an ExternalCodec")
     codec.time_limit = DEFAULT_TIME_S if time_limit is None and codec.sandbox is not None else time_limit
-    return codec
+    return codec if entry.card.scaling is None else ScaledCodec(codec, entry.card.scaling)
 
 
 def _check_bitstream(path: Path, info: EncodeInfo, card: Card) -> None:

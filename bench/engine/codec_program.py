@@ -33,6 +33,7 @@ from bench.errors import (
 from bench.registry import build
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
+from bench.video.scale import at_size
 from bench.video.sequence import format_from_json, format_to_json, sequence_from_json
 
 
@@ -75,7 +76,10 @@ def _work(direction: str, task: dict[str, Any], prepared: Codec | None) -> Encod
     bitstream = Path(task["bitstream"])
     if direction == "encode":
         parameter, value = task["rate"]
-        info = codec.encode(sequence_from_json(task["sequence"]), RatePoint(parameter, value), bitstream)
+        sequence = sequence_from_json(task["sequence"])
+        if "at_size" in task:
+            sequence = at_size(sequence, *task["at_size"])
+        info = codec.encode(sequence, RatePoint(parameter, value), bitstream)
         if info.estimated_bits is not None and codec.card.rate_kind != "estimate":
             raise EncodeError(
                 "rate_kind", f'card {codec.card.name} says rate_kind = "bitstream", its codec estimates its rate'

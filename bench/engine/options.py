@@ -75,6 +75,8 @@ class RunOptions(ExecutionOptions):
     metrics: by name, "+name" adds to the default ones; none: the default ones.
     rates: values of the rate parameter in place of each card's. match_rate (the name of an anchor), target_bpp (bits
     per pixel) and rates "auto" search rate points, to within tolerance, a share (`bench.engine.rate_search.match`).
+    scales: sizes at which each codec codes each rate, as factors of the clip's sides, such as (1, 0.75, 0.5), for a
+    ladder; scale_filter: "lanczos" or "bicubic", by which frames are scaled down and back up.
     protocol: conditions by name (`bench.protocols`), which set the GOP structure of codecs named without a
     configuration, and frames and metrics where none are given.
     paths: further folders of cards and manifests. trust: cards there may run programs and Python files.
@@ -98,6 +100,8 @@ class RunOptions(ExecutionOptions):
     match_rate: str | None = None
     target_bpp: tuple[float, ...] = ()
     tolerance: float | None = None
+    scales: tuple[float, ...] = ()
+    scale_filter: Literal["lanczos", "bicubic"] = "lanczos"
     protocol: str | None = None
     paths: tuple[Path, ...] = ()
     trust: bool = False
@@ -125,7 +129,14 @@ class RunOptions(ExecutionOptions):
             raise UsageError("--sequences selects sequences of --datasets; give --datasets too")
         if not self.codecs:
             raise UsageError("no codec is named; give --codecs x265,vvenc or the like (vcbench ls codecs)")
-        _ = self.matching
+        self._set("scales", tuple(dict.fromkeys(self.scales or ())))
+        for scale in self.scales:
+            if not 0 < scale <= 1:
+                raise UsageError(f"--scales: {scale:g} is no share of the clip's size; give some up to 1, such as 0.5")
+        if self.matching is not None and self.scales:
+            raise UsageError(
+                "--scales codes rate points that are given; leave --match-rate, --target-bpp and --rates auto out"
+            )
         if not self.inputs and not self.datasets:
             raise UsageError("no video is named; give --input FILE... or --datasets NAME (vcbench ls datasets)")
 

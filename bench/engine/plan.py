@@ -65,6 +65,11 @@ class Cell:
         return "_".join([*map(safe_name, parts), self.key[:12]])
 
     @property
+    def scale(self) -> float:
+        """At which share of the sequence's size it is coded."""
+        return self.codec.card.scaling.factor if self.codec.card.scaling else 1.0
+
+    @property
     def work(self) -> int:
         """Rough amount of work, for scheduling the longest first."""
         return self.sequence.format.samples_per_frame * self.sequence.frames

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from bench.cards import Catalog
+from bench.cards import Catalog, Scaling
 from bench.core.sandbox import required
 from bench.datasets.manifest import load_manifest, open_entry
 from bench.engine.cell import Task, Timing, failed_result, is_done
@@ -70,6 +70,14 @@ def open_sequences(options: RunOptions, catalog: Catalog) -> list[Clip]:
 
 def open_codecs(options: RunOptions, catalog: Catalog) -> list[CodecEntry]:
     """The codecs of a run, each able to run here."""
+    entries = _entries(options, catalog)
+    if not options.scales:
+        return entries
+    sizes = [None if scale == 1 else Scaling(factor=scale, filter=options.scale_filter) for scale in options.scales]
+    return [replace(entry, card=entry.card.model_copy(update={"scaling": size})) for entry in entries for size in sizes]
+
+
+def _entries(options: RunOptions, catalog: Catalog) -> list[CodecEntry]:
     confined = required() if options.sandbox else None
     protocol = protocol_of(options.protocol) if options.protocol else None
     if protocol is None:

@@ -220,6 +220,23 @@ class CellResult(Model):
     provenance: dict[str, Any] = {}
 
     @property
+    def scale(self) -> float:
+        """At which share of the sequence's size it was coded."""
+        scaling = self.codec.card.get("scaling")
+        factor = scaling.get("factor") if isinstance(scaling, dict) else None
+        return float(factor) if isinstance(factor, int | float) and 0 < factor < 1 else 1.0
+
+    @property
+    def point(self) -> str:
+        """The rate point as it is shown: "qp 27", or "qp 27 at 0.5x"."""
+        return f"{self.rate.parameter} {self.rate.value:g}{self.at}"
+
+    @property
+    def at(self) -> str:
+        """The size at which it was coded, where that is a part of the sequence's: " at 0.5x"."""
+        return "" if self.scale == 1 else f" at {self.scale:g}x"
+
+    @property
     def bits(self) -> int | None:
         """The rate of the cell: bits of the bitstream file, headers included, but those of a container that the card
         names; of a codec whose card says that its rate is an estimate, that estimate."""
@@ -272,6 +289,7 @@ class CellResult(Model):
             "parameter": self.rate.parameter,
             "source": f"{self.sequence.sha256[:12]}+{self.sequence.start}",
             "cell": self.name,
+            "scale": self.scale,
         }
         if self.status != "ok" or not self.measurements:
             status, reason = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
     "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped",
-    "source", "cell",
+    "source", "cell", "scale",
 )  # fmt: skip
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from bench.analysis.agreement import order_kept
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, LITTLE_OVERLAP, MIN_POINTS, Cause, per_cent
+from bench.analysis.curves import mean_curve
 from bench.analysis.fooled import Rated, resting_lead
+from bench.analysis.ladder import ladder_curves, rungs, rungs_text, scales
 from bench.analysis.transfer import NAMES, doubts
 from bench.cards import decodes_exactly, draws
 from bench.protocols import PROTOCOLS
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed
 from bench.report.escape import markdown
-from bench.report.measured import Measured, MetricFacts, count_text, machines
+from bench.report.measured import Measured, MetricFacts, count_text, dataset_text, machines
 from bench.results.result_set import ResultSet
 from bench.video.formats import Transfer
 
@@ -143,6 +145,7 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
     return [
         *_protocol(results.cells),
         *_gaps(results),
+        *_ladders(measured),
         *measured.remarks,
         *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in measured.metrics if metric.problem),
         *_doubts(compared),
@@ -168,6 +171,22 @@ def _protocol(cells: Sequence[CellResult]) -> Iterator[str]:
         others = sorted({cell.codec.name for cell in cells if protocol and protocol.deviates(cell.codec.card)})
         if others:
             yield f"Another GOP structure than that of {name}: {', '.join(others)}."
+
+
+def _ladders(measured: Measured) -> Iterator[str]:
+    """Which codecs were coded at several sizes, and at which rates each size is the best."""
+    found = ladder_curves(measured.results.cells, measured.frame, measured.metric_names[:1])
+    for codec, sizes in scales(measured.results.cells).items():
+        yield (
+            f"{measured.labels[codec]} was coded at several sizes ({sizes}) and scaled back before it was measured: its"
+            " curve is the upper convex hull of all points of a sequence, its rate that of the small bitstream."
+        )
+    for (codec, metric), of_codec in found.items():
+        means = {name: mean_curve(c for c in of_codec if c.dataset == name) for name in {c.dataset for c in of_codec}}
+        for name, mean in sorted(means.items()):
+            if mean.curve.points:
+                where = f"{dataset_text(name)}, mean of {_count(len(mean.used), 'sequence')}"
+                yield f"Sizes of {codec} by {metric} ({where}): {rungs_text(rungs(mean.curve))} bpp."
 
 
 def _gaps(results: ResultSet) -> Iterator[str]:

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 from bench.core.process import Process, ProcessError
 from bench.errors import MediaError
 from bench.video import ffmpeg
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
-from bench.video.sequence import read_raw_frames
+from bench.video.sequence import Sequence, Source, read_raw_frames
 
 _EXACT = "accurate_rnd+full_chroma_int"
 
@@ -30,6 +32,30 @@ SCALERS = {
 def filter_text(width: int, height: int, scaler: str) -> str:
     """The filter, as FFmpeg takes it."""
     return f"scale={width}:{height}:{SCALERS[scaler]}:sws_dither=none"
+
+
+class ScaledSource(Source):
+    """The frames of a sequence at another size."""
+
+    def __init__(self, sequence: Sequence, width: int, height: int, scaler: str) -> None:
+        self.sequence, self.scaler = sequence, scaler
+        self.path = sequence.path
+        self.format = replace(sequence.format, width=width, height=height)
+        self.frames = sequence.frames
+
+    def files(self) -> tuple[Path, ...]:
+        return self.sequence.source.files()
+
+    def read(self, start: int, count: int) -> Iterator[Frame]:
+        fmt = self.format
+        frames = rescaled(self.sequence.read(), self.sequence.format, fmt.width, fmt.height, self.scaler)
+        return islice(frames, start, start + count)
+
+
+def at_size(sequence: Sequence, width: int, height: int, scaler: str) -> Sequence:
+    """A sequence whose frames are scaled as they are read; RGB originals are left behind."""
+    source = ScaledSource(sequence, width, height, scaler)
+    return replace(sequence, source=source, format=source.format, start=0)
 
 
 def rescaled(frames: Iterator[Frame], fmt: VideoFormat, width: int, height: int, scaler: str) -> Iterator[Frame]:

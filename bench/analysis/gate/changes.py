@@ -72,6 +72,7 @@ def sequence_change(rule: Rule, pairs: Sequence[CellPair], min_overlap: float = 
         "cap": axis.cap,
         "saturation": axis.saturation,
         "min_overlap": min_overlap,
+        "hull": len({pair.baseline[0].scale for pair in pairs}) > 1,
     }
     deltas = {"bd_rate": bd_rate(*curves, **settings), "bd_metric": bd_metric(*curves, **settings)}
     result = deltas.pop(rule.kind)
@@ -157,7 +158,7 @@ def _qualities(axis: QualityAxis, pair: CellPair) -> tuple[float, float] | str:
     found = []
     for side, cell in (("baseline", pair.baseline[0]), ("candidate", pair.candidate[0])):
         measured = cell.measurements.get(metric)
-        where = f"{cell.rate.parameter}={cell.rate.value:g}"
+        where = cell.point
         if measured is None:
             return f"{metric} was not measured on the {side}; vcbench run again with --metrics +{metric}"
         if measured.value is None:

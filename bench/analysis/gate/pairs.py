@@ -16,9 +16,11 @@ class PointKey(NamedTuple):
     sequence: SequenceKey
     parameter: str
     rate: float
+    scale: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.sequence} at {self.parameter}={self.rate:g}"
+        at = "" if self.scale == 1 else f" at {self.scale:g}x"
+        return f"{self.sequence} at {self.parameter}={self.rate:g}{at}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _by_point(cells: Iterable[CellResult]) -> dict[PointKey, list[CellResult]]:
 
 def _point(cell: CellResult) -> PointKey:
     sequence = SequenceKey(cell.sequence.dataset, cell.sequence.name)
-    return PointKey(sequence, cell.rate.parameter, float(cell.rate.value))
+    return PointKey(sequence, cell.rate.parameter, float(cell.rate.value), cell.scale)
 
 
 def _of_runs(key: PointKey, runs: Sequence[dict[PointKey, list[CellResult]]]) -> tuple[CellResult, ...]:

@@ -19,6 +19,7 @@ from bench.core.sandbox import Sandbox
 from bench.datasets.manifest import load_manifest, open_entry
 from bench.engine.plan import CodecEntry
 from bench.errors import UnavailableError, UnknownNameError, VcbenchError
+from bench.protocols import PROTOCOLS
 from bench.records.cell import CodecRecord, SequenceRecord
 from bench.video.formats import VideoFormat
 from bench.video.sequence import Sequence, open_sequence
@@ -46,11 +47,16 @@ def stored_codec(
     if _lies_in(path, outside):
         raise UnavailableError(f"the card {record.name} is inside the results; give a folder of your own with --path")
     try:
-        entry = CodecEntry(load_card(path).configured(configuration), path.parent, trust, sandbox)
-        if entry.card.digest() != stored_card(record).digest():
+        stored = stored_card(record)
+        ours = load_card(path).configured(configuration).model_copy(update={"scaling": stored.scaling})
+        # a protocol fills the intra period in that a card leaves open
+        filled = [ours, *(protocol.card(ours) for protocol in PROTOCOLS.values())]
+        card = next((card for card in filled if card.digest() == stored.digest()), None)
+        if card is None:
             raise UnavailableError(f"the card {record.name} here differs from the result's; give its folder by --path")
     except ValidationError:
         raise UnavailableError(f"this vcbench cannot read the result's card of {record.name}") from None
+    entry = CodecEntry(card, path.parent, trust, sandbox)
     entry.build().check()
     return entry
 

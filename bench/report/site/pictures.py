@@ -302,12 +302,12 @@ class _Gallery:
             files, maps = self._written(stem, frames, lambda: self._decoded(cell), along)
             values = frame_values(self._results, cell)
         except VcbenchError as error:
-            self.absent.append(f"{cell.codec.name} at {cell.rate.value:g} on {cell.sequence.name}: {error}.")
+            self.absent.append(f"{cell.codec.name} at {cell.point} on {cell.sequence.name}: {error}.")
             return None
         return {
             "codec": self._measured.codecs.index(cell.codec.name),
             "parameter": cell.rate.parameter,
-            "rate": cell.rate.value,
+            "rate": f"{cell.rate.value:g}{cell.at}" if cell.at else cell.rate.value,
             "bpp": short(cell.bpp),
             "sha256": cell.bitstream.sha256,
             "files": files,

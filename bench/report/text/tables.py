@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.bd import BDResult, legend, marks, per_cent
 from bench.analysis.compare import Comparison, Overall, SequenceResult, SpeedRatio
+from bench.analysis.curves import RDCurve
+from bench.analysis.ladder import rungs, rungs_text
 from bench.analysis.pooled import OVER_DATASET
 from bench.records.cell import CellResult
 from bench.records.published import PublishedSet
@@ -29,7 +31,7 @@ Row = Mapping[str, Any]
 
 _RD = (
     *("codec", "parameter", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps"),
-    *("rate_kind", "encode_s", "decode_s", "timing", "status", "reason", "cell"),
+    *("rate_kind", "encode_s", "decode_s", "timing", "status", "reason", "cell", "scale"),
 )
 _BD = (
     *("dataset", "anchor", "test", "metric", "higher_is_better", "bd_rate_percent", "ci_low", "ci_high", "ci_reason"),
@@ -48,6 +50,10 @@ _BD_SEQUENCES = (
 _SPEED = (
     *("dataset", "codec", "anchor", "encode_ratio", "encode_reason", "encode_sequences", "decode_ratio"),
     *("decode_reason", "decode_sequences", "encode_s_per_frame", "decode_s_per_frame", "cells", "timing"),
+)
+_LADDER = (
+    *("dataset", "sequence", "codec", "metric", "scale", "bpp_low", "bpp_high", "quality_low", "quality_high"),
+    "points",
 )
 _EXCLUDED = ("what", "codec", "rate", "dataset", "sequence", "metric", "status", "reason")
 
@@ -131,6 +137,42 @@ def speed_table(speeds: Sequence[Speed], anchor: str) -> Table:
     """One row per (dataset, codec)."""
     rows = (_speed_row(speed, anchor) for speed in speeds)
     return Table("speed", "times", _SPEED, rows, speed_grids(speeds, anchor), "Nothing was timed.")
+
+
+def ladder_table(curves: Mapping[tuple[str, str], Sequence[RDCurve]]) -> Table:
+    """One row per stretch of a ladder's hull: sequence, codec, metric, size, and rates and qualities from and to."""
+    rows = [
+        {
+            "dataset": curve.dataset,
+            "sequence": curve.sequence,
+            "codec": codec,
+            "metric": metric,
+            "scale": rung.scale,
+            "bpp_low": rung.low,
+            "bpp_high": rung.high,
+            "quality_low": rung.worst,
+            "quality_high": rung.best,
+            "points": rung.points,
+        }
+        for (codec, metric), own in curves.items()
+        for curve in own
+        for rung in rungs(curve)
+    ]
+    grid = Grid(
+        "Sizes of ladders",
+        "The size at which each codec is on its hull, by rate; between a size's highest rate and the next one's lowest,"
+        " the next one takes over.",
+        ("Dataset", "Sequence", "Codec", "Metric", "Sizes (bpp)"),
+        "lllll",
+        tuple(
+            (curve.dataset, curve.sequence, codec, metric, rungs_text(rungs(curve)))
+            for (codec, metric), own in curves.items()
+            for curve in own
+        ),
+    )
+    return Table(
+        "ladder", "sizes of ladders", _LADDER, rows, [grid] if rows else [], "No codec was coded at two sizes."
+    )
 
 
 def excluded_table(rows: Sequence[Row]) -> Table:

@@ -318,9 +318,9 @@ start((index) => {
       const own = await vcbench.need(`sequence-${sequence}`);
       for (const number of index.codecs.keys()) {
         const cells = own.cells.filter((cell) => cell.codec === number && cell.status === "ok" && cell.values[metric] !== null);
-        const points = cells.map((cell) => [cell.bpp, onAxis(one, cell.values[metric]), `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
+        const points = cells.map((cell) => [cell.bpp, onAxis(one, cell.values[metric]), `${cell.parameter} ${cell.rate}`, cell.name, cell.scale]).sort((a, b) => a[0] - b[0]);
         infinite += points.length - finite(points).length;
-        if (finite(points).length) traces.push(curveTrace(index, number, finite(points), text(number)));
+        if (finite(points).length) traces.push(...rateTraces(index, number, finite(points), text(number), one.better));
       }
       caption = `${index.sequences[sequence].name}: a point is one bitstream; choosing one opens its cell.${dbNote(one)}`;
     }

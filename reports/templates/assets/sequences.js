@@ -35,8 +35,8 @@ start((index) => {
     get("rd-caption").textContent = `A point is one bitstream; choose it to see where its numbers come from.${one ? dbNote(one) : ""}`;
     const traces = [];
     for (const number of index.codecs.keys()) {
-      const points = data.cells.filter((cell) => cell.codec === number && valued(cell)).map((cell) => [cell.bpp * factor, onAxis(one, cell.values[metric()]), `${cell.parameter} ${cell.rate}`, cell.name]).sort((a, b) => a[0] - b[0]);
-      if (finite(points).length) traces.push(curveTrace(index, number, finite(points), (point) => plain(`${index.codecs[number].look.label} at ${point[2]}\n${format.number(point[0])} ${unit === "kbps" ? "kbit/s" : "bit/pixel"}\n${one.name} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>")));
+      const points = data.cells.filter((cell) => cell.codec === number && valued(cell)).map((cell) => [cell.bpp * factor, onAxis(one, cell.values[metric()]), `${cell.parameter} ${cell.rate}`, cell.name, cell.scale]).sort((a, b) => a[0] - b[0]);
+      if (finite(points).length) traces.push(...rateTraces(index, number, finite(points), (point) => plain(`${index.codecs[number].look.label} at ${point[2]}\n${format.number(point[0])} ${unit === "kbps" ? "kbit/s" : "bit/pixel"}\n${one.name} ${withUnit(format.number(point[1]), one.axisUnit)}`).replaceAll("\n", "<br>"), one.better));
     }
     if (!traces.length) {
       nothing(get("rd-plot"), "No cell has both a rate and a value of this metric; the table says why.");

@@ -241,6 +241,24 @@ function curveTrace(index, number, points, text, more = {}) {
   };
 }
 
+// Of a ladder, coded at several sizes, the line goes through the upper hull; the other points stand beside it.
+function rateTraces(index, number, points, text, better) {
+  const on = hull(points, better === "lower" ? -1 : 1);
+  const under = points.filter((point) => !on.includes(point));
+  return [curveTrace(index, number, on, text), ...(under.length ? [curveTrace(index, number, under, text, { mode: "markers", showlegend: false, opacity: 0.45 })] : [])];
+}
+
+function hull(points, sign) {
+  if (new Set(points.map((point) => point[4])).size < 2) return points;
+  const on = [];
+  for (const point of points) {
+    if (on.length && sign * point[1] <= sign * on.at(-1)[1]) continue;
+    while (on.length > 1 && (on.at(-1)[1] - on.at(-2)[1]) * sign * (point[0] - on.at(-2)[0]) < (point[1] - on.at(-2)[1]) * sign * (on.at(-1)[0] - on.at(-2)[0])) on.pop();
+    on.push(point);
+  }
+  return on;
+}
+
 function finite(points) {
   return points.filter((point) => typeof point[0] === "number" && typeof point[1] === "number" && point[0] > 0);
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.bd import Cause, Domain
+from bench.analysis.ladder import ladder_curves
 from bench.analysis.matrix import Pairs, Summary, flag_bits
 from bench.records.cell import CostRecord
 from bench.report.grid import Grid
@@ -42,6 +43,9 @@ def _tables(report: Report) -> Iterator[Table]:
     yield tables.datasets_table(report.datasets.values())
     yield tables.bd_rate_table(compared, report.no_comparison)
     yield tables.speed_table(report.speeds, measured.anchor)
+    ladders = ladder_curves(cells, measured.frame, measured.metric_names)
+    if ladders:
+        yield tables.ladder_table(ladders)
 
 
 def _costs(report: Report, scope: Scope) -> list[dict[str, Any]]:

@@ -69,8 +69,9 @@ def _cell(cell: CellResult, codec: int, metrics: Sequence[MetricFacts], texts: T
         if one is not None and one.status != "ok"
     }
     record: dict[str, Any] = {
+        **({"scale": cell.scale} if cell.at else {}),
         "codec": codec,
-        "rate": cell.rate.value,
+        "rate": f"{cell.rate.value:g}{cell.at}" if cell.at else cell.rate.value,
         "parameter": cell.rate.parameter,
         "status": cell.status,
         "name": cell.name,
