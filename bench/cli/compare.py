@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,14 +12,19 @@ from bench.cli.options import (
     PROTOCOL_NAMES,
     CommaList,
     Command,
+    LocalPath,
     NumbersOr,
     PerCent,
     as_json,
+    counted,
     existing,
     print_json,
     print_table,
 )
 from bench.cli.output import tell
+
+if TYPE_CHECKING:
+    from bench.api import FolderComparison
 
 
 @click.command("compare", cls=Command, short_help="Print BD-rates against an anchor, and speed.")
@@ -48,6 +54,11 @@ from bench.cli.output import tell
     default="pchip",
     show_default=True,
     help="Interpolation of the RD curves.",
+)
+@click.option(
+    "--jvet",
+    type=LocalPath(),
+    help="Write anchor and test as an Excel sheet in the columns of JVET's template, with BD-rates as formulas.",
 )
 @click.option(
     "--protocol",
@@ -125,6 +136,8 @@ def command(**options: Any) -> int:
     results, comparisons = compared.results, compared.comparisons
     for left_out in (*compared.left_out, *results.problems):
         tell(f"left out: {left_out}")
+    if options["jvet"]:
+        _write_jvet(options["jvet"], compared)
     if options["json_output"]:
         objects = [comparison.to_dict() for comparison in comparisons]
         for item in objects:
@@ -142,6 +155,17 @@ def command(**options: Any) -> int:
                     show_sequences(comparison)
     show_ladders(results, compared.metrics if options["per_sequence"] else compared.metrics[:1])
     return 0
+
+
+def _write_jvet(path: Path, compared: FolderComparison) -> None:
+    from bench.errors import UsageError
+    from bench.records import jvet
+
+    if len(compared.pairs) != 1:
+        raise UsageError("--jvet writes one pair; name it by --anchor and --test")
+    ((anchor, test),) = compared.pairs
+    count = jvet.write(path, compared.results.cells, anchor, test)
+    tell(f"{path}: {counted(count, 'rate point')} of {anchor} and {test} in JVET's columns")
 
 
 def _at_rate(options: dict[str, Any]) -> int:

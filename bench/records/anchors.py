@@ -1,7 +1,7 @@
 """Results that codecs' authors publish sequence by sequence, made files of published curves.
 
 Sources: microsoft/DCVC, anchors/vtm_17.0_yuv420_LB_allf_ip0.json (MIT); AOMediaCodec/avm,
-tools/convexhull_framework/ctc_result (BSD-3-Clause-Clear).
+tools/convexhull_framework/ctc_result (BSD-3-Clause-Clear); Orange-OpenSource/Cool-Chic, results (BSD-3-Clause).
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ _AOM_METRICS = {
     "VMAF_Y-NEG": "vmaf_neg",
 }
 _AOM_FRAMES = {"RA": 130, "LD": 130, "AS": 130, "AI": 30, "STILL": 1}
+_COOLCHIC_VIDEO = re.compile(r"(?P<set>[A-F]\d?)-(?P<name>.+)_(?P<width>\d+)x(?P<height>\d+)_(?P<fps>\d+)p_yuv420_\d+b")
+_COOLCHIC_KODAK = re.compile(r"kodim(?P<number>\d\d)")
+# Of Kodak's 24 pictures of 768x512 these stand upright.
+_UPRIGHT = {"04", "09", "10", "17", "18", "19"}
 _IN_DB = "printed in dB, from which the ratio is"
 
 
@@ -153,3 +157,63 @@ def _aom_curves(codec: str, rows: Sequence[Mapping[str, str]]) -> Iterable[Publi
 def _aom_value(printed: str, text: str) -> float:
     value = float(text)
     return 1 - 10 ** (-value / 10) if printed.endswith("(dB)") else value
+
+
+def coolchic(tables: Mapping[str, Sequence[str]]) -> PublishedSet:
+    """The curves of Cool-Chic's result tables: the TSV texts of each codec by its name.
+
+    Tables of videos name their frames; those of pictures are of one frame each, Kodak's or the first of a JVET
+    sequence. Raises UsageError for a table with other columns, or with names whose size is not known.
+    """
+    found: list[PublishedCurve] = []
+    for name, texts in tables.items():
+        for text in texts:
+            rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
+            try:
+                for sequence in sorted({row["seq_name"] for row in rows}):
+                    found.append(_coolchic_curve(name, sequence, [row for row in rows if row["seq_name"] == sequence]))
+            except (KeyError, ValueError, TypeError) as error:
+                raise UsageError(f"{name}: is no result table of Cool-Chic: {error}") from None
+            except ValidationError as error:
+                raise UsageError(f"{name}: the table is wrong:\n  {explain(error)}") from None
+    return PublishedSet(
+        paper=Paper(
+            name="cool-chic",
+            title="results of Cool-Chic (Orange-OpenSource/Cool-Chic, BSD-3-Clause)",
+            address="https://github.com/Orange-OpenSource/Cool-Chic/tree/main/results",
+        ),
+        extraction="Taken over digit for digit from the TSV tables; rates in bits per pixel of the coded frames.",
+        protocol=(
+            "The authors' own encoder, one network per picture or video, whose weights are in the rate; videos in"
+            " random access with an I frame every 32 frames, all frames; pictures: Kodak's in RGB, and the first frame"
+            " of JVET's sequences in YUV 4:2:0. PSNR is that of the error over the samples of all planes.",
+        ),
+        curves=tuple(found),
+    )
+
+
+def _coolchic_curve(codec: str, sequence: str, rows: Sequence[Mapping[str, str]]) -> PublishedCurve:
+    frames = int(rows[0].get("n_frames") or 1)
+    if of_jvet := _COOLCHIC_VIDEO.fullmatch(sequence):
+        width, height, fps = int(of_jvet["width"]), int(of_jvet["height"]), of_jvet["fps"]
+        letter = of_jvet["set"].lower()
+        dataset = f"hevc-{letter}" if "n_frames" in rows[0] else f"jvet-{letter}-first-frame"
+        name, metric = of_jvet["name"], "psnr_yuv:ffmpeg"
+    elif of_kodak := _COOLCHIC_KODAK.fullmatch(sequence):
+        width, height = (512, 768) if of_kodak["number"] in _UPRIGHT else (768, 512)
+        dataset, name, metric, fps = "kodak", sequence, "psnr_rgb", "1"
+    else:
+        raise ValueError(f"{sequence!r} does not say its size, as BQMall_832x480_60p_yuv420_8b and kodim01 do")
+    if int(rows[0]["n_pixels"]) != width * height * frames:
+        raise ValueError(f"{sequence}: {rows[0]['n_pixels']} pixels are not {frames} frames of {width}x{height}")
+    return PublishedCurve(
+        codec=codec,
+        dataset=dataset,
+        sequence=name,
+        coded=Coded(frames=frames, width=width, height=height, fps=fps),
+        metric=metric,
+        printed_metric="psnr_db",
+        figure=f"{'video' if 'n_frames' in rows[0] else 'image'}, {sequence}",
+        points=tuple(sorted((float(row["rate_bpp"]), float(row["psnr_db"])) for row in rows)),
+        notes=("how frames are pooled is not stated",) if frames > 1 else (),
+    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+import bench
 from bench.analysis.compare import compare
 from bench.cli import main
 from bench.errors import UsageError
-from bench.records.anchors import aom_ctc, dcvc
-from bench.records.published import committed, read_published
+from bench.records.anchors import aom_ctc, coolchic, dcvc
+from bench.records.published import committed, read_published, write_published
 from bench.results.result_set import load
 
 # per video, PSNR_Y, random access, against AVM r4.0: PerVideoBdrate-Summary-AV1-vs-AV2.csv beside the imported tables
@@ -23,6 +25,8 @@ PUBLISHED = {
     ("OldTownCross_1920x1080p50", "AV1-3.12"): -19.7034,
     ("SolLevanteFace_1920x1080p24_hdr10", "AV2-v13"): -32.0252,
 }
+# docs/source/results/video.rst of Orange-OpenSource/Cool-Chic: BD-rate of Cool-chic 4.1.0 against 4.0
+COOLCHIC = {"BasketballDrill": -17.5, "BQMall": -21.1, "PartyScene": -39.1, "RaceHorses": -16.8}
 POINTS = ((22, 0.4, 40.0), (27, 0.2, 37.0), (32, 0.1, 34.0), (37, 0.05, 31.0))
 
 
@@ -33,6 +37,98 @@ def test_av1_and_av2_have_the_published_bd_rates() -> None:
         found = compare(rows, "aom-ctc:AVM-r4.0 RA", f"aom-ctc:{test} RA", "psnr_y:aom", resamples=100)
         (only,) = found.per_sequence
         assert only.bd_rate.value == pytest.approx(value, abs=0.05)
+
+
+def test_cool_chic_has_the_published_bd_rates() -> None:
+    frame = load(committed()["cool-chic"]).to_pandas()
+    rows = frame[frame.dataset == "hevc-c"]
+    anchor, test = "cool-chic:Cool-Chic-4.0", "cool-chic:Cool-Chic-4.1"
+    found = compare(rows, anchor, test, "psnr_yuv:ffmpeg", resamples=100)
+    assert {r.sequence: round(r.bd_rate.value or 0, 1) for r in found.per_sequence} == COOLCHIC
+    assert found.bd_rate.value == pytest.approx(-23.6, abs=0.05)
+
+
+def test_cool_chic_tables_of_pictures_and_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = "seq_name\tlmbda\trate_bpp\tn_pixels\th\tw\tn_frames\tpsnr_db"
+    video = f"{head}\nD-BQSquare_416x240_60p_yuv420_8b\t0.1\t0.2\t{416 * 240 * 9}\t240\t416\t9\t30.5\n"
+    picture = "lmbda\tseq_name\tn_pixels\tloss\tpsnr_db\trate_bpp\n0.1\tkodim04\t393216\t0.1\t33.5\t0.4\n"
+    for name, text in (("video.tsv", video), ("picture.tsv", picture)):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        files = [str(tmp_path / name) for name in ("video.tsv", "picture.tsv")]
+        main(["import", "cool-chic", *files, "--names", "CC,CC", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    assert "2 curves" in capsys.readouterr().out
+    moving, still = read_published(tmp_path / "out").curves
+    assert moving.coded is not None and still.coded is not None
+    assert (moving.dataset, moving.sequence, moving.coded.frames, moving.metric) == (
+        "hevc-d", "BQSquare", 9, "psnr_yuv:ffmpeg",
+    )  # fmt: skip
+    assert (still.dataset, still.coded.width, still.coded.height, still.points) == ("kodak", 512, 768, ((0.4, 33.5),))
+    with pytest.raises(UsageError, match="pixels are not 9 frames"):
+        coolchic({"CC": [video.replace(str(416 * 240 * 9), "7")]})
+    with pytest.raises(UsageError, match="does not say its size"):
+        coolchic({"CC": [picture.replace("kodim04", "somebody")]})
+    with pytest.raises(UsageError, match="no result table of Cool-Chic"):
+        coolchic({"CC": ["a\tb\n1\t2\n"]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("frames", "agree"), [(9, True), (8, False)])
+def test_a_measured_codec_meets_the_anchors_of_its_own_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_ffmpeg: Callable[..., bytes], frames: int, agree: bool
+) -> None:
+    """A stand-in for BQSquare, whose own file is not to be had: what is compared are name, dataset, frames and size."""
+    clip = tmp_path / "data" / "hevc-d" / "BQSquare_416x240_60.yuv"
+    clip.parent.mkdir(parents=True)
+    monkeypatch.setenv("VCBENCH_DATA", str(tmp_path / "data"))
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=416x240:rate=60", "-frames:v", str(frames), "-pix_fmt", "yuv420p",
+        "-f", "rawvideo", str(clip),
+    )  # fmt: skip
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "hevc-d.toml").write_text(
+        f"""
+name = "hevc-d"
+title = "Stand-in"
+licence = "none"
+download = "manual"
+instructions = "none"
+[[sequences]]
+name = "BQSquare"
+file = "{clip.name}"
+width = 416
+height = 240
+fps = "60"
+pix_fmt = "yuv420p"
+frames = {frames}
+"""
+    )
+    run = bench.run(
+        "x265@low-delay", datasets="hevc-d", rates=(22, 27, 32, 37), metrics="psnr_y:dcvc", paths=tmp_path,
+        out=tmp_path / "out",
+    )  # fmt: skip
+    assert {cell.status for cell in run.cells} == {"ok"}
+    # the anchor has the measured points at half of the rate
+    points = {
+        str(cell.rate.value): {
+            "i_frame_num": 1, "p_frame_num": 8, "ave_all_frame_bpp": (cell.bpp or 0) / 2,
+            **{f"ave_all_frame_{name}": cell.measurements["psnr_y:dcvc"].value for name in
+               ("psnr", "psnr_y", "psnr_u", "psnr_v")},
+            "ave_all_frame_msssim": 0.9,
+        }
+        for cell in run.cells
+    }  # fmt: skip
+    published = dcvc({"HEVC_D": {"BQSquare_416x240_60.yuv": points}})
+    write_published(tmp_path / "anchors", published)
+    frame = load(tmp_path / "out", tmp_path / "anchors").to_pandas()
+    found = compare(frame, "dcvc:VTM-17.0", "x265@low-delay", "psnr_y:dcvc", resamples=100)
+    (only,) = found.per_sequence
+    if agree:
+        assert only.bd_rate.value == pytest.approx(100)
+    else:
+        assert only.bd_rate.value is None
+        assert "9 frames" in str(only.bd_rate.reason)
 
 
 def test_vtm_anchors_are_those_of_the_file() -> None:
