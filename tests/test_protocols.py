@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import bench
+from bench.analysis.options import CompareOptions
 from bench.cards import Catalog
 from bench.cli.options import PROTOCOL_NAMES
 from bench.engine.options import RunOptions
@@ -17,6 +19,8 @@ from bench.engine.run import plan, resolve_metrics
 from bench.errors import UnknownNameError
 from bench.protocols import PROTOCOLS, common, protocol_of
 from bench.report import build_report
+from bench.report.measured import Measured
+from bench.report.paper.document import PaperOptions, build_paper
 
 TinyClip = Callable[..., Path]
 
@@ -87,3 +91,26 @@ def test_the_report_names_the_protocol(tiny_clip: TinyClip, tmp_path: Path) -> N
     told = html.unescape(re.sub(r"<[^>]+>", "", page.read_text()))
     assert "2 cells ran under the protocol dcvc (the DCVC family's: low delay, one I frame, the first 96 frames" in told
     assert "Another GOP structure than that of dcvc: mpeg2." in told
+
+
+def test_every_output_has_the_protocols_convention(tiny_clip: TinyClip, tmp_path: Path) -> None:
+    """The paper's caption says mean curves under dcvc as the site's tables do; a convention asked for stays."""
+    results = bench.run(
+        ["x264", "x265"], inputs=[tiny_clip(frames=3)], protocol="dcvc", metrics=["psnr_y"], rates=[20, 26, 32, 38],
+        out=tmp_path / "out",
+    )  # fmt: skip
+    assert Measured.of(results).options.convention == "mean-curve"
+    asked = CompareOptions(convention="per-sequence")
+    assert Measured.of(results, options=asked).options.convention == "per-sequence"
+    build_paper(results, tmp_path / "paper", PaperOptions())
+    table = pd.read_csv(tmp_path / "paper" / "tables" / "bd_rate.csv")
+    assert set(table.convention) == {"mean-curve"}
+
+
+def test_a_search_of_rates_records_the_protocol(tiny_clip: TinyClip, tmp_path: Path) -> None:
+    results = bench.run(
+        ["x265", "x264"], inputs=[tiny_clip(frames=3)], protocol="jvet-ld", metrics=["psnr_y"], rates=[30],
+        match_rate="x265", tolerance=0.5, out=tmp_path / "out",
+    )  # fmt: skip
+    assert {cell.codec.name for cell in results.cells} == {"x265@low-delay", "x264@low-delay"}
+    assert common(cell.provenance for cell in results.cells) is PROTOCOLS["jvet-ld"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.results.result_set import ResultSet
@@ -50,7 +50,6 @@ def build_report(
     from bench.core.folders import check_rewritable, rewritten
     from bench.core.paths import local_path
     from bench.errors import StoreError
-    from bench.protocols import common
     from bench.report.measured import Measured
     from bench.report.site.pages import START_PAGE, write_site
     from bench.report.site.pictures import PictureOptions
@@ -58,9 +57,7 @@ def build_report(
 
     out = local_path(out)
     check_rewritable(out, "report")
-    protocol = common(cell.provenance for cell in results.cells)
-    by_protocol: dict[str, Any] = {"convention": protocol.convention, "method": protocol.method} if protocol else {}
-    options = CompareOptions(min_overlap=min_overlap, mix_published=mix_published, **by_protocol)
+    options = CompareOptions(min_overlap=min_overlap, mix_published=mix_published)
     measured = Measured.of(results, anchor, metrics, options, looks)
     shown = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     try:

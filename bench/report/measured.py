@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from bench.analysis.pooled import is_pooled
 from bench.analysis.quality import QualityAxis, Scale
 from bench.analysis.transfer import NAMES, taken_as
 from bench.errors import UnavailableError, UnknownNameError, UsageError
+from bench.protocols import common
 from bench.records.cell import CellResult, SequenceRecord
 from bench.records.published import PublishedSet
 from bench.results.result_set import ResultSet
@@ -197,7 +198,8 @@ class Measured:
         chosen, why = choose_anchor(cells, anchor, published)
         codecs = tuple(sorted(results.codecs, key=lambda name: (name != chosen, name)))
         facts = tuple(metric_facts(cells, name) for name in names)
-        return cls(results, chosen, why, codecs, published, facts, remarks, options or CompareOptions(), looks_file)
+        options = _by_protocol(options or CompareOptions(), cells)
+        return cls(results, chosen, why, codecs, published, facts, remarks, options, looks_file)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -251,6 +253,14 @@ class Measured:
     def environment(self) -> list[tuple[str, list[str]]]:
         """Versions, machines and command lines: what, and its distinct values."""
         return environment(self.results, self.results.cells)
+
+
+def _by_protocol(options: CompareOptions, cells: Iterable[CellResult]) -> CompareOptions:
+    """The options with the convention and method of the protocol that all cells ran under, where none is asked for."""
+    protocol = common(cell.provenance for cell in cells)
+    if protocol is None or options.convention is not None:
+        return options
+    return replace(options, convention=protocol.convention, method=protocol.method)
 
 
 def choose_anchor(cells: Sequence[CellResult], wanted: str | None, published: Iterable[str] = ()) -> tuple[str, str]:

@@ -75,7 +75,7 @@ def plan_match(options: RunOptions, matching: Matching) -> MatchPlan:
     metrics = resolve_metrics(options.metrics, entries)
     return MatchPlan(
         matching,
-        make_plan(anchors, clips, metrics, rates=options.values),
+        replace(make_plan(anchors, clips, metrics, rates=options.values), protocol=options.protocol),
         tuple(entry for entry in entries if entry not in anchors),
         tuple(clips),
         _quality(metrics) if matching.by == "range" else None,
@@ -97,7 +97,8 @@ def match(
     an anchor that is nowhere measured.
     """
     matching, planned, quality = prepared.matching, prepared.planned, prepared.quality
-    probe = Plan((), {name: key for name, key in planned.metrics.items() if name == quality})
+    wanted = {name: key for name, key in planned.metrics.items() if name == quality}
+    probe = Plan((), wanted, protocol=planned.protocol)
     anchored: list[CellResult] = []
     if planned.cells:
         announce(f"anchor {matching.anchor}")
