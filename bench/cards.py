@@ -138,7 +138,7 @@ class Scaling(Model):
     """The size at which a codec codes: frames are scaled before encoding, and back after decoding."""
 
     factor: float = Field(gt=0, lt=1, description="of both sides, which are rounded to even numbers")
-    filter: Literal["lanczos", "bicubic"] = "lanczos"
+    filter: Literal["lanczos", "bicubic"] = Field(default="lanczos", description="FFmpeg's scaler, down and back up")
 
 
 class Needs(Model):
