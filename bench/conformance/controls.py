@@ -1,7 +1,7 @@
 """Every metric against tricks that help no viewer: by how much each trick moves it, and which metrics it fools.
 
 A clip is coded at two rate points. Each trick is played on the decoded frames of the better one, and measured beside
-both, in one pass. Changes are told in rate steps: the distance between the two rate points in that metric.
+both, in one pass. Changes are in rate steps: the distance between the two rate points in that metric.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class VmafV1(VmafModel):
     """VMAF v1 (June 2026) by libvmaf, models vmaf_v1.0.16; it sees banding and chroma, and gives no gain to sharpening.
 
     The model is that for 1080p seen from 3 picture heights, from 3840x2160 on that for 2160p from 1.5 picture heights,
-    and from 45 frames a second on the one of these for high frame rates. CAMBI, inside it, is told the size and bit
+    and from 45 frames a second on the one of these for high frame rates. CAMBI, inside it, receives the size and bit
     depth that were encoded.
     """
 
@@ -281,7 +281,7 @@ def _told(metric: FilterMetric) -> str:
 class Cambi(LibvmafMetric):
     """Banding (CAMBI, Tandon et al. 2021) of the decoded frames alone, by libvmaf: 0 is none, 5 annoying, 24 the worst.
 
-    It is told the size and bit depth that were encoded, where they are less than those of the frames.
+    It receives the size and bit depth that were encoded, where they are less than those of the frames.
     """
 
     name, title = "cambi", "CAMBI"
