@@ -66,7 +66,7 @@ def resting_lead(test: str, anchor: str, rates: Mapping[str, Rated]) -> str | No
     against = f", and not on {_listed(others)}" if others else "; no other metric was compared"
     return (
         f"the lead of {test} over {anchor} rests on {told} alone{against}:"
-        " these reward what helps no viewer (docs/reference/metrics.md, Controls)"
+        " these reward changes that help no viewer (docs/reference/metrics.md, Controls)"
     )
 
 

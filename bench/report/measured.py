@@ -276,7 +276,7 @@ def choose_anchor(cells: Sequence[CellResult], wanted: str | None, published: It
     usable = {cell.codec.name for cell in cells if cell.status == "ok"} or names
     if DEFAULT_ANCHOR in usable:
         return DEFAULT_ANCHOR, "the default anchor"
-    return min(usable), f"the first codec by name, as there is no result of {DEFAULT_ANCHOR}"
+    return min(usable), f"the first codec by name, because there is no result for {DEFAULT_ANCHOR}"
 
 
 def scopes(cells: Iterable[CellResult], published: Iterable[PublishedSet] = ()) -> list[Scope]:

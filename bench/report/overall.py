@@ -81,7 +81,7 @@ class MeanCurves(OverallCurves):
         return (
             over,
             "A point is one rate point of the codec: the arithmetic mean of rates and of qualities over the sequences",
-            f"Not drawn, for want of these sequences: {', '.join(absent)}" if absent else "",
+            f"Not drawn, because these sequences are missing: {', '.join(absent)}" if absent else "",
             f"Infinite qualities count by the metric's cap of {metric.cap:g} {metric.axis_unit}" if capped else "",
             in_db(metric),
         )
@@ -104,9 +104,9 @@ class DatasetCurves(OverallCurves):
         absent = self.absent(self.curves)
         return (
             f"curves of values {OVER_DATASET}",
-            "A point is one rate point of the codec: the value of the frames of all sequences as one set, no mean of"
+            "A point is one rate point of the codec: the value of the frames of all sequences as one set, not a mean of"
             " the sequences' values, and the arithmetic mean of their rates",
-            f"Not drawn, for want of values: {', '.join(absent)}" if absent else "",
+            f"Not drawn, because values are missing: {', '.join(absent)}" if absent else "",
             in_db(metric),
         )
 

@@ -21,7 +21,7 @@ from bench.report.measured import Measured, MetricFacts, count_text, dataset_tex
 from bench.results.result_set import ResultSet
 from bench.video.formats import Transfer
 
-_REASONS = "The reasons stand in the report's table excluded.csv."
+_REASONS = "The reasons are in the report's table excluded.csv."
 
 _REMEDIES: Mapping[frozenset[Cause], str] = {
     frozenset({Cause.NO_OVERLAP, Cause.LITTLE_OVERLAP}): (
@@ -39,17 +39,17 @@ _REMEDIES: Mapping[frozenset[Cause], str] = {
 
 RATE = (
     "Rate is 8 times the size in bytes of the bitstream file, headers included, divided by the number of frames times"
-    " width times height of the source (bit per pixel, bpp). Every bitstream was decoded by itself in a fresh process;"
+    " width times height of the source (bits per pixel, bpp). Every bitstream was decoded by itself in a fresh process;"
     " frames are paired by their index, and a decoded video of another length, size or format has no value."
 )
 POOLING = (
     "A quality is one value of a cell, pooled over its frames as the table of metrics says. Metrics are measured at the"
-    " size, chroma format and bit depth of the source; what a codec had to be given or handed back differently stands"
-    " in its description as “changes”."
+    " size, chroma format and bit depth of the source; changes to what a codec"
+    " receives or returns are in its description as “changes”."
 )
 POOLED = (
     "{names}: a distance between two sets of frames. Its value of a sequence is of that video's frames alone; the value"
-    " of a dataset is of the frames of all its videos as one set, no mean of the videos' values. Overall curves and"
+    " of a dataset is of the frames of all its videos as one set, not a mean of the videos' values. Overall curves and"
     " BD-rates are of the dataset's values, those of sequences of the videos' own."
 )
 BD = (
@@ -58,15 +58,15 @@ BD = (
     " sequences is the arithmetic mean of their BD-rates; that of the two mean curves is given beside it. BD-metric:"
     " the same with the axes exchanged. Everything in one table is averaged over the same sequences. SSIM and MS-SSIM"
     " are compared in dB, -10 log10(1 - value). A lossless frame, whose PSNR is infinite, counts as the metric's cap"
-    " there and in mean curves, and only there. A value is undefined where the curves share no interval or have fewer"
-    f" than {MIN_POINTS} usable points. Doubts about a value stand beside it as marks: overlap (the share of the"
+    " there and in mean curves, and only there. A value is undefined if the curves share no interval or have fewer"
+    f" than {MIN_POINTS} usable points. Marks beside a value show its doubts: overlap (the share of the"
     f" anchor's interval that is compared) under {100 * LITTLE_OVERLAP:g} %; saturated or capped points; points left"
-    " out because a cheaper one is as good; points without a value; three points; and interpolations (PCHIP, Akima,"
+    " out because one of lower rate is as good; points without a value; three points; and interpolations (PCHIP, Akima,"
     " linear) that disagree."
 )
 MIN_OVERLAP = "A comparison of less than {share} of the anchor's curve has no value here (--min-overlap)."
 INTERVAL = (
-    "The 95 % interval is an expanded percentile bootstrap over sequences, 2000 resamples from seed 0. It tells how"
+    "The 95 % interval is an expanded percentile bootstrap over sequences, 2000 resamples from seed 0. It shows how"
     " much the choice of sequences matters, and needs three of them."
 )
 
@@ -191,7 +191,7 @@ def _ladders(measured: Measured) -> Iterator[str]:
 
 def _gaps(results: ResultSet) -> Iterator[str]:
     if results.cells and not any(cell.status == "ok" for cell in results.cells):
-        yield f"No cell ended well: there are no rates and no qualities to show. {_REASONS}"
+        yield f"No cell succeeded, so there are no rates or qualities to show. {_REASONS}"
     elif bad := Counter[str](cell.status for cell in results.cells if cell.status != "ok"):
         yield f"Of {len(results.cells)} cells, {count_text(bad)}. {_REASONS}"
     if results.problems:
@@ -254,7 +254,7 @@ def _order(results: ResultSet) -> Iterator[str]:
         told = ", ".join(f"{order.metric} {order.kept:.1%} of {_count(order.pairs, 'pair')}" for order in broken[:6])
         more = f" and {len(broken) - 6} more" if len(broken) > 6 else ""
         yield (
-            f"Of {len(orders)} metrics, {len(broken)} do not always find the rate point with more bits better: "
+            f"Of {len(orders)} metrics, {len(broken)} do not always rate the point with more bits as better: "
             f"{told}{more} in order (vcbench correlate lists all)."
         )
 

@@ -448,7 +448,7 @@ class TestReport:
         assert [(row["codec"], row["rate"], row["reason"]) for row in missing] == [
             ("half", str(rate), "no result of bus") for rate in RATES
         ]
-        assert "Not drawn, for want of values: half." in site_data(folder, "compare-0-1")["curvesOver"]
+        assert "Not drawn, because values are missing: half." in site_data(folder, "compare-0-1")["curvesOver"]
 
     def test_a_report_without_such_metrics_says_nothing_of_them(self, half: Path, tmp_path: Path) -> None:
         folder = build_report(bench.load(half), tmp_path / "report", metrics=["psnr_y"]).parent

@@ -132,7 +132,7 @@ def _measured_alone(measured: Measured) -> tuple[Measured, tuple[str, ...]]:
     kept = tuple(metric for metric in measured.metrics if metric.name in there)
     gone = [metric for metric in measured.metrics if metric.name not in there]
     told = [f"{m.short} ({'; '.join(states[m.name]) or 'never measured'})" for m in gone]
-    text = (f"Left out, since no cell has a value: {', '.join(told)}.",) if told else ()
+    text = (f"Left out, because no cell has a value: {', '.join(told)}.",) if told else ()
     return replace(measured, metrics=kept), text
 
 

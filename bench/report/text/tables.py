@@ -217,7 +217,7 @@ def speed_grids(speeds: Sequence[Speed], anchor: str) -> list[Grid]:
 def excluded_grid(rows: Sequence[Row], most: int | None = None) -> Grid:
     """What is missing and why; beyond `most` rows, the number of the others."""
     shown = rows if most is None else rows[:most]
-    notes = (f"{len(rows) - len(shown)} more stand in excluded.csv.",) if len(shown) < len(rows) else ()
+    notes = (f"{len(rows) - len(shown)} more are in excluded.csv.",) if len(shown) < len(rows) else ()
     return Grid(
         "Excluded and undefined",
         "Everything that failed, was skipped, or has no defined value; none of it is counted as zero or ranked.",
@@ -515,7 +515,7 @@ def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> G
     return Grid(
         f"{metric} on {scope.label}",
         f"BD-rate of each sequence of {scope.label} by {metric}, against {compared[0].anchor_label}. The figures behind"
-        " the marks stand in bd_rate_sequences.csv, column notes.",
+        " the marks are in bd_rate_sequences.csv, column notes.",
         ("Sequence", *(c.test_label for c in tests)),
         "l" + "r" * len(tests),
         tuple((sequence, *(cell(sequence, c.test) for c in tests)) for sequence in sequences),
@@ -532,7 +532,7 @@ def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
         " that the BD-rates are over, or all that both coded where there is none; under 1 is faster), and seconds per"
         " frame (geometric mean over the cells)."
         + (
-            f" “{LOAD}”: other cells were at work at the same time, so these times are no benchmark of speed;"
+            f" “{LOAD}”: other cells were at work at the same time, so these times do not compare speed;"
             " such a decoding time is a lower bound. A run that times its cells one at a time gives times to compare."
             if loaded
             else ""

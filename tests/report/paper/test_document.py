@@ -270,7 +270,7 @@ def test_a_metric_that_nothing_was_measured_by_is_named_once(cell: Any, paper: C
     ]  # fmt: skip
     folder = paper(cells)
     text = (folder / "captions.md").read_text().replace("\\", "")
-    assert "Left out, since no cell has a value: LPIPS (Alex) (unavailable)." in text
+    assert "Left out, because no cell has a value: LPIPS (Alex) (unavailable)." in text
     assert text.count("LPIPS") == 1
     assert not [path.name for path in folder.rglob("*") if "lpips" in path.name]
     assert "LPIPS" not in "".join(path.read_text() for path in (folder / "tables").iterdir())

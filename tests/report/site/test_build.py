@@ -100,7 +100,7 @@ def test_no_cell_that_ended_well(cell: Callable[..., CellResult], report: Report
     folder = report(
         [cell("x265", 22, status="failed", message="broken"), cell("b", 22, status="skipped", message="odd")]
     )
-    assert "No cell ended well" in page(folder)
+    assert "No cell succeeded" in page(folder)
     assert {"timeout: broken", "timeout: odd"} <= set(site_data(folder, "gaps")["texts"])
 
 
@@ -121,7 +121,7 @@ def test_a_codec_that_lacks_a_sequence_does_not_shift_the_means(
 def test_codecs_without_a_common_sequence(curve: Curve, report: Report, site_data: SiteData) -> None:
     folder = report([*curve("x265", "a"), *curve("y", "b")])
     compared = site_data(folder, "compare-0-0")
-    assert "Not drawn, for want of these sequences: y." in compared["curvesOver"]
+    assert "Not drawn, because these sequences are missing: y." in compared["curvesOver"]
     reason = compared["texts"][compared["quality"]["reason"][0][1]]
     assert reason == "y: not measured (1 sequence); x265: not measured (1 sequence)"
 
@@ -133,7 +133,7 @@ def test_a_codec_with_few_sequences_does_not_take_the_others_away(
     folder = report([*cells, *curve("z", "a")])
     over = site_data(folder, "compare-0-0")["curvesOver"]
     assert "Mean curves over 3 sequences (a, b, c)." in over
-    assert "Not drawn, for want of these sequences: z." in over
+    assert "Not drawn, because these sequences are missing: z." in over
     assert "z,,set,a,psnr_y,left out" in (folder / "tables" / "excluded.csv").read_text(encoding="utf-8")
 
 

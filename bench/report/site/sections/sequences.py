@@ -37,8 +37,8 @@ def _write(report: Report) -> None:
             shown += 1
             room -= count
     report.index["framesNote"] = (
-        f"Values of single frames are shown for {shown} of {len(report.cells)} sequences;"
-        " this one's, if it has any, stand in frames/ of the result set."
+        f"Per-frame values are shown for {shown} of {len(report.cells)} sequences;"
+        " those of this one, if any, are in frames/ of the result set."
     )
 
 
