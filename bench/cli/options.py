@@ -203,14 +203,15 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
         from rich.markup import escape
         from rich.table import Table
 
-        if title:
-            say(title)
+        console = Console(highlight=False)
+        if title:  # of the table itself it would be as narrow as that
+            console.print(escape(title))
         table = Table(box=box.SIMPLE_HEAD)
         for index, name in enumerate(header):
             table.add_column(escape(name), justify="right" if index in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
-        Console().print(table)
+        console.print(table)
         return
     widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
     say(title)

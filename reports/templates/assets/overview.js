@@ -48,7 +48,7 @@ start((index) => {
       const of = (test) => (test === anchor ? 0 : grid.value[anchor][test]);
       const ranked = grid ? [...index.codecs.keys()].filter((test) => test === anchor || (of(test) !== null && !grid.apart[anchor][test])).sort((a, b) => of(a) - of(b)) : [];
       const head = element("th", { scope: "row", className: "first" }, pick);
-      if (ranked.length < 2) return element("tr", {}, head, element("td", { colSpan: 5 }, why.mark(data.problem || data.texts[grid.reason[anchor][others(anchor)[0]]] || "nothing to compare", "no comparison")));
+      if (ranked.length < 2) return element("tr", {}, head, element("td", { colSpan: 6 }, why.mark(data.problem || data.texts[grid.reason[anchor][others(anchor)[0]]] || "nothing to compare", "no comparison")));
       const [best, next] = ranked;
       const clear = grid.high[next][best] !== null && grid.high[next][best] < 0;
       compared += 1;
