@@ -150,12 +150,14 @@ def summarise(
     pairs: Mapping[Domain, Sequence[Pairs]],
     codecs: Sequence[str],
     wholes: Mapping[Domain, Sequence[Pairs]] | None = None,
+    *,
+    whole: str = OVER_DATASET,
 ) -> dict[Domain, list[list[Summary]]]:
     """Every pair over the sequences of `pairs`, by domain: rows are anchors, columns test codecs.
 
     The value is the mean of the sequences' with its bootstrap interval, over the sequences that an anchor's row has in
     common, as in `bench.analysis.compare.compare_codecs`; with `wholes`, pairs by curves of whole datasets, the mean of
-    these, which has no interval.
+    these, which has no interval; `whole` says what their values are.
     """
     among, apart = _among(pairs, len(codecs))
     timed = {domain: _timed(among.get("quality", own)) for domain, own in among.items()}
@@ -168,6 +170,7 @@ def summarise(
             apart,
             len(codecs),
             None if wholes is None else wholes.get(domain, ()),
+            whole,
         )
         for domain, of_domain in pairs.items()
     }
@@ -203,6 +206,7 @@ def _summaries(
     apart: Collection[tuple[Domain, int, int]],
     count: int,
     wholes: Sequence[Pairs] | None,
+    whole: str,
 ) -> list[list[Summary]]:
     decisive = pairs if wholes is None else wholes
     values = _stacked([p.value for p in decisive], count)
@@ -243,7 +247,7 @@ def _summaries(
             float(known.min()) if known.size else None,
             compared,
             spread,
-            intervals.get((anchor, test), _no_interval(has_value, pooled=wholes is not None)),
+            intervals.get((anchor, test), _no_interval(has_value, None if wholes is None else whole)),
             _overall_flags(flags[defined, anchor, test], value, spread, domain)
             | (flag_bits([Cause.PARTIAL]) * partial),
             number,
@@ -368,9 +372,9 @@ def _intervals(values: _Array) -> dict[_Pair, Interval]:
     return found
 
 
-def _no_interval(defined: bool, *, pooled: bool) -> Interval:
-    if pooled and defined:
-        return Interval(None, None, f"values are {OVER_DATASET}, so its sequences cannot be drawn again")
+def _no_interval(defined: bool, whole: str | None) -> Interval:
+    if whole and defined:
+        return Interval(None, None, f"values are {whole}, so its sequences cannot be drawn again")
     return Interval(None, None, "the value itself is undefined")
 
 

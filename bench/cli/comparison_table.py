@@ -40,6 +40,7 @@ def show_comparisons(
     """
     from bench.analysis.bd import legend, marks
     from bench.analysis.fooled import resting_lead
+    from bench.report.preamble import overfitted
 
     comparisons = [one for by_test in by_metric.values() for one in by_test.values()]
     if not comparisons:
@@ -81,6 +82,8 @@ def show_comparisons(
         rates = {metric: by_test[test].bd_rate for metric, by_test in by_metric.items() if test in by_test}
         if said := resting_lead(labels[test], labels[anchor], rates):
             say(f"  {said}")
+    for line in overfitted(cell for cell in results.cells if cell.codec.name in {anchor, *tests}):
+        say(f"  {line}")
     if {anchor, *tests} & loaded:
         say(f"  *: times {_LOADED}")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.analysis.bd import Domain
-from bench.analysis.curves import CurveKey, RDCurve, SequenceKey, curves
+from bench.analysis.curves import CurveKey, DatasetSource, RDCurve, SequenceKey, curves
 from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
 from bench.report.measured import Measured, MetricFacts, Scope
@@ -81,11 +81,15 @@ class Grid:
     def over(self, scope: Scope) -> dict[Domain, list[list[Summary]]]:
         """Every pair over a scope, by domain: rows are anchors, columns test codecs, in the order of the codecs.
 
-        Of a metric that is defined on datasets, and of pairs with a published curve, by the values of whole datasets.
+        Of a metric that is defined on datasets, and of pairs with a published curve, by the values of whole datasets;
+        by the convention of the options, of the others the mean over the sequences or of the mean curves.
         """
         codecs = self.measured.codecs
         own, wholes = self.on(scope)
-        summaries = summarise(own, codecs, wholes if self.metric.pooled else None)
+        if self.measured.options.convention == "mean-curve" and not self.metric.pooled:
+            summaries = summarise(own, codecs, self._of_means(scope), whole="of the mean curves")
+        else:
+            summaries = summarise(own, codecs, wholes if self.metric.pooled else None)
         if self.metric.pooled or not self.measured.published:
             return summaries
         of_wholes = summarise(own, codecs, wholes)
@@ -96,6 +100,23 @@ class Grid:
                 for a in range(len(codecs))
             ]
             for domain in summaries
+        }
+
+    def _of_means(self, scope: Scope) -> dict[Domain, list[Pairs]]:
+        """The pairs by the codecs' mean curves over a scope."""
+        measured, axis = self.measured, self.metric.axis
+        own = [c for key in self.keys(scope) for c in self.by_sequence[key] if c is not None and not c.published]
+        if axis is None or not own:
+            return {domain: [] for domain in self.pairs}
+        means = MeanCurves(own, measured.codecs)
+        over = DatasetSource(len(means.common), sum(c.sources[0].frames for c in own if c.key in means.common), "")
+        curves_of = [
+            replace(found, sources=(over,)) if (found := means.curves.get(codec)) else None for codec in measured.codecs
+        ]
+        key = SequenceKey(scope.label, "mean curves")
+        return {
+            domain: [delta_pairs(key, curves_of, measured.codecs, domain, axis, measured.options)]
+            for domain in self.pairs
         }
 
     def overall(self, dataset: str) -> OverallCurves:

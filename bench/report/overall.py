@@ -58,6 +58,11 @@ class MeanCurves(OverallCurves):
         drawn = published | {name: mean.curve for name, mean in means.items()}
         self.curves = {name: drawn[name] for name in sorted(drawn, key=codecs.index)}
 
+    @property
+    def common(self) -> frozenset[SequenceKey]:
+        """The sequences that the means are over."""
+        return frozenset(self._common)
+
     def left_out(self) -> Iterator[Mapping[str, Any]]:
         for curve in self._found:
             if curve.codec not in self.curves or curve.key not in self._common:

@@ -146,6 +146,7 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
         *_protocol(results.cells),
         *_gaps(results),
         *_ladders(measured),
+        *overfitted(results.cells),
         *measured.remarks,
         *(f"No BD-rate by {metric.name}: {metric.problem}." for metric in measured.metrics if metric.problem),
         *_doubts(compared),
@@ -171,6 +172,21 @@ def _protocol(cells: Sequence[CellResult]) -> Iterator[str]:
         others = sorted({cell.codec.name for cell in cells if protocol and protocol.deviates(cell.codec.card)})
         if others:
             yield f"Another GOP structure than that of {name}: {', '.join(others)}."
+
+
+def overfitted(cells: Iterable[CellResult]) -> Iterator[str]:
+    """Of codecs that train on the clip itself: that their weights are in the rate, and what the training takes."""
+    frames: dict[str, int] = defaultdict(int)
+    seconds: dict[str, float] = defaultdict(float)
+    for cell in cells:
+        if cell.codec.kind == "overfitted" and cell.status == "ok" and cell.encode is not None:
+            frames[cell.codec.label] += cell.sequence.frames
+            seconds[cell.codec.label] += cell.encode.seconds
+    for label, count in sorted(frames.items()):
+        yield (
+            f"{label} trains a network on each clip: its weights are in the bitstream and so in the rate, and the"
+            f" training is its encoding time, {seconds[label] / count:.3g} s per frame on average."
+        )
 
 
 def _ladders(measured: Measured) -> Iterator[str]:

@@ -97,6 +97,19 @@ def test_codecs_whose_last_bits_depend_on_the_machine_are_named() -> None:
     assert not list(summary._inexact([cells[0], cells[3]]))  # type: ignore[list-item]
 
 
+def test_overfitted_codecs_say_what_their_rate_and_time_hold() -> None:
+    def fitted(kind: str, frames: int, seconds: float) -> SimpleNamespace:
+        codec = SimpleNamespace(kind=kind, label="cool-chic (preset debug)")
+        return SimpleNamespace(
+            codec=codec, status="ok", encode=SimpleNamespace(seconds=seconds), sequence=SimpleNamespace(frames=frames)
+        )
+
+    (note,) = summary.overfitted([fitted("overfitted", 2, 120), fitted("overfitted", 6, 200)])  # type: ignore[list-item]
+    assert note.startswith("cool-chic (preset debug) trains a network on each clip: its weights are in the bitstream")
+    assert note.endswith("40 s per frame on average.")
+    assert not list(summary.overfitted([fitted("learned", 2, 120)]))  # type: ignore[list-item]
+
+
 def test_a_variant_is_fooled_as_its_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fooled, "FOOLED", {"ewarp": ("blur",), "vmaf": ("sharpen",)})
     assert fooled.fooled_by("ewarp:raft") == ("blur",)

@@ -491,12 +491,14 @@ def _table_caption(measured: Measured, scope: Scope, metrics: Sequence[MetricFac
     pooled = ", ".join(metric.short for metric in metrics if metric.pooled)
     in_db = ", ".join(metric.short for metric in metrics if metric.scale == "db")
     own = set(measured.codecs) != set(measured.published)
-    over = "mean over sequences" if own else "by the values that the paper gives for the dataset"
+    whole = measured.options.convention == "mean-curve"
+    over = "of the mean curves over the sequences" if whole else "mean over sequences"
+    over = over if own else "by the values that the paper gives for the dataset"
     return _sentences(
         f"BD-rate (%) on {scope.label} against {measured.labels[measured.anchor]}, {over}; negative: fewer bits for"
         " equal quality",
         "Best in bold, second best underlined",
-        "In brackets the 95 % bootstrap interval over sequences" if own else "",
+        "In brackets the 95 % bootstrap interval over sequences" if own and not whole else "",
         f"{pooled}: of the values of the dataset as a whole" if pooled else "",
         f"{in_db}: of curves in dB, −10 log10(1 − value)" if in_db else "",
         f"No codec has a BD-rate by {', '.join(lacking)}" if lacking else "",

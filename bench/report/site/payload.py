@@ -53,6 +53,11 @@ def index(measured: Measured, title: str) -> dict[str, Any]:
     datasets = {key.dataset for key in measured.records}
     return {
         "title": title,
+        "means": (
+            "BD-rate of the mean curves over the same sequences, by the protocol's convention"
+            if measured.options.convention == "mean-curve"
+            else "mean over the same sequences for all codecs, with the interval of 95 % confidence"
+        ),
         "codecs": [
             {
                 "name": name,

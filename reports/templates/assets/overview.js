@@ -86,7 +86,7 @@ start((index) => {
       return;
     }
     get("comparison-about").textContent = {
-      ranking: `${name} on ${where}: mean over the same sequences for all codecs, with the interval of 95 % confidence, and from its least to its greatest value over PCHIP, Akima and linear interpolation. Negative: fewer bits than the anchor for equal quality.`,
+      ranking: `${name} on ${where}: ${index.means}, and from its least to its greatest value over PCHIP, Akima and linear interpolation. Negative: fewer bits than the anchor for equal quality.`,
       metrics: `Every metric on ${where}, in per cent, each over the sequences that all codecs have. Negative: fewer bits than ${index.codecs[anchor].look.label} for equal quality.`,
       pairs: `${name} on ${where}, in per cent: the codec of the row against the anchor of the column.`,
     }[tab];
