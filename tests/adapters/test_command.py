@@ -585,3 +585,99 @@ def test_hm_codes_444_by_the_range_extensions(
     assert command.argv[2].endswith("encoder_lowdelay_main_rext.cfg")
     assert "--InputChromaFormat=444" in command.argv
     assert is_lossless(sequence, there_and_back(built, sequence, tmp_path)[1])
+
+
+# Stands in for AVM's programs: options as its argument parser has them, y4m in and out.
+AVM_STAND_IN = """\
+#!{python}
+import sys, zlib
+args = sys.argv[1:]
+if args == ["--help"]:
+    print("Included encoders:\\n\\n    av2    - AOMedia Project AV2 Encoder 14.0.0 (default)")
+    sys.exit(0)
+flags, short = {{"obu", "i420"}}, {{"-o": "output", "-w": "width", "-h": "height"}}
+options, files, rest = {{}}, [], iter(args)
+for argument in rest:
+    if argument.startswith("--"):
+        name, has_value, value = argument[2:].partition("=")
+        assert bool(has_value) != (name in flags), argument
+    elif argument.startswith("-"):
+        name, value = short[argument], next(rest)
+    else:
+        files.append(argument)
+        continue
+    assert name not in options, name
+    options[name] = value
+(source,) = files
+assert options.pop("codec") == "av2"
+data = open(source, "rb").read()
+if {encodes}:
+    head, _, frames = data.partition(b"\\n")
+    assert head.split()[1:3] == [b"W" + options["width"].encode(), b"H" + options["height"].encode()]
+    assert b"420p10" in head and options["bit-depth"] == options["input-bit-depth"] == "10"
+    assert frames.count(b"FRAME\\n") == int(options["limit"])
+    data = zlib.compress(data)
+else:
+    assert set(options) == {{"output"}}
+    data = zlib.decompress(data)
+open(options["output"], "wb").write(data)
+"""
+
+CTC = {
+    *("--codec=av2", "--obu", "--frame-parallel=0", "--cpu-used=0", "--passes=1", "--end-usage=q", "--i420"),
+    *("--use-fixed-qp-offsets=1", "--deltaq-mode=0", "--enable-tpl-model=0", "--enable-intrabc-ext=1"),
+    *("--tile-rows=0", "--tile-columns=0", "--threads=1", "--row-mt=0"),
+    *("--enable-fwd-kf=0", "--enable-keyframe-filtering=0"),
+}
+"""What AVM's own test framework gives avmenc for each configuration (VideoEncoder.py of tools/convexhull_framework)."""
+
+PYRAMID = {"--min-gf-interval=16", "--max-gf-interval=16", "--gf-min-pyr-height=4", "--gf-max-pyr-height=4"}
+CTC_STRUCTURE = {
+    None: {*PYRAMID, "--kf-min-dist=65", "--kf-max-dist=65", "--lag-in-frames=19", "--auto-alt-ref=1"},
+    "low-delay": {
+        *PYRAMID, "--kf-min-dist=9999", "--kf-max-dist=9999", "--lag-in-frames=0", "--subgop-config-str=ld",
+    },
+    "all-intra": {"--kf-min-dist=0", "--kf-max-dist=0"},
+}  # fmt: skip
+
+
+class TestAvm:
+    @pytest.fixture
+    def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        root = tmp_path / "avm"
+        root.mkdir()
+        for name in ("avmenc", "avmdec"):
+            (root / name).write_text(AVM_STAND_IN.format(python=sys.executable, encodes=name == "avmenc"))
+            (root / name).chmod(0o755)
+        monkeypatch.setenv("VCBENCH_AVM", str(root))
+        return root
+
+    @pytest.mark.parametrize("configuration", CTC_STRUCTURE)
+    def test_options_are_those_of_the_common_test_conditions(
+        self, root: Path, tiny_clip: TinyClip, configuration: str | None
+    ) -> None:
+        built = reference("avm", configuration)
+        sequence = open_sequence(tiny_clip(67, 45, rate="60000/1001"))
+        coded = built.transform(sequence.format).coded
+        command = built.encode_command(sequence, coded, RatePoint("qp", 160), Path("/cell/bitstream.av2"))
+        program, *options = command.argv
+        assert program == str(root / "avmenc")
+        assert options[-3:] == ["-o", "/cell/bitstream.av2", "/cell/input.y4m"]
+        sizes = {"--limit=9", "--fps=60000/1001", "-w", "68", "-h", "46", "--input-bit-depth=10", "--bit-depth=10"}
+        assert set(options[:-3]) == {*CTC, *CTC_STRUCTURE[configuration], *sizes, "--qp=160"}
+
+    @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+    @pytest.mark.parametrize("configuration", CTC_STRUCTURE)
+    def test_frames_come_back(
+        self, root: Path, tiny_clip: TinyClip, tmp_path: Path, pix_fmt: str, configuration: str | None
+    ) -> None:
+        built = reference("avm", configuration)
+        built.check()
+        assert built.tool()["version"] == "14.0.0"
+        sequence = open_sequence(tiny_clip(67, 45, 4, pix_fmt))
+        assert is_lossless(sequence, there_and_back(built, sequence, tmp_path, 160)[1])
+
+    def test_rates_are_those_of_the_common_test_conditions(self) -> None:
+        card = load_card(OURS / "avm.toml")
+        assert card.rates.values == (110, 135, 160, 185, 210, 235)
+        assert card.configured("all-intra").rates.values == (85, 110, 135, 160, 185, 210)
