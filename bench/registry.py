@@ -107,6 +107,7 @@ BUILTIN = {
     "command": "bench.adapters.command:CommandCodec",
     "neural": "bench.adapters.neural:NeuralCodec",
     "worker": "bench.adapters.worker:WorkerFileCodec",
+    "coolchic": "bench.adapters.official.coolchic:CoolChicCodec",
     "dcvc-fm": "bench.adapters.official.dcvc_fm:DcvcFmCodec",
     "s2vc-official": "bench.adapters.official.s2vc:S2vcOfficialCodec",
     "actdiff-official": "bench.adapters.official.actdiff_vc:ActDiffOfficialCodec",

@@ -58,7 +58,7 @@ def test_our_adapters() -> None:
     assert registry.adapter_class("command") is CommandCodec
     assert registry.adapter_class("neural") is NeuralCodec
     assert registry.adapter_class("compressai") is CompressaiCodec
-    research = {"worker", "dcvc-fm", "s2vc-official", "actdiff-official"}
+    research = {"worker", "coolchic", "dcvc-fm", "s2vc-official", "actdiff-official"}
     assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai", *research}
 
 
