@@ -58,7 +58,8 @@ def test_our_adapters() -> None:
     assert registry.adapter_class("command") is CommandCodec
     assert registry.adapter_class("neural") is NeuralCodec
     assert registry.adapter_class("compressai") is CompressaiCodec
-    research = {"worker", "coolchic", "dcvc-fm", "s2vc-official", "actdiff-official"}
+    family = {"dcvc-dc", "dcvc-fm", "dcvc-hem", "dcvc-rt", "dcvc-uf", "ehvc", "sevc", "glc-video", "yoda"}
+    research = {"worker", "coolchic", "s2vc-official", "actdiff-official", *family}
     assert set(registry.builtin_settings()) == {"ffmpeg", "command", "neural", "compressai", *research}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bench.adapters.base import RatePoint
-from bench.adapters.official.dcvc_fm import DcvcFmCodec
+from bench.adapters.official.dcvc import DcvcFmCodec
 from bench.bitstream.container import StreamReader
 from bench.cards import load_card
 from bench.errors import CardError, DecodeError, UnavailableError
