@@ -29,7 +29,7 @@ class CoolChicSettings(CheckoutSettings):
     """The ``settings`` table of a card with adapter = "coolchic"."""
 
     structure: Literal["all-intra", "low-delay", "random-access"] = "all-intra"
-    intra_period: int = Field(default=32, ge=2, description="of random access: an I frame every so many frames")
+    intra_period: int = Field(default=32, ge=2, description="of random access: frames from one I frame to the next")
     decoder: Literal["lop", "mop", "hop", "vhop"] = Field(default="hop", description="upstream's decoder of I frames")
     iterations: int = Field(default=10000, ge=2000, description="training steps of I and P frames")
     debug: bool = Field(default=False, description="upstream's --debug: some 100 steps, to see that all works")

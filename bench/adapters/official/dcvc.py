@@ -25,7 +25,7 @@ class DcvcSettings(CheckoutSettings):
     """The ``settings`` table of a card of the family."""
 
     intra_period: Literal[-1] | Annotated[int, Field(ge=1)] = Field(
-        default=-1, description="-1: one I frame; else an I frame every so many frames"
+        default=-1, description="-1: one I frame; otherwise frames from one I frame to the next"
     )
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads; upstream's test uses 1, and they may matter")
 
@@ -33,7 +33,9 @@ class DcvcSettings(CheckoutSettings):
 class RefreshSettings(DcvcSettings):
     """Of models that forget what they learned of earlier frames from time to time."""
 
-    reset_interval: int = Field(default=32, ge=0, description="reference features are refreshed every so many frames")
+    reset_interval: int = Field(
+        default=32, ge=0, description="frames from one refresh of the reference features to the next"
+    )
 
 
 class DcvcFmSettings(RefreshSettings):
@@ -45,14 +47,14 @@ class DcvcFmSettings(RefreshSettings):
 class DcvcRtSettings(RefreshSettings):
     """The ``settings`` table of a card with adapter = "dcvc-rt"."""
 
-    reset_interval: int = Field(default=64, ge=0, description="the feature is refreshed every so many frames")
+    reset_interval: int = Field(default=64, ge=0, description="frames from one refresh of the feature to the next")
     skip_threshold: float = Field(default=0.12, ge=0, description="symbols of a smaller scale are not sent")
 
 
 class DcvcUfSettings(RefreshSettings):
     """The ``settings`` table of a card with adapter = "dcvc-uf"."""
 
-    reset_interval: int = Field(default=128, ge=0, description="the memory is refreshed every so many frames")
+    reset_interval: int = Field(default=128, ge=0, description="frames from one refresh of the memory to the next")
     skip_threshold: float = Field(default=0.15, ge=0, description="symbols of a smaller scale are not sent")
     structure: Literal["htl", "hts", "ld"] = Field(default="hts", description="upstream's --model_structure")
 
@@ -266,7 +268,7 @@ class GlcVideoCodec(DcvcCodec):
 class YodaSettings(RefreshSettings):
     """The ``settings`` table of a card with adapter = "yoda"."""
 
-    reset_interval: int = Field(default=1000, ge=0, description="latents are refreshed every so many frames")
+    reset_interval: int = Field(default=1000, ge=0, description="frames from one refresh of the latents to the next")
 
 
 class YodaCodec(DcvcCodec):
