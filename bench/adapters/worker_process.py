@@ -133,7 +133,7 @@ class WorkerProcess:
             return reply
         reason = _REASONS.get(str(reply.get("error")))
         if reply.get("ok") is not False or reason is None:
-            raise self._unspeakable(request, f"neither ok nor an error of the protocol: {reply}")
+            raise self._unspeakable(request, f"not ok and not an error of the protocol: {reply}")
         raise WorkerError(reason, f"{self._name}: {request}: {reply.get('message')}")
 
     def _unspeakable(self, request: str, what: str) -> WorkerError:

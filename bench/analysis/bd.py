@@ -63,7 +63,7 @@ FLAG_TEXTS: Mapping[Cause, str] = {
     Cause.SATURATED: "points beyond the metric's saturation, where it no longer distinguishes codecs",
     Cause.CAPPED: "infinite qualities counted as the metric's cap",
     Cause.POINTS_LEFT_OUT: "rate points without a value are left out",
-    Cause.NON_MONOTONE: "quality does not rise with rate; points that a cheaper one equals or betters are left out",
+    Cause.NON_MONOTONE: "quality does not rise with rate; points are left out if one of lower rate is at least as good",
     Cause.THREE_POINTS: "a curve of three points",
     Cause.METHODS_DISAGREE: "PCHIP, Akima and linear interpolation disagree",
     Cause.FIT_FALLS: "the cubic fit falls inside the interval; the value is not averaged",
@@ -495,14 +495,12 @@ def _usable(points: _Points, settings: CurveSettings, domain: Domain, doubts: li
     best_of_rate = np.unique(given[:, 0], return_index=True)[1]
     if domain == "rate" and kept.size < MIN_POINTS <= best_of_rate.size and not settings.hull:
         kept = best_of_rate
-        text = (
-            f"{name}: not monotone, {len(left)} of {count} points are equalled or bettered by a cheaper one; all count"
-        )
+        text = f"{name}: not monotone, {len(left)} of {count} points are no better than one of lower rate; all count"
         doubts.append(Doubt(Cause.NON_MONOTONE, text))
     elif left:
         told = ", ".join(f"{sign * given[i, 1]:g} at rate {given[i, 0]:g}" for i in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        text = f"{name}: not monotone, {len(left)} of {count} points left out, which a cheaper one equals or betters"
+        text = f"{name}: not monotone, {len(left)} of {count} points left out, as one of lower rate is at least as good"
         doubts.append(Doubt(Cause.NON_MONOTONE, f"{text}: {told}{more}"))
     _require_points(name, kept.size, rate.size, hull=settings.hull)
     if kept.size < FEW_POINTS:

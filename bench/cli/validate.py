@@ -144,7 +144,7 @@ def _kind(path: Path) -> str:
     if path.is_dir():
         return "results"
     if path.suffix != ".toml":
-        raise UsageError(f"{path}: is neither a card or manifest (.toml) nor a result folder")
+        raise UsageError(f"{path}: is not a card, a manifest (.toml) or a result folder")
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     return "datasets" if b"[[sequences]]" in path.read_bytes() else "codecs"

@@ -24,8 +24,8 @@ def local_path(given: str | Path) -> Path:
     if scheme.lower() == "file":
         raise UsageError(f"{scheme}:///{rest} is an address; give the path itself, /{rest}")
     raise UsageError(
-        f"{scheme}://{rest} is an address, and vcbench reads and writes files: download what is to be read, and let "
-        "results go to a folder of a file system, whose renames replace a file at once as no object store's do "
+        f"{scheme}://{rest} is an address, and vcbench reads and writes files: download the input first, and write "
+        "results to a folder of a file system, where a rename replaces a file at once, as object stores cannot do "
         "(docs/how-to/scale-out.md)"
     )
 

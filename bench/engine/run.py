@@ -34,8 +34,8 @@ _ROUNDS = 3
 """How often cells are worked on whose results another program overwrites meanwhile."""
 
 _OVERWRITTEN = (
-    "what was measured is not in its result file any more, whose content another program replaced; see that no earlier "
-    "vcbench writes into this folder, and give the same command again"
+    "another program replaced the result file of what was measured; make sure that no earlier vcbench writes into this "
+    "folder, and give the same command again"
 )
 
 

@@ -89,7 +89,7 @@ class Source(ABC):
         known, now = self.digest(), self._digest()
         if now != known:
             raise MediaError(
-                f"{self.path}: has other bytes than when the run was planned (SHA-256 {now[:12]}, was {known[:12]}); "
+                f"{self.path}: differs from when the run was planned (SHA-256 {now[:12]}, was {known[:12]}); "
                 "give the command again, which measures the clip as it is now"
             )
 

@@ -244,7 +244,7 @@ def test_a_curve_that_falls_is_compared_by_its_envelope_and_says_so(delta: Any) 
     assert result.value == pytest.approx(delta(RATE, PSNR, RATE, PSNR).value, abs=1e-9)
     assert (result.status, result.flags) == ("ok", (Cause.NON_MONOTONE,))
     assert result.notes == (
-        "test: not monotone, 2 of 7 points left out, which a cheaper one equals or betters: 32 at rate 0.15, 38.2 at"
+        "test: not monotone, 2 of 7 points left out, as one of lower rate is at least as good: 32 at rate 0.15, 38.2 at"
         " rate 0.6",
     )
 
@@ -264,7 +264,7 @@ def test_a_curve_that_only_falls_has_a_bd_metric_over_all_its_points() -> None:
     assert bd_rate(*curves, higher_is_better=False).cause is Cause.TOO_FEW_POINTS
     result = bd_metric(*curves, higher_is_better=False)
     assert (result.value, result.flags) == (pytest.approx(-0.01), (Cause.NON_MONOTONE,))
-    assert result.notes[0] == "anchor: not monotone, 4 of 5 points are equalled or bettered by a cheaper one; all count"
+    assert result.notes[0] == "anchor: not monotone, 4 of 5 points are no better than one of lower rate; all count"
 
 
 def test_three_points_have_a_value_and_a_flag() -> None:

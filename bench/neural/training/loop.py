@@ -156,7 +156,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TrainingError(
-                f"{folder}: another vcbench train is at work here; wait for its end, or name another folder"
+                f"{folder}: another vcbench train uses this folder; wait for it to end, or choose a different folder"
             ) from None
         yield
     finally:

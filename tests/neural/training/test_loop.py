@@ -236,7 +236,7 @@ def test_a_checkpoint_of_other_groups_is_named(tmp_path: Path) -> None:
 def test_one_training_holds_a_folder(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "one"
     with alone(out):
-        with pytest.raises(TrainingError, match=f"{out}: another vcbench train is at work here"), alone(out):
+        with pytest.raises(TrainingError, match=f"{out}: another vcbench train uses this folder"), alone(out):
             pass
         with alone(tmp_path / "runs" / "two"):
             pass
