@@ -62,11 +62,15 @@ class Pool(ABC):
 
         Waits for it. Raises what the work raised.
         """
-        job, ended = self._ended.get()
+        job, ended = self._next()
         try:
             return job, ended.result()
         except self._lost():
             return job, None
+
+    def _next(self) -> tuple[Job, Outcome]:
+        """The next job that ends; waits for it."""
+        return self._ended.get()
 
     @abstractmethod
     def _start(self, job: Job) -> Outcome:

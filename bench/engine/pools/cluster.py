@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from queue import Empty
 from typing import Any, ClassVar
 
 from bench.core.process import cpu_count
@@ -24,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 _WAIT_FOR_WORKERS_S = 10
 _LOOK_EVERY_S = 10
+_NO_WORKERS_S = 120
+"""How long our own cluster may be without a worker, each of which starts again when it ends."""
 
 _SEEN_WAITING = 64
 _AHEAD = 2
@@ -43,10 +46,12 @@ class _ClusterPool(Pool):
         self._at_once = 0
         self._offers: list[Mapping[str, float]] = []
         self._looked = 0.0
+        self._last_there = time.monotonic()
 
     def start(self) -> None:
         if not self._connected:
             self._connect()
+            self._last_there = time.monotonic()
             self._connected = True
         self._look()
 
@@ -65,16 +70,29 @@ class _ClusterPool(Pool):
     def _look(self) -> None:
         """Workers come and go: see which there are."""
         there, self._offers = self._survey()
+        if there:
+            self._last_there = time.monotonic()
         self._at_once = max(1, min(there, self._jobs or there))
         waiting = 0 if self._scheduler is None else _SEEN_WAITING  # to a cluster that grows with what waits
         slots = max(_AHEAD * self._at_once, waiting)
         self.slots = slots if self._scheduler is None else min(self._jobs or slots, slots)
         self._looked = time.monotonic()
 
-    def take(self) -> tuple[Job, list[CellResult] | None]:
-        if time.monotonic() - self._looked > _LOOK_EVERY_S:
-            self._look()
-        return super().take()
+    def _next(self) -> tuple[Job, Outcome]:
+        while True:
+            if time.monotonic() - self._looked > _LOOK_EVERY_S:
+                self._look()
+            try:
+                return self._ended.get(timeout=_LOOK_EVERY_S)
+            except Empty:
+                self._look()
+                alone = time.monotonic() - self._last_there
+                if self._scheduler is None and alone > _NO_WORKERS_S:
+                    raise UnavailableError(
+                        f"no {self.name} worker of this machine has been there for {alone:.0f} s, and none starts "
+                        "again; what is finished is stored. Free memory and give the same command again, or use "
+                        "--backend loky"
+                    ) from None
 
     def has_room(self, job: Job, running: Collection[Job]) -> bool:
         # our own workers share the memory of this machine

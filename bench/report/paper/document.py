@@ -376,7 +376,11 @@ class _Table:
         head = " & ".join(["", *spans]) + rf" \\ {rules}" + "\n" + " & ".join(["Codec", *map(latex, self.headings)])
         lines = [
             " & ".join([latex(label) + self._raised(self.row_notes.get(label, ())), *map(self._latex_cell, cells)])
-            + r" \\"
+            + (
+                r" \\ \addlinespace[2pt]"
+                if any(isinstance(cell, Entry) and cell.interval for cell in cells)
+                else r" \\"
+            )
             for label, cells in self.rows
         ]
         notes = [*map(latex, self.shared)]

@@ -7,6 +7,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from bench.cards import Needs
 from bench.engine.cell import Task
 from bench.engine.executor import execute
 from bench.engine.plan import Cell, Plan
+from bench.engine.pools import cluster
 from bench.engine.pools.backends import InlinePool, LocalPool, LokyPool, open_pool
 from bench.engine.pools.parcel import pack, run_parcel
 from bench.engine.run import RunOptions, plan, run
@@ -355,6 +357,43 @@ def test_a_card_of_the_users_is_trusted_on_a_worker_as_far_as_by_the_driver(
 def job(seconds: float = 1.0, *, memory: int = 0, gpu: bool = False, cells: int = 1) -> Job:
     named = tuple(SimpleNamespace(name=f"cell{index}") for index in range(cells))
     return Job(Task(named, {}, Path(), {}), seconds, memory, gpu)  # type: ignore[arg-type]
+
+
+class Emptied(cluster.DaskPool):
+    """A cluster of our own whose workers are those that a test names."""
+
+    workers = 0
+
+    def _connect(self) -> None:
+        pass
+
+    def _survey(self) -> tuple[int, list[Any]]:
+        return self.workers, []
+
+
+def test_an_own_cluster_whose_workers_do_not_start_again_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(cluster, "_NO_WORKERS_S", 0.05)
+    pool = Emptied(None, 2)
+    pool.start()
+    with pytest.raises(UnavailableError, match=r"no dask worker of this machine .* what is finished is stored"):
+        pool.take()
+
+
+@pytest.mark.parametrize(("scheduler", "workers"), [(None, 1), ("tcp://host:8786", 0)])
+def test_a_cluster_that_works_or_that_grows_is_waited_for(
+    scheduler: str | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours has a worker that takes its time; the user's may start workers whenever it likes."""
+    monkeypatch.setattr(cluster, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(cluster, "_NO_WORKERS_S", 0.1)
+    pool = Emptied(scheduler, 2)
+    pool.workers = workers
+    pool.start()
+    done: Future[list[CellResult]] = Future()
+    done.set_result([])
+    threading.Timer(0.2, lambda: pool._ended.put((job(), done))).start()
+    assert pool.take()[1] == []
 
 
 class Room(InlinePool):
