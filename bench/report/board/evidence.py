@@ -73,7 +73,7 @@ class Evidence:
         kinds = len(set(map(codec_key, cells)))
         if kinds > 1:
             return f"its results come from {kinds} different cards or tool versions; send each in a folder of its own"
-        counts = Counter((cell.sequence.name, cell.point) for cell in cells)
+        counts = Counter((cell.sequence.name, f"{cell.rate.value:g}{cell.at}") for cell in cells)
         twice = sorted(f"{name} at {point}" for (name, point), count in counts.items() if count > 1)
         return f"several results for one rate point: {', '.join(twice[:3])}" if twice else None
 
