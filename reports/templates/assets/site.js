@@ -209,7 +209,7 @@ function nothing(place, text) {
 async function plot(place, traces, layout, onPoint) {
   const Plotly = await vcbench.needPlotly();
   const ink = style.variable("--ink");
-  const axis = { gridcolor: style.variable("--line"), zerolinecolor: style.variable("--strong-line"), linecolor: style.variable("--strong-line"), automargin: true, ticks: "outside", tickcolor: style.variable("--strong-line"), ticklen: 4 };
+  const axis = { gridcolor: style.variable("--line"), zerolinecolor: style.variable("--strong-line"), linecolor: style.variable("--strong-line"), automargin: true, ticks: "outside", tickcolor: style.variable("--strong-line"), ticklen: 4, exponentformat: "power" };
   const narrow = place.clientWidth < 640;
   const titled = (one, length) => (one?.title ? { ...one, title: { text: wrapped(one.title.text, length / (narrow ? 6.5 : 7.5)), font: { size: narrow ? 12 : 14 } } } : one);
   const whole = {
