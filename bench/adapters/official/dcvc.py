@@ -233,6 +233,8 @@ class SevcCodec(DcvcCodec):
     variable = "VCBENCH_SEVC"
     repository = "git clone https://github.com/EsakaK/SEVC"
     entry = "src/models/SEVC_main_model.py"
+    packages = ("torch", "numpy", "pillow", "timm")
+    requirements = "an environment as its README says, with timm and Pillow"
     checkpoints = ("ckpt/cvpr2023_i_frame.pth.tar", "ckpt/cvpr2025_p_frame.pth.tar")
     get_weights = "its README links to it"
     # where its networks import it from; its build puts it into src/models
