@@ -35,7 +35,7 @@ def test_run_has_every_setting_of_the_command_line() -> None:
     from bench.cli.run import command
 
     # to_pandas, engine.plan and bench.report do these; strict is about the exit code alone
-    of_the_shell = {"json_output", "dry_run", "report", "strict"}
+    of_the_shell = {"json_output", "dry_run", "report", "strict", "quiet", "verbose"}
     options = {str(parameter.name) for parameter in command.params} - of_the_shell
     parameters = set(inspect.signature(bench.run).parameters)
     assert options <= parameters
@@ -58,7 +58,7 @@ def test_options_are_settings_read_once(tmp_path: Path, tiny_clip, monkeypatch: 
 def test_options_without_effect_are_refused() -> None:
     with pytest.raises(UsageError, match="--size, --fps: only for clips given by --input"):
         bench.RunOptions("x264", datasets="quickstart", size="64x64", fps=25)
-    with pytest.raises(UsageError, match="--sequences chooses among"):
+    with pytest.raises(UsageError, match="--sequences selects sequences"):
         bench.RunOptions("x264", inputs="clip.y4m", sequences="akiyo")
     with pytest.raises(UsageError, match="unknown BD method"):
         bench.CompareOptions(method="spline")

@@ -132,7 +132,7 @@ class RunOptions(ExecutionOptions):
         self._set("scales", tuple(dict.fromkeys(self.scales or ())))
         for scale in self.scales:
             if not 0 < scale <= 1:
-                raise UsageError(f"--scales: {scale:g} is no share of the clip's size; give some up to 1, such as 0.5")
+                raise UsageError(f"--scales: {scale:g} is not a share of the size; give values up to 1, such as 0.5")
         if self.matching is not None and self.scales:
             raise UsageError(
                 "--scales codes rate points that are given; leave --match-rate, --target-bpp and --rates auto out"

@@ -138,8 +138,8 @@ def test_rungs_verify_and_resume(tmp_path: Path, tiny_clip: TinyClip, vcbench: V
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--scales", "1,2"), "--scales: 2 is no share"),
-        (("--scales", "0"), "--scales: 0 is no share"),
+        (("--scales", "1,2"), "--scales: 2 is not a share"),
+        (("--scales", "0"), "--scales: 0 is not a share"),
         (("--scales", "1,0.5", "--rates", "auto"), "--scales codes rate points that are given"),
     ],
 )
