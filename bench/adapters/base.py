@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import signal
@@ -63,13 +64,17 @@ class EncodeInfo:
     """What an encode cost and what it wants to be known: command lines, the codec's own remarks.
 
     ``estimated_bits``: what the codec says its rate would be, where the card says rate_kind = "estimate"; the rate of
-    every other codec is the size of its file.
+    every other codec is the size of its file. ``parameters``: numbers in
+    the weights of the networks that it loads, encoder and decoder together. ``macs``: their multiply-accumulates, which
+    whoever runs the codec counts.
     """
 
     usage: Usage | None = None
     commands: tuple[tuple[str, ...], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     estimated_bits: int | None = None
+    macs: int | None = None
+    parameters: int | None = None
 
 
 class Settings(BaseModel):
@@ -218,6 +223,9 @@ class Codec(BaseCodec):
         of its own; so it is where programs are sandboxed.
         """
 
+    runs_torch: ClassVar[bool] = False
+    """Whether it runs networks of torch's, and imports that only as it codes: it is then imported before, to count."""
+
     @abstractmethod
     def decode(self, bitstream: Path) -> Iterator[Frame]:
         """Frames of a bitstream in the coded format (``transform(...).coded``), from the file alone.
@@ -277,6 +285,7 @@ class ExternalCodec(BaseCodec):
             cpu_s=sum(usage.cpu_s for usage in usages),
             peak_rss_bytes=max(usage.peak_rss_bytes for usage in usages),
             start_s=usages[0].start_s,
+            energy_j=_sum(usage.energy_j for usage in usages),
         )
         return EncodeInfo(usage, tuple(command.argv for command in commands))
 
@@ -318,12 +327,19 @@ class ExternalCodec(BaseCodec):
         return process
 
 
+def _sum(parts: Iterable[float | None]) -> float | None:
+    """The sum; None where a part is missing."""
+    known = list(parts)
+    return None if None in known else math.fsum(part for part in known if part is not None)
+
+
 class RunningDecoder(AbstractContextManager["RunningDecoder"]):
-    """A decoder at work. ``frames`` yields what it writes; afterwards ``usage`` is its cost."""
+    """A decoder at work. ``frames`` yields what it writes; afterwards ``usage`` is its cost, ``macs`` its networks'."""
 
     def __init__(self, codec: ExternalCodec, command: Command, coded: VideoFormat, folder: Path) -> None:
         self.command = command
         self.usage: Usage | None = None
+        self.macs: int | None = None
         self._codec = codec
         self._coded = coded
         self._folder = folder

@@ -82,7 +82,13 @@ class ChildCodec(ExternalCodec):
         try:
             info = super().encode(source, rate, bitstream)
             outcome = _read_outcome(told)
-            return replace(info, notes=outcome["notes"], estimated_bits=outcome["estimated_bits"])
+            return replace(
+                info,
+                notes=outcome["notes"],
+                estimated_bits=outcome["estimated_bits"],
+                macs=_count(outcome.get("macs")),
+                parameters=_count(outcome.get("parameters")),
+            )
         except EncodeError as error:
             raise _with_reason(error, told) from None
         finally:
@@ -148,10 +154,12 @@ class _ChildDecoder(RunningDecoder):
     """A decoding interpreter, whose failures have the codec's own reason."""
 
     def frames(self) -> Iterator[Frame]:
+        told = _outcome_file(self._folder)
         try:
             yield from super().frames()
+            self.macs = _count(_read_outcome(told).get("macs"))
         except DecodeError as error:
-            raise _with_reason(error, _outcome_file(self._folder)) from None
+            raise _with_reason(error, told) from None
 
 
 class UnseenCodec(Codec):
@@ -231,6 +239,11 @@ def _outcome_file(beside: Path) -> Path:
 def _read_outcome(path: Path) -> dict[str, Any]:
     outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return outcome
+
+
+def _count(value: Any) -> int | None:
+    """A number that a codec, perhaps a stranger's, says; None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62 else None
 
 
 def _with_reason(error: CellErrorT, told: Path) -> CellErrorT:

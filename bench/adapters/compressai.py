@@ -66,6 +66,7 @@ class CompressaiCodec(Codec):
 
     settings_model = CompressaiSettings
     settings: CompressaiSettings
+    runs_torch = True
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
@@ -117,7 +118,8 @@ class CompressaiCodec(Codec):
             with suppress(UnavailableError):  # it is not asked for, or whoever asks is told
                 files[quality] = self.weight_file(quality)
         if sum(path.stat().st_size for path in files.values()) <= _KEPT_BYTES:
-            self._kept = {quality: self.coder(quality) for quality in files}
+            for quality in files:
+                self.coder(quality)
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.adapters.compressai_stream import encode
@@ -131,7 +133,7 @@ class CompressaiCodec(Codec):
         frames = map(transform.forward, source.read())
         with bitstream.open("wb") as file:
             encode(coder, frames, header, file, self.settings.intra_period)
-        return EncodeInfo()
+        return EncodeInfo(parameters=sum(weight.numel() for weight in coder.model.parameters()))
 
     def decode(self, bitstream: Path) -> Iterator[Frame]:
         from bench.adapters.compressai_stream import decode
@@ -171,7 +173,8 @@ class CompressaiCodec(Codec):
             raise UnavailableError(
                 f"{path}: holds no {self.settings.model} ({reason}); name a state dict of that model of CompressAI's"
             ) from None
-        return coder, bytes.fromhex(file_digest(path))[:DIGEST_BYTES]
+        self._kept[quality] = coder, bytes.fromhex(file_digest(path))[:DIGEST_BYTES]
+        return self._kept[quality]
 
     def weight_file(self, quality: int, *, asked_as: str | None = None) -> Path:
         """The verified weight file of a rate point; UnavailableError saying what to do.

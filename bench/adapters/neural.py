@@ -61,6 +61,7 @@ class NeuralCodec(Codec):
 
     settings_model = NeuralSettings
     settings: NeuralSettings
+    runs_torch = True
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
@@ -120,8 +121,13 @@ class NeuralCodec(Codec):
         )
         with bitstream.open("wb") as file:
             frames = map(transform.forward, source.read())
-            loaded.coding.encode(loaded.model, frames, header, file, **self._chosen())
-        return EncodeInfo()
+            chosen = self._chosen()
+            loaded.coding.encode(loaded.model, frames, header, file, **chosen)
+        models = [loaded.model]
+        named = self._options.image_card()
+        if named is not None:
+            models.append(chosen["images"].coder(named.qualities[header.rate_index])[0].model)
+        return EncodeInfo(parameters=sum(weight.numel() for model in models for weight in model.parameters()))
 
     def decode(self, bitstream: Path) -> Iterator[Frame]:
         loaded = self._loaded()

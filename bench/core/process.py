@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal, Protocol, Self
 from weakref import WeakSet
 
+from bench.core.energy import EnergyMeter
 from bench.core.supervisor import family
 
 STDERR_TAIL = 4000
@@ -37,15 +38,17 @@ class Usage:
     """Cost of one process: seconds of wall and CPU time (children included), peak resident memory in bytes.
 
     ``start_s``: of a fork, seconds of CPU time that the start of the process took that it was forked from, and which
-    are not among its own; None for a program.
+    are not among its own; None for a program. ``energy_j``: joules that the machine's processors took meanwhile, for
+    whatever ran on them; None where the machine does not tell (`bench.core.energy`).
     """
 
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
     start_s: float | None = None
+    energy_j: float | None = None
 
-    def to_dict(self) -> dict[str, float | int]:
+    def to_dict(self) -> dict[str, float | None]:
         return asdict(self)
 
 
@@ -246,6 +249,7 @@ class Process:
         self._held_s = 0.0
         self._held_since: float | None = None
         target = {"pipe": subprocess.PIPE, "null": subprocess.DEVNULL}
+        self._energy = EnergyMeter()
         try:
             self._program = begin(
                 self.argv,
@@ -306,6 +310,7 @@ class Process:
             now = time.perf_counter()
             self._peak_rss = max(self._peak_rss, _high_water_mark(self.pid))
             if now >= next_family:
+                self._energy.sample()
                 # programs that start others are few, and looking for them can mean reading all of /proc
                 self._peak_rss = max(self._peak_rss, sum(map(_high_water_mark, self._program.family())))
                 cost = time.perf_counter() - now
@@ -344,8 +349,9 @@ class Process:
             self._status, usage = self._program.wait()
             self._ended.set()
             self._watcher.join()
+            self._energy.sample()
             self._program.close()  # with what it forked and left behind
-            self._usage = replace(usage, peak_rss_bytes=self._peak(usage.peak_rss_bytes))
+            self._usage = replace(usage, peak_rss_bytes=self._peak(usage.peak_rss_bytes), energy_j=self._energy.joules)
         self._raise_if_stopped()
         if self._timed_out or self._status != 0:
             raise ProcessError(

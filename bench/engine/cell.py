@@ -215,7 +215,7 @@ class _Work:
         self._known = known if known is not None and _reusable(known, store, task.timing) else None
         if self._known is not None and self._known.bitstream is not None:
             self._bitstream, self._encode = self._known.bitstream, self._known.encode
-            self._estimated_bits = self._known.estimated_bits
+            self._estimated_bits, self._parameters = self._known.estimated_bits, self._known.parameters
         else:
             # what an encoder leaves in its folder is gone before the decoder starts
             folder = self._folder / "encode"
@@ -225,7 +225,7 @@ class _Work:
             _check_bitstream(path, info, cell.codec.card)
             self._look_again()
             self._encode = _cost(info.usage, task.timing, info)
-            self._estimated_bits = info.estimated_bits
+            self._estimated_bits, self._parameters = info.estimated_bits, info.parameters
             self._bitstream = store.keep_bitstream(cell.name, path)
             clear(self._folder)
         self._decode = self._known.decode if self._known is not None else None
@@ -310,6 +310,7 @@ class _Work:
                 "status": "ok",
                 "bitstream": self._bitstream,
                 "estimated_bits": self._estimated_bits,
+                "parameters": self._parameters,
                 "encode": self._encode,
                 "decode": self._decode or self._watched,
                 "decoded": self._decoded,
@@ -357,6 +358,7 @@ class _Decoding:
             peak_rss_bytes=usage.peak_rss_bytes,
             timing="shared",
             start_s=usage.start_s,
+            macs=self.decoder.macs,
             commands=[list(self.decoder.command.argv)],
         )
         self.work.take(outcome, cost, self.digested)
@@ -421,7 +423,7 @@ def _timed_decode(codec: ExternalCodec, bitstream: Path, transform: CodingTransf
     with codec.open_decoder(bitstream, transform.coded) as decoder:
         for _ in decoder.frames():
             pass
-        return _cost(decoder.usage, "alone", EncodeInfo(commands=(decoder.command.argv,)))
+        return _cost(decoder.usage, "alone", EncodeInfo(commands=(decoder.command.argv,), macs=decoder.macs))
 
 
 class _WaitingClock(Iterator[Frame]):
@@ -448,6 +450,8 @@ def _cost(usage: Usage | None, timing: Timing, info: EncodeInfo) -> CostRecord:
         peak_rss_bytes=usage.peak_rss_bytes,
         timing=timing,
         start_s=usage.start_s,
+        macs=info.macs,
+        energy_j=usage.energy_j if timing == "alone" else None,
         commands=[list(argv) for argv in info.commands],
         notes=plain(info.notes),
     )

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from socket import socket
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RatePoint, write_frames
+from bench.adapters.base import BaseCodec, Codec, EncodeInfo, ExternalCodec, RatePoint, write_frames
 from bench.adapters.warm import serve
 from bench.cards import Card
 from bench.core.strict_json import plain
@@ -36,10 +38,17 @@ from bench.video.frame import Frame
 from bench.video.scale import at_size
 from bench.video.sequence import format_from_json, format_to_json, sequence_from_json
 
+if TYPE_CHECKING:
+    from bench.networks.complexity import Counter
+
+
+def _built(task: dict[str, Any]) -> BaseCodec:
+    return build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+
 
 def _describe(task: dict[str, Any]) -> dict[str, Any]:
     try:
-        codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+        codec = _built(task)
         codec.check()
         made_of = {role: [str(path) for path in paths] for role, paths in codec.made_of().items()}
         answer: dict[str, Any] = {"tool": codec.tool(), "made_of": made_of}
@@ -61,18 +70,40 @@ def main(direction: str, task_file: str, codec: Codec | None = None) -> None:
         return
     try:
         info = _work(direction, task, codec)
-        outcome.write_text(
-            json.dumps({"notes": plain(info.notes), "estimated_bits": info.estimated_bits}), encoding="utf-8"
-        )
+        said = {
+            "notes": plain(info.notes),
+            "estimated_bits": info.estimated_bits,
+            "macs": info.macs,
+            "parameters": info.parameters,
+        }
+        outcome.write_text(json.dumps(said), encoding="utf-8")
     except CellError as error:
         outcome.write_text(json.dumps({"reason": error.reason}), encoding="utf-8")
         raise
 
 
 def _work(direction: str, task: dict[str, Any], prepared: Codec | None) -> EncodeInfo:
-    codec = prepared or build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+    codec = prepared or _built(task)
     if not isinstance(codec, Codec | ExternalCodec):
         raise TypeError(f"{codec} is not a Codec")
+    with _counting(codec) as counter:
+        info = _coded(direction, task, codec)
+    return info if counter is None else replace(info, macs=counter.macs)
+
+
+@contextmanager
+def _counting(codec: Codec | ExternalCodec) -> Iterator[Counter | None]:
+    """Count the networks of a codec in Python that has some; None for one that has none."""
+    if not isinstance(codec, Codec) or not (codec.runs_torch or "torch" in sys.modules):
+        yield None
+        return
+    from bench.networks.complexity import counting
+
+    with counting() as counter:
+        yield counter
+
+
+def _coded(direction: str, task: dict[str, Any], codec: Codec | ExternalCodec) -> EncodeInfo:
     bitstream = Path(task["bitstream"])
     if direction == "encode":
         parameter, value = task["rate"]
@@ -125,7 +156,7 @@ def _serve(number: str, about: str) -> None:
     """Be a warm process, asked by the socket of that number."""
     with socket(fileno=int(number)) as asked:
         task = json.loads(about)
-        codec = build(Card.model_validate(task["card"]), folder=Path(task["card_folder"]), trust=task["trust"])
+        codec = _built(task)
         if isinstance(codec, Codec):
             serve(asked, codec, lambda words: _told(words, codec))
 

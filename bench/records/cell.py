@@ -173,6 +173,11 @@ class CostRecord(Model):
     CPU time and of the time its frames were waited for. ``start_s``: seconds of CPU time that importing and loading the
     networks took, once for all cells of a codec in a worker, and which are not among the others; None where each encode
     and decode starts for itself, within its own times.
+
+    ``macs``: multiply-accumulates of the networks over the whole clip, as `bench.networks.complexity` counts them; None
+    for a codec without networks, for one whose networks run in another interpreter, and in files of vcbench before it
+    counted them. `CellResult.kmac_per_pixel` is what papers give. ``energy_j``: joules that the machine's processors
+    took from start to end; None unless ``timing`` is "alone" on a machine that tells (RAPL).
     """
 
     seconds: Seconds
@@ -180,6 +185,8 @@ class CostRecord(Model):
     peak_rss_bytes: Whole
     timing: Literal["alone", "shared"]
     start_s: Seconds | None = None
+    macs: Whole | None = None
+    energy_j: Seconds | None = None
     commands: list[list[str]] = []
     notes: dict[str, Any] = {}
 
@@ -198,7 +205,8 @@ class CellResult(Model):
     """One cell's result file.
 
     ``estimated_bits`` is the rate of a codec that gives an estimate (rate_kind "estimate"): its file holds what its
-    decoder needs, and is no measure of a rate.
+    decoder needs, and is no measure of a rate. ``parameters``: numbers in the weights of the networks at this rate
+    point, of encoder and decoder together; None as for ``macs`` of a `CostRecord`.
     """
 
     schema_version: Literal[1] = 1
@@ -212,6 +220,7 @@ class CellResult(Model):
     sequence: SequenceRecord
     bitstream: BitstreamRecord | None = None
     estimated_bits: Whole | None = None
+    parameters: Whole | None = None
     encode: CostRecord | None = None
     decode: CostRecord | None = None
     decoded: DecodedRecord | None = None
@@ -255,8 +264,7 @@ class CellResult(Model):
     @property
     def bpp(self) -> float | None:
         """``bits`` for each luma sample of the source's original size."""
-        sequence = self.sequence
-        return None if self.bits is None else self.bits / (sequence.frames * sequence.width * sequence.height)
+        return None if self.bits is None else self.bits / self._luma_samples
 
     @property
     def kbps(self) -> float | None:
@@ -264,6 +272,17 @@ class CellResult(Model):
         if self.bits is None:
             return None
         return float(self.bits * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
+
+    def kmac_per_pixel(self, cost: CostRecord | None) -> float | None:
+        """Thousands of multiply-accumulates for each luma sample of the source's original size, of the cell's
+        ``encode`` or ``decode``; None where they were not counted."""
+        if cost is None or cost.macs is None:
+            return None
+        return cost.macs / self._luma_samples / 1000
+
+    @property
+    def _luma_samples(self) -> int:
+        return self.sequence.frames * self.sequence.width * self.sequence.height
 
     def rows(self, poolings: Iterable[str] = ()) -> Iterable[dict[str, Any]]:
         """One row per metric for the table; a cell that failed, was skipped or has no metric gives one row without.
@@ -290,6 +309,11 @@ class CellResult(Model):
             "source": f"{self.sequence.sha256[:12]}+{self.sequence.start}",
             "cell": self.name,
             "scale": self.scale,
+            "encode_kmac_per_pixel": self.kmac_per_pixel(self.encode),
+            "decode_kmac_per_pixel": self.kmac_per_pixel(self.decode),
+            "parameters": self.parameters,
+            "encode_energy_j": self.encode.energy_j if self.encode else None,
+            "decode_energy_j": self.decode.energy_j if self.decode else None,
         }
         if self.status != "ok" or not self.measurements:
             status, reason = (

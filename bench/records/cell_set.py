@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
     "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped",
-    "source", "cell", "scale",
+    "source", "cell", "scale", "encode_kmac_per_pixel", "decode_kmac_per_pixel", "parameters",
+    "encode_energy_j", "decode_energy_j",
 )  # fmt: skip
 
 

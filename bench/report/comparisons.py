@@ -70,6 +70,41 @@ class Speed:
     decode_s: float | None
     cells: int
     timing: str
+    complexity: Complexity
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What else one codec cost in one scope. None: no cell of it says.
+
+    encode_kmac, decode_kmac: thousands of multiply-accumulates per pixel of its networks, the mean over the cells that
+    were counted. parameters: numbers in their weights, at the rate point that has the most. encode_bytes, decode_bytes:
+    the highest peak of resident memory. encode_j, decode_j: joules per frame that the machine's processors took, the
+    mean over cells that ran alone (`bench.core.energy`).
+    """
+
+    encode_kmac: float | None
+    decode_kmac: float | None
+    parameters: int | None
+    encode_bytes: int | None
+    decode_bytes: int | None
+    encode_j: float | None
+    decode_j: float | None
+
+    @classmethod
+    def of(cls, cells: Sequence[CellResult]) -> Complexity:
+        """That of some finished cells."""
+        encodes = [(cell, cell.encode) for cell in cells if cell.encode]
+        decodes = [(cell, cell.decode) for cell in cells if cell.decode]
+        return cls(
+            encode_kmac=_mean(cell.kmac_per_pixel(cost) for cell, cost in encodes),
+            decode_kmac=_mean(cell.kmac_per_pixel(cost) for cell, cost in decodes),
+            parameters=max((cell.parameters for cell in cells if cell.parameters is not None), default=None),
+            encode_bytes=max((cost.peak_rss_bytes for _, cost in encodes), default=None),
+            decode_bytes=max((cost.peak_rss_bytes for _, cost in decodes), default=None),
+            encode_j=_mean(_per_frame(cell, cost.energy_j) for cell, cost in encodes),
+            decode_j=_mean(_per_frame(cell, cost.energy_j) for cell, cost in decodes),
+        )
 
 
 def comparisons(measured: Measured) -> list[Compared]:
@@ -183,7 +218,17 @@ def _speed(
         _geometric_mean(c.decode.seconds / c.sequence.frames for c in done if c.decode),
         len(done),
         "mixed" if len(timings) > 1 else next(iter(timings), ""),
+        Complexity.of(done),
     )
+
+
+def _per_frame(cell: CellResult, value: float | None) -> float | None:
+    return None if value is None else value / cell.sequence.frames
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _geometric_mean(values: Iterable[float]) -> float | None:

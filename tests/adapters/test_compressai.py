@@ -197,6 +197,21 @@ class TestScaleSpaceFlow:
         assert [frame.data.tobytes() for frame in islice(codec.decode(stream), 2)] == ours[:2]
 
 
+@pytest.mark.parametrize("model", ["mbt2018-mean", "cheng2020-attn", "ssf2020"])
+def test_multiplications_are_those_that_torch_counts(
+    make: Make, tiny_clip: TinyClip, tmp_path: Path, model: str
+) -> None:
+    """Also where CompressAI calls functions itself: divisive normalisation, and contexts symbol by symbol."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench.networks.complexity import counting
+
+    codec, source = make(model), open_sequence(tiny_clip(64, 64, 2))
+    with counting() as ours, FlopCounterMode(display=False) as theirs:
+        list(codec.decode(stream_of(codec, source, tmp_path)))
+    assert ours.macs == theirs.get_total_flops() // 2 > 1e6
+
+
 FORMATS = [(33, 17, "yuv422p10le"), (16, 48, "yuv444p12le"), (64, 64, "gray"), (1, 1, "yuv420p")]
 
 

@@ -114,9 +114,13 @@ def test_processes_of_their_own_agree(make: Make, tiny_clip: TinyClip, tmp_path:
     codec, source = make(), open_sequence(tiny_clip(48, 32, 3))
     child = ChildCodec(codec, tmp_path, trust=False)
     (tmp_path / "cell").mkdir()
-    child.encode(source, RatePoint("index", 0), tmp_path / "cell" / "stream.vcb")
+    info = child.encode(source, RatePoint("index", 0), tmp_path / "cell" / "stream.vcb")
     with child.open_decoder(tmp_path / "cell" / "stream.vcb", source.format) as decoder:
         assert [frame.format for frame in decoder.frames()] == [source.format] * 3
+    # what networks multiply is counted in both, and more by the decoder, which ends in a diffusion
+    assert info.parameters is not None and info.parameters > 1000
+    assert info.macs is not None and decoder.macs is not None
+    assert decoder.macs > info.macs > info.parameters
 
 
 def test_missing_and_other_weights_are_told(make: Make, tmp_path: Path) -> None:

@@ -251,6 +251,7 @@ def test_forks_may_use_threads_of_torch(prepared: Make, sequence: Sequence, tmp_
     codec.time_limit = 300
     info = encoded(codec, sequence, tmp_path / "a")
     assert info.notes["prepared_in"] not in (None, info.notes["pid"])
+    assert info.macs == 254**2 * 16 * 16 * 9  # counted wherever torch is
 
 
 def test_those_used_least_lately_end_once_their_forks_have(

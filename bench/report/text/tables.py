@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UNDEFINED = "undefined"
 LOAD = "under load"
+NOT_COUNTED = "–"
 _NO_REASON = "no reason given"
 _NO_COMPARISON = "No sequence has a comparison."
 Row = Mapping[str, Any]
@@ -54,6 +55,10 @@ _SPEED = (
 _LADDER = (
     *("dataset", "sequence", "codec", "metric", "scale", "bpp_low", "bpp_high", "quality_low", "quality_high"),
     "points",
+)
+_COMPLEXITY = (
+    *("dataset", "codec", "encode_kmac_per_pixel", "decode_kmac_per_pixel", "parameters", "encode_peak_bytes"),
+    *("decode_peak_bytes", "encode_energy_j_per_frame", "decode_energy_j_per_frame", "cells"),
 )
 _EXCLUDED = ("what", "codec", "rate", "dataset", "sequence", "metric", "status", "reason")
 
@@ -173,6 +178,13 @@ def ladder_table(curves: Mapping[tuple[str, str], Sequence[RDCurve]]) -> Table:
     return Table(
         "ladder", "sizes of ladders", _LADDER, rows, [grid] if rows else [], "No codec was coded at two sizes."
     )
+
+
+def complexity_table(speeds: Sequence[Speed]) -> Table:
+    """One row per (dataset, codec): what networks multiply, memory, energy; empty where it was not counted."""
+    rows = map(_complexity_row, speeds)
+    grids = [_complexity_grid(scope, list(group)) for scope, group in groupby(speeds, key=lambda s: s.scope)]
+    return Table("complexity", "complexity", _COMPLEXITY, rows, grids, "No cell has finished.")
 
 
 def excluded_table(rows: Sequence[Row]) -> Table:
@@ -351,6 +363,22 @@ def _speed_row(speed: Speed, anchor: str) -> Row:
             f"{step}_sequences": None if speed.is_anchor else ratio.sequences_used,
         }
     return row
+
+
+def _complexity_row(speed: Speed) -> Row:
+    found = speed.complexity
+    return {
+        "dataset": _dataset(speed.scope),
+        "codec": speed.codec,
+        "encode_kmac_per_pixel": found.encode_kmac,
+        "decode_kmac_per_pixel": found.decode_kmac,
+        "parameters": found.parameters,
+        "encode_peak_bytes": found.encode_bytes,
+        "decode_peak_bytes": found.decode_bytes,
+        "encode_energy_j_per_frame": found.encode_j,
+        "decode_energy_j_per_frame": found.decode_j,
+        "cells": speed.cells,
+    }
 
 
 def _absent(cell: CellResult, metrics: Sequence[str]) -> Iterator[Row]:
@@ -552,6 +580,45 @@ def _speed_grid(scope: Scope, speeds: Sequence[Speed], anchor: str) -> Grid:
             for speed in speeds
         ),
     )
+
+
+def _complexity_grid(scope: Scope, speeds: Sequence[Speed]) -> Grid:
+    costs = [speed.complexity for speed in speeds]
+    columns: list[tuple[str, list[str]]] = [
+        ("Encoder kMAC/pixel", [_figures(cost.encode_kmac) for cost in costs]),
+        ("Decoder kMAC/pixel", [_figures(cost.decode_kmac) for cost in costs]),
+        ("Parameters (M)", [_figures(_scaled(cost.parameters, 1e6)) for cost in costs]),
+        ("Encoder memory (MiB)", [_figures(_scaled(cost.encode_bytes, 1 << 20)) for cost in costs]),
+        ("Decoder memory (MiB)", [_figures(_scaled(cost.decode_bytes, 1 << 20)) for cost in costs]),
+        ("Encoding J/frame", [_figures(cost.encode_j) for cost in costs]),
+        ("Decoding J/frame", [_figures(cost.decode_j) for cost in costs]),
+    ]
+    shown = [(title, column) for title, column in columns if any(cell != NOT_COUNTED for cell in column)]
+    energy = any(cost.encode_j is not None or cost.decode_j is not None for cost in costs)
+    return Grid(
+        f"Complexity on {scope.label}",
+        f"What encoders and decoders need on {scope.label} on any machine: multiply-accumulates of their networks"
+        " (thousands per pixel of the source, mean over the cells), parameters of these networks, and peak memory (the"
+        f" highest of the cells). “{NOT_COUNTED}”: not counted, as for codecs without networks and for those whose"
+        " networks run in an interpreter of their own."
+        + (
+            " Energy: joules per frame of the machine's processors while a cell ran alone, what the idle machine takes"
+            " included."
+            if energy
+            else ""
+        ),
+        ("Codec", *(title for title, _ in shown)),
+        "l" + "r" * len(shown),
+        tuple((speed.codec, *(column[number] for _, column in shown)) for number, speed in enumerate(speeds)),
+    )
+
+
+def _scaled(value: float | None, unit: float) -> float | None:
+    return None if value is None else value / unit
+
+
+def _figures(value: float | None) -> str:
+    return NOT_COUNTED if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def markdown_table(headings: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:

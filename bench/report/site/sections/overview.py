@@ -46,6 +46,7 @@ def _tables(report: Report) -> Iterator[Table]:
     ladders = ladder_curves(cells, measured.frame, measured.metric_names)
     if ladders:
         yield tables.ladder_table(ladders)
+    yield tables.complexity_table(report.speeds)
 
 
 def _costs(report: Report, scope: Scope) -> list[dict[str, Any]]:
