@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.hull import upper_hull
+from bench.analysis.interpolation import Antiderivative
 from bench.errors import UsageError
 
 METHODS = ("pchip", "akima", "cubic")
@@ -480,9 +481,11 @@ def _usable(points: _Points, settings: CurveSettings, domain: Domain, doubts: li
     if np.isinf(quality).any():
         at = rate[np.isinf(quality)][0]
         raise _UndefinedError(Cause.INFINITE_QUALITY, f"{name}: quality at rate {at:g} is infinite and not capped")
-    given = np.unique(np.column_stack([rate, quality]), axis=0) if rate.size else np.empty((0, 2))
     # The better one of equal rates comes first, so that the envelope takes it.
-    given = given[np.lexsort((-given[:, 1], given[:, 0]))]
+    points_once = sorted(
+        set(zip(rate.tolist(), quality.tolist(), strict=True)), key=lambda point: (point[0], -point[1])
+    )
+    given = np.array(points_once).reshape(-1, 2)
     count = len(given)
     if settings.saturation is not None:
         doubts += _saturated(name, given[:, 1], settings)
@@ -491,10 +494,11 @@ def _usable(points: _Points, settings: CurveSettings, domain: Domain, doubts: li
             given = given[: _end_of_rise(given[:, 1], level)]
     rising = _envelope(given[:, 1])
     kept = upper_hull(given[:, 0], given[:, 1]) if settings.hull else rising
-    left = np.setdiff1d(np.arange(len(given)), rising).tolist()
-    best_of_rate = np.unique(given[:, 0], return_index=True)[1]
-    if domain == "rate" and kept.size < MIN_POINTS <= best_of_rate.size and not settings.hull:
-        kept = best_of_rate
+    left = sorted(set(range(len(given))).difference(rising.tolist()))
+    rates = given[:, 0].tolist()
+    best_of_rate = [at for at, value in enumerate(rates) if not at or value != rates[at - 1]]
+    if domain == "rate" and kept.size < MIN_POINTS <= len(best_of_rate) and not settings.hull:
+        kept = np.array(best_of_rate)
         text = f"{name}: not monotone, {len(left)} of {count} points are no better than one of lower rate; all count"
         doubts.append(Doubt(Cause.NON_MONOTONE, text))
     elif left:
@@ -571,17 +575,11 @@ def _antiderivative(x_bytes: bytes, y_bytes: bytes, method: str) -> _Integral:
             raise _UndefinedError(Cause.ILL_CONDITIONED, "points lie too close together to fit a cubic polynomial")
         whole: _Integral = fit.integ()
         return whole
-    from scipy.interpolate import Akima1DInterpolator, PchipInterpolator, PPoly
-
     try:
-        if method == "linear":
-            curve: _Integral = PPoly(np.stack([np.diff(y) / np.diff(x), y[:-1]]), x).antiderivative()
-        else:
-            curve = (PchipInterpolator if method == "pchip" else Akima1DInterpolator)(x, y).antiderivative()
+        return Antiderivative(x.tolist(), y.tolist(), method)
     except ValueError as error:
         # The points are checked, so this is a slope that overflowed between two that nearly coincide.
         raise _UndefinedError(Cause.ILL_CONDITIONED, f"points lie too close together for {method}") from error
-    return curve
 
 
 def _falls(derivative: Any, low: float, high: float) -> bool:
