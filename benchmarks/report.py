@@ -96,7 +96,7 @@ def open_in_browser(page: Path) -> None:
 
 def _cell(dataset: str, sequence: str, codec: int, rate: int, chance: random.Random) -> dict[str, Any]:
     name, value = f"codec-{codec:02}", 22 + 5 * rate
-    key = hashlib.sha256(f"{dataset} {sequence} {codec} {rate}".encode()).hexdigest()
+    key = _digest(f"{dataset} {sequence} {codec} {rate}")
     size = round(400_000 / 2**rate * (1 + codec / 40) * chance.uniform(0.97, 1.03))
     failed = chance.random() < 0.01
     cost = {"seconds": chance.uniform(1, 9) * (1 + codec), "cpu_s": 1.0, "peak_rss_bytes": 10**8, "timing": "alone"}
@@ -116,7 +116,7 @@ def _cell(dataset: str, sequence: str, codec: int, rate: int, chance: random.Ran
             "kind": "classical",
             "rate_kind": "estimate" if codec == 24 else "bitstream",
             "card": {"gop": "random access", "licence": "none", "settings": {"preset": codec}},
-            "tool": {"encoder": f"1.{codec}", "sha256": key[:32]},
+            "tool": {"encoder": f"1.{codec}", "sha256": _digest(name)},
         },
         "rate": {"parameter": "qp", "value": value},
         "sequence": {
@@ -132,12 +132,16 @@ def _cell(dataset: str, sequence: str, codec: int, rate: int, chance: random.Ran
     }
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _measured(name: str, size: int, chance: random.Random) -> dict[str, Any]:
     if chance.random() < 0.005:
-        return {"key": name, "status": "undefined", "value": None, "reason": "no frame has a value"}
+        return {"key": _digest(name), "status": "undefined", "value": None, "reason": "no frame has a value"}
     step = math.log2(size / 25_000) + chance.uniform(-0.05, 0.05)
     value = 1 - 0.05 / 2**step if "ssim" in name else (70 + 6 * step if "vmaf" in name else 32 + 2 * step)
-    return {"key": name, "status": "ok", "value": value, "provenance": {"pooling": "mean"}}
+    return {"key": _digest(name), "status": "ok", "value": value, "provenance": {"pooling": "mean"}}
 
 
 if __name__ == "__main__":

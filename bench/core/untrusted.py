@@ -52,7 +52,7 @@ def regular(path: Path, root: Path, most: int | None = None) -> int:
     kind = next((name for is_kind, name in _KINDS.items() if is_kind(found.st_mode)), None)
     if kind is not None or not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path}: is {kind or 'no regular file'}, where a file is expected; remove it")
-    real, folder = os.path.realpath(path), os.path.realpath(root)
+    real, folder = _without_links(path, root)
     if os.path.commonpath([real, folder]) != folder:
         raise StoreError(f"{path}: is a link to {real}, outside {root}; put the file itself there")
     if most is not None and found.st_size > most:
@@ -63,6 +63,20 @@ def regular(path: Path, root: Path, most: int | None = None) -> int:
             "it is not a file of vcbench"
         )
     return found.st_size
+
+
+def _without_links(path: Path, root: Path) -> tuple[str, str]:
+    """Both paths with no link in them; as they are where the one begins with the other and no link follows."""
+    name, folder = str(path), str(root)
+    below = name.removeprefix(f"{folder}/") if name.startswith(f"{folder}/") else ""
+    parts = below.split("/")
+    if below and ".." not in parts:
+        steps = [folder]
+        for part in parts:
+            steps.append(f"{steps[-1]}/{part}")
+        if not any(map(os.path.islink, steps[1:])):
+            return name, folder
+    return os.path.realpath(path), os.path.realpath(root)
 
 
 def is_there(path: Path, root: Path) -> bool:
@@ -88,7 +102,10 @@ def opened(path: Path, root: Path, most: int | None = None) -> BinaryIO:
 def read_text(path: Path, root: Path, most: int = MOST_JSON) -> str:
     """The text of a file of the folder ``root``, of ``most`` bytes or fewer. Raises as `opened`."""
     with opened(path, root, most) as stream:
-        data = stream.read(most + 1)
+        size = min(os.fstat(stream.fileno()).st_size, most)
+        data = stream.read(size + 1)  # a buffer for the most that it may have takes longer than the file
+        if len(data) > size:
+            data += stream.read(most + 1 - len(data))
     if len(data) > most:
         raise StoreError(f"{path}: has more than {most} bytes; it is not a file of vcbench")
     try:

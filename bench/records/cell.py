@@ -11,10 +11,20 @@ import math
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from bench.cards import CodecKind
 from bench.core.paths import readable
@@ -34,12 +44,23 @@ def _number(value: float) -> float:
     return value
 
 
+@lru_cache(maxsize=1024)
 def _rate(value: str) -> str:
     try:
         parse_fps(value)
     except UsageError as error:
         raise ValueError(str(error)) from None
     return value
+
+
+@lru_cache(maxsize=1024)
+def _format_problem(width: int, height: int, fps: str, pix_fmt: str) -> str | None:
+    """Why there is no such format; a result set has few, in thousands of cells."""
+    try:
+        VideoFormat(width, height, fps=Fraction(fps)).with_pix_fmt(pix_fmt)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 Number = Annotated[float, AfterValidator(_number)]
@@ -65,15 +86,20 @@ def _readable(value: Any) -> Any:
             return value
 
 
+_READABLE = object()
+"""The context of a validation whose data holds no other texts: to look at each takes as long as all else."""
+
+
 class Model(BaseModel):
     """Base of a result file's parts. Infinite values are written as the strings "Infinity" and "-Infinity"."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    # built when the first result is read or made, by when an encoder is at work
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _readable(cls, data: Any) -> Any:
-        return _readable(data)
+    def _readable(cls, data: Any, info: ValidationInfo) -> Any:
+        return data if info.context is _READABLE else _readable(data)
 
 
 def codec_label(name: str, title: str) -> str:
@@ -133,10 +159,9 @@ class SequenceRecord(Model):
 
     @model_validator(mode="after")
     def _is_a_format(self) -> SequenceRecord:
-        try:
-            VideoFormat(self.width, self.height, fps=Fraction(self.fps)).with_pix_fmt(self.pix_fmt)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
+        problem = _format_problem(self.width, self.height, self.fps, self.pix_fmt)
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
 
@@ -147,7 +172,7 @@ class BitstreamRecord(Model):
     file: FileName
     bytes: Whole
     sha256: Digest
-    contents: dict[str, Whole] = {}
+    contents: dict[str, Whole] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_no_smaller_than_its_container(self) -> BitstreamRecord:
@@ -187,8 +212,8 @@ class CostRecord(Model):
     start_s: Seconds | None = None
     macs: Whole | None = None
     energy_j: Seconds | None = None
-    commands: list[list[str]] = []
-    notes: dict[str, Any] = {}
+    commands: list[list[str]] = Field(default_factory=list)
+    notes: dict[str, Any] = Field(default_factory=dict)
 
 
 class MeasurementRecord(Model):
@@ -196,9 +221,9 @@ class MeasurementRecord(Model):
     status: Literal["ok", "undefined", "unavailable", "failed"]
     value: Number | None = None
     reason: str | None = None
-    pooled: dict[str, Number] = {}
-    provenance: dict[str, Any] = {}
-    features: dict[Name, FeaturesFile] = {}
+    pooled: dict[str, Number] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    features: dict[Name, FeaturesFile] = Field(default_factory=dict)
 
 
 class CellResult(Model):
@@ -224,9 +249,9 @@ class CellResult(Model):
     encode: CostRecord | None = None
     decode: CostRecord | None = None
     decoded: DecodedRecord | None = None
-    changes: list[str] = []
-    measurements: dict[MetricName, MeasurementRecord] = {}
-    provenance: dict[str, Any] = {}
+    changes: list[str] = Field(default_factory=list)
+    measurements: dict[MetricName, MeasurementRecord] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def scale(self) -> float:
@@ -354,7 +379,8 @@ def parse_cell(text: str, where: str) -> CellResult:
             "update vcbench, or work in another folder"
         )
     try:
-        return CellResult.model_validate(data)
+        # a file is UTF-8, so that only an escape can name what is no character
+        return CellResult.model_validate(data, context=None if "\\u" in text else _READABLE)
     except ValidationError as error:
         raise StoreError(f"{where}: is not a result file:\n  {explain(error)}") from None
 
