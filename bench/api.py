@@ -86,13 +86,17 @@ def carry_out(options: RunOptions, folder: Path, *, command: list[str], listener
     with ExitStack() as stack:
         # workers that are processes are under way while this process imports the rest
         pool = None if options.backend == "auto" else stack.enter_context(open_workers(options.backend))
-        from bench.engine.rate_search.match import match, plan_match
-        from bench.engine.run import plan
+        from bench.engine.run import Facts, plan
         from bench.engine.run import run as run_cells
         from bench.engine.store.folder import Store, check_writable
 
         check_writable(folder)
-        search = None if options.matching is None else plan_match(options, options.matching)
+        facts = Facts(command)
+        search = None
+        if options.matching is not None:
+            from bench.engine.rate_search.match import match, plan_match
+
+            search = plan_match(options, options.matching)
         planned = plan(options) if search is None else search.planned
         if not planned.cells and search is None:
             return Outcome(planned, [], begun=False)
@@ -100,7 +104,7 @@ def carry_out(options: RunOptions, folder: Path, *, command: list[str], listener
             pool = stack.enter_context(open_workers(planned.backend(options.backend)))
         hears.planned(planned)
         store = Store.create(folder)
-        work = partial(run_cells, store=store, options=options, pool=pool, command=command, progress=hears.progress)
+        work = partial(run_cells, store=store, options=options, pool=pool, facts=facts, progress=hears.progress)
         matches: list[Match] = []
         if search is not None:
             planned, matches = match(search, store, work, hears.announce)

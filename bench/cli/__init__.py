@@ -5,30 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib import import_module
 
 import click
 
 from bench._version import __version__
-from bench.cli import (
-    compare,
-    controls,
-    correlate,
-    doctor,
-    drift,
-    fetch,
-    gate,
-    history,
-    import_results,
-    ls,
-    measure,
-    report,
-    run,
-    status,
-    train,
-    validate,
-    verify,
-)
 from bench.cli.options import print_json
 from bench.cli.output import drop, open_standard_files, remedy, tell
 from bench.errors import VcbenchError
@@ -56,26 +39,29 @@ def vcbench() -> None:
     """
 
 
-for _module in (
-    run,
-    status,
-    report,
-    compare,
-    history,
-    gate,
-    import_results,
-    measure,
-    controls,
-    correlate,
-    drift,
-    ls,
-    validate,
-    verify,
-    fetch,
-    train,
-    doctor,
-):
-    vcbench.add_command(_module.command)
+class _Commands(Mapping[str, click.Command]):
+    """Commands by name; the file of one is imported when it is asked for."""
+
+    _files = {  # noqa: RUF012 - nobody changes it
+        name: name.replace("import", "import_results")
+        for name in (
+            *("compare", "controls", "correlate", "doctor", "drift", "fetch", "gate", "history", "import", "ls"),
+            *("measure", "report", "run", "status", "train", "validate", "verify"),
+        )
+    }
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: click.Command = import_module(f"bench.cli.{self._files[name]}").command
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+vcbench.commands = _Commands()  # type: ignore[assignment]
 
 
 def main(arguments: list[str] | None = None) -> None:

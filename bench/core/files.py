@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered for files that have not changed since."""
+"""Files: SHA-256 and other facts, remembered for files that have not changed since; whole writes; the cache folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,23 +111,31 @@ def hash_file(path: Path) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes; read again only when its size, times or inode differ from last time."""
+    return remembered(path, "digests", "sha256", hash_file)
+
+
+def remembered(path: Path, folder: str, name: str, make: Callable[[Path], str]) -> str:
+    """What ``make`` says of a file, asked again only when its size, times or inode differ from last time.
+
+    It is kept by ``name`` in that folder of the cache. What it raises is raised, and nothing kept.
+    """
     path = path.resolve()
     identity = _identity(path)
-    entry = cache_folder() / "digests" / f"{digest_of(str(path))}.json"
+    entry = cache_folder() / folder / f"{digest_of(str(path))}.json"
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
         if known["identity"] == identity:
-            return str(known["sha256"])
+            return str(known[name])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    sha256 = hash_file(path)
+    made = make(path)
     if _identity(path) == identity and _has_settled(identity):
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(entry, canonical_json({"identity": identity, "sha256": sha256}).encode())
+            write_atomically(entry, canonical_json({"identity": identity, name: made}).encode())
         except OSError:
             pass  # a cache folder that cannot be written only costs time
-    return sha256
+    return made
 
 
 def files_digest(paths: Iterable[Path]) -> str:

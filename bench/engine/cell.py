@@ -123,9 +123,6 @@ def run_cells(task: Task) -> list[CellResult]:
 
     Raises StoreError when results cannot be written any more (a full disk), which ends the run.
     """
-    import cv2
-
-    cv2.setNumThreads(task.cpus)  # with more, workers get into each other's way: flow costs half as much again
     store = Store(task.root)
     # another driver of the same store, or this one before its worker was lost, may have come here first
     known = [store.read(cell.name) for cell in task.cells]
@@ -368,6 +365,9 @@ def _measure(task: Task, works: list[_Work]) -> None:
     """Decode the cells and measure them side by side in one pass over their source."""
     if not works:
         return
+    import cv2
+
+    cv2.setNumThreads(task.cpus)  # with more, workers get into each other's way: flow costs half as much again
     with ExitStack() as stack:
         opened = [work.attempt(partial(work.open, stack)) for work in works]
         decodings = [decoding for decoding in opened if decoding is not None]

@@ -5,15 +5,30 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench._version import __version__
-from bench.core.process import cpu_count
+from bench.core.process import cpu_count, memory_bytes
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "scipy", "pyarrow", "torch")
+
+
+class Facts:
+    """What `collect` tells, looked for in a thread: the programs that it asks answer while a run is planned."""
+
+    def __init__(self, command: list[str] | None = None) -> None:
+        self._command = command
+        self._told: dict[str, Any] = {}
+        self._thread = threading.Thread(target=lambda: self._told.update(collect(command)), daemon=True, name="facts")
+        self._thread.start()
+
+    def told(self) -> dict[str, Any]:
+        self._thread.join()
+        return self._told or collect(self._command)
 
 
 def collect(command: list[str] | None = None) -> dict[str, Any]:
@@ -28,8 +43,6 @@ def collect(command: list[str] | None = None) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """This machine: versions, processor, memory, GPU."""
-    import psutil
-
     return {
         "vcbench": __version__,
         "vcbench_revision": own_revision(),
@@ -37,7 +50,7 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_model(),
         "cpus": cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": memory_bytes(),
         "gpu": gpu_model(),
         "libraries": {name: found for name in _LIBRARIES if (found := _installed(name))},
     }

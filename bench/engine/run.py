@@ -17,7 +17,7 @@ from bench.engine.plan import CodecEntry, Plan, codec_entries, make_plan
 from bench.engine.pools.backends import open_pool
 from bench.engine.pools.base import Pool
 from bench.engine.progress import Progress, Watch, announced
-from bench.engine.provenance import collect
+from bench.engine.provenance import Facts
 from bench.engine.schedule import History
 from bench.engine.store.folder import Store
 from bench.metrics.sets import expanded
@@ -126,19 +126,20 @@ def run(
     options: ExecutionOptions = AT_HAND,
     *,
     pool: Pool | None = None,
-    command: list[str] | None = None,
+    facts: Facts | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> list[CellResult]:
     """Run the unfinished cells of a plan and return the results of all its cells.
 
-    ``pool`` are workers that are there already, in place of those of the options. ``command`` is recorded; by default
-    this process's own.
+    ``pool`` are workers that are there already, in place of those of the options. ``facts`` are recorded; by default
+    those of this process's own command.
     """
+    facts = facts or Facts()
     if pool is None:
         with open_pool(
             planned.backend(options.backend), options.jobs, scheduler=options.scheduler, timing=options.timing
         ) as opened:
-            return run(planned, store, options, pool=opened, command=command, progress=progress)
+            return run(planned, store, options, pool=opened, facts=facts, progress=progress)
     mode: Timing = "alone" if options.timing else "shared"
     todo = unfinished(planned, store, mode)
     report = progress or (lambda _: None)
@@ -149,16 +150,16 @@ def run(
     if options.copy_inputs:
         for clip in dict.fromkeys(cell.sequence for cell in todo):
             store.keep_source(clip.path, clip.source.digest())
-    facts = {"jobs": pool.at_once, "backend": pool.name}
+    workers = {"jobs": pool.at_once, "backend": pool.name}
     conditions = {"protocol": planned.protocol} if planned.protocol else {}
     threads, cpus = pool.threads()
     shared = Task(
-        (), planned.metrics, store.root, {**collect(command), **facts, **conditions}, mode, threads, options.time_limit,
+        (), planned.metrics, store.root, {**facts.told(), **workers, **conditions}, mode, threads, options.time_limit,
         frozenset(planned.unavailable), cpus,
     )  # fmt: skip
     outcomes: dict[str, CellResult] = {}
     for _ in range(_ROUNDS):
-        outcomes |= _work(planned, todo, shared, store, pool, facts, report)
+        outcomes |= _work(planned, todo, shared, store, pool, workers, report)
         todo = _lost(planned, outcomes, store, mode)
         if not todo:
             break
@@ -211,4 +212,14 @@ def _has_failed(outcome: CellResult, planned: Plan) -> bool:
     )
 
 
-__all__ = ["Progress", "RunOptions", "open_codecs", "open_sequences", "plan", "resolve_metrics", "run", "unfinished"]
+__all__ = [
+    "Facts",
+    "Progress",
+    "RunOptions",
+    "open_codecs",
+    "open_sequences",
+    "plan",
+    "resolve_metrics",
+    "run",
+    "unfinished",
+]

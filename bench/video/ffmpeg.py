@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.core import process
+from bench.core.files import remembered
 from bench.errors import UnavailableError
 
 ENVIRONMENT = "VCBENCH_FFMPEG"
@@ -48,6 +50,9 @@ def _located() -> str:
         if found is None:
             raise UnavailableError(f"{ENVIRONMENT}={named} is not a program; set it to an ffmpeg, or unset it")
         return found
+    bundled = _bundled()
+    if bundled is not None:
+        return str(bundled)
     import imageio_ffmpeg
 
     try:
@@ -59,7 +64,35 @@ def _located() -> str:
 
 
 @cache
+def _bundled() -> Path | None:
+    """The static build that imageio-ffmpeg brings, where it would take that, which it starts to see that it runs."""
+    found = find_spec("imageio_ffmpeg")
+    if os.environ.get("IMAGEIO_FFMPEG_EXE") or found is None:
+        return None
+    files = [file for place in found.submodule_search_locations or () for file in Path(place).glob("binaries/ffmpeg-*")]
+    return files[0] if len(files) == 1 and os.access(files[0], os.X_OK) else None
+
+
+def _said(program: str, argument: str) -> str:
+    """What FFmpeg prints; of a static build, which nothing but its file can change, as it was remembered."""
+
+    def ask(path: Path) -> str:
+        out, _, _ = process.run([str(path), "-hide_banner", argument])
+        return out.decode("utf-8", "replace")
+
+    if program != str(_bundled()):
+        return ask(Path(program))
+    return remembered(Path(program), f"ffmpeg{argument}", "said", ask)
+
+
+@cache
 def _version_text(program: str) -> str:
+    if program == str(_bundled()):
+        return remembered(Path(program), "ffmpeg-version", "said", lambda path: _asked_version(str(path)))
+    return _asked_version(program)
+
+
+def _asked_version(program: str) -> str:
     try:
         out, err, status = process.run([program, "-version"])
     except (OSError, process.ProcessError) as error:
@@ -86,8 +119,8 @@ def version() -> str:
 @cache
 def _names(listing: str) -> frozenset[str]:
     version()  # says so if this is no ffmpeg
-    out, _, _ = process.run([executable(), "-hide_banner", f"-{listing}"])
-    return frozenset(re.findall(r"^ [A-Z.|]{2,6} (\S+)", out.decode("utf-8", "replace"), re.MULTILINE))
+    said = _said(executable(), f"-{listing}")
+    return frozenset(re.findall(r"^ [A-Z.|]{2,6} (\S+)", said, re.MULTILINE))
 
 
 def encoders() -> frozenset[str]:
@@ -111,8 +144,7 @@ _PLAYLISTS = frozenset(
 def _one_file_formats() -> str:
     """Names of the formats this FFmpeg reads that are whole in one file."""
     version()  # says so if this is no ffmpeg
-    out, _, _ = process.run([executable(), "-hide_banner", "-demuxers"])
-    names = re.findall(r"^ D[ d]* (\S+)", out.decode("utf-8", "replace"), re.MULTILINE)
+    names = re.findall(r"^ D[ d]* (\S+)", _said(executable(), "-demuxers"), re.MULTILINE)
     return ",".join(name for name in names if not _PLAYLISTS.intersection(name.split(",")))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from bench.core.process import memory_bytes
+
 if TYPE_CHECKING:
     from bench.engine.schedule import Job
     from bench.records.cell import CellResult
@@ -86,9 +88,7 @@ class Pool(ABC):
 
 def memory_limit() -> int:
     """Bytes of memory that the processes of this machine, or of this container, may take together."""
-    import psutil
-
-    total = int(psutil.virtual_memory().total)
+    total = memory_bytes()
     try:
         return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     except (OSError, ValueError):  # no limit is the word "max"
