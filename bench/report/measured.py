@@ -140,10 +140,6 @@ class Scope:
     def label(self) -> str:
         return "all datasets" if self.dataset is None else dataset_text(self.dataset)
 
-    def has(self, dataset: str) -> bool:
-        """Whether sequences of a dataset are among them."""
-        return self.dataset in {None, dataset}
-
 
 @dataclass(frozen=True)
 class Measured:

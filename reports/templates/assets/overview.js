@@ -367,7 +367,7 @@ start((index) => {
       return;
     }
     get("costs").replaceChildren(table(headings, rows, { label: "Complexity" }));
-    get("costs-caption").textContent = `On ${index.scopes[shown.scope].label}. Times: the geometric mean over the codec's cells. Memory: the highest peak of its encoder's and decoder's processes.${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
+    get("costs-caption").textContent = `On ${index.scopes[shown.scope].label}. Times: the geometric mean over the codec's cells. Memory: the highest peak of its encoder's and decoder's processes. kMAC/pixel and parameters are of its networks, where these could be counted.${index.codecs.some((codec) => codec.loaded) ? ` ${LOADED}` : ""}`;
   }
 
   const guarded = (action) => () => { if (shown || action === refresh) action().catch(vcbench.fail); };

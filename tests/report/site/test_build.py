@@ -247,3 +247,23 @@ def test_a_least_overlap_is_asked_for(doubtful: list[CellResult], report: Report
     assert "less than 75 % of the anchor's curve has no value here" in " ".join(html.unescape(method(folder)).split())
     with pytest.raises(UsageError, match="min_overlap is 75; give a share"):
         report(doubtful, min_overlap=75, name="refused")
+
+
+def test_what_networks_multiply_is_among_the_costs_where_it_was_counted(
+    curve: Curve, report: Report, site_data: SiteData
+) -> None:
+    """Five thousand multiply-accumulates per pixel of ten frames of 352x288."""
+    counted = [
+        one.model_copy(
+            update={
+                "decode": one.decode.model_copy(update={"macs": 352 * 288 * 10 * 5000}) if one.decode else None,
+                "parameters": 840_000,
+            }
+        )
+        for one in curve("learned")
+    ]
+    (costs,) = site_data(report([*curve("x265"), *counted]), "index")["costs"]
+    values = {column["title"]: column["values"] for column in costs}
+    assert (values["Decoder, kMAC/pixel"], values["Parameters, M"]) == ([None, 5.0], [None, 0.84])
+    assert values["Encoding, s/frame"] == [0.2, 0.2]
+    assert not {"Encoder, kMAC/pixel", "Encoding, J/frame"} & set(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from bench.analysis.bd import Cause, Domain
 from bench.analysis.ladder import ladder_curves
 from bench.analysis.matrix import Pairs, Summary, flag_bits
-from bench.records.cell import CostRecord
 from bench.report.grid import Grid
 from bench.report.measured import Scope
 from bench.report.site.data_script import write_script
@@ -51,14 +50,17 @@ def _tables(report: Report) -> Iterator[Table]:
 
 def _costs(report: Report, scope: Scope) -> list[dict[str, Any]]:
     """What codecs cost on a scope: columns of a value per codec, those that any codec has a value of."""
-    of = {speed.codec: speed for speed in report.speeds if speed.scope == scope}
-    done = [cell for cell in report.measured.results.cells if cell.status == "ok"]
-    own = {name: [cell for cell in done if cell.codec.name == name and scope.has(cell.sequence.dataset)] for name in of}
+    of = {speed.codec: (speed, speed.complexity) for speed in report.speeds if speed.scope == scope}
     columns: list[tuple[str, dict[str, float | None]]] = [
-        ("Encoding, s/frame", {name: speed.encode_s for name, speed in of.items()}),
-        ("Decoding, s/frame", {name: speed.decode_s for name, speed in of.items()}),
-        ("Encoder memory, MiB", {name: _peak(cell.encode for cell in cells) for name, cells in own.items()}),
-        ("Decoder memory, MiB", {name: _peak(cell.decode for cell in cells) for name, cells in own.items()}),
+        ("Encoding, s/frame", {name: speed.encode_s for name, (speed, _) in of.items()}),
+        ("Decoding, s/frame", {name: speed.decode_s for name, (speed, _) in of.items()}),
+        ("Encoder memory, MiB", {name: _in(2**20, cost.encode_bytes) for name, (_, cost) in of.items()}),
+        ("Decoder memory, MiB", {name: _in(2**20, cost.decode_bytes) for name, (_, cost) in of.items()}),
+        ("Encoder, kMAC/pixel", {name: cost.encode_kmac for name, (_, cost) in of.items()}),
+        ("Decoder, kMAC/pixel", {name: cost.decode_kmac for name, (_, cost) in of.items()}),
+        ("Parameters, M", {name: _in(1e6, cost.parameters) for name, (_, cost) in of.items()}),
+        ("Encoding, J/frame", {name: cost.encode_j for name, (_, cost) in of.items()}),
+        ("Decoding, J/frame", {name: cost.decode_j for name, (_, cost) in of.items()}),
     ]
     return [
         {"title": title, "values": [short(values.get(name), 3) for name in report.measured.codecs]}
@@ -67,10 +69,8 @@ def _costs(report: Report, scope: Scope) -> list[dict[str, Any]]:
     ]
 
 
-def _peak(costs: Iterable[CostRecord | None]) -> float | None:
-    """The highest peak of resident memory, in MiB."""
-    peaks = [cost.peak_rss_bytes / 2**20 for cost in costs if cost is not None]
-    return max(peaks, default=None)
+def _in(unit: float, value: float | None) -> float | None:
+    return None if value is None else value / unit
 
 
 def _on_scopes(grid: Grid) -> list[dict[str, Any]]:
