@@ -694,6 +694,11 @@ class Sevc(Filed):
     lengths = {True: (0,), False: (0, 0)}  # noqa: RUF012
     head_bytes = 20
 
+    def load(self, name: str, path: str) -> Any:
+        # upstream's encoder has it so, and it changes the bits
+        self.arguments = {"inplace": True} if name == self.video else {}
+        return super().load(name, path)
+
     def header(self, job: Any) -> bytes:
         """Upstream's headers.bin: intra period, height, width, q index, not the lower layer alone."""
         values = (self.settings["intra_period"], job.height, job.width, self.settings["rate"], 0)
