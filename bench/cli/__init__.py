@@ -40,13 +40,13 @@ def vcbench() -> None:
 
 
 class _Commands(Mapping[str, click.Command]):
-    """Commands by name; the file of one is imported when it is asked for."""
+    """Commands by name, in the order of the manual; the file of one is imported when it is asked for."""
 
     _files = {  # noqa: RUF012 - nobody changes it
         name: name.replace("import", "import_results")
         for name in (
-            *("compare", "controls", "correlate", "doctor", "drift", "fetch", "gate", "history", "import", "ls"),
-            *("measure", "report", "run", "status", "train", "validate", "verify"),
+            *("run", "status", "report", "compare", "history", "gate", "import", "measure", "controls", "correlate"),
+            *("drift", "ls", "validate", "verify", "fetch", "train", "doctor"),
         )
     }
 
