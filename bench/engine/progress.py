@@ -51,6 +51,7 @@ class Pace:
     def __init__(self, costs: Mapping[str, float]) -> None:
         self._costs = costs
         self._left = sum(costs.values())
+        self._unfinished = len(costs)
         self._first: tuple[float, float, int] | None = None
         self._finished = 0.0
         self._count = 0
@@ -59,6 +60,7 @@ class Pace:
         """A cell is finished, so many seconds after the start."""
         cost = self._costs.get(name, 0.0)
         self._left = max(0.0, self._left - cost)
+        self._unfinished -= 1
         if not tried:
             return
         self._finished += cost
@@ -85,6 +87,8 @@ class Pace:
 
     def left_s(self, now_s: float) -> float | None:
         """Estimate of the seconds that are left, by the share of the work that is done; None before the first cell."""
+        if self._unfinished <= 0:
+            return 0.0
         seconds, cost, _ = self._since_first(now_s)
         return seconds * self._left / cost if cost > 0 and now_s > _SETTLED_S else None
 

@@ -121,13 +121,13 @@ def test_plus_adds_to_the_default_metrics(vcbench, clips: list[Path]) -> None:
         (["--codecs", "x264", "--datasets", "quick"], "did you mean quickstart?"),
         (["--codecs", "x264", "--datasets", "hevc-b"], "hevc-b"),
         (["--codecs", "x264", "--datasets", "quickstart", "--sequences", "cats"], "did you mean cat"),
-        (["--codecs", "x264", "--input", "CLIP", "--sequences", "cat"], "--sequences chooses among"),
+        (["--codecs", "x264", "--input", "CLIP", "--sequences", "cat"], "--sequences selects sequences of --datasets"),
         (
             ["--codecs", "x264", "--datasets", "quickstart", "--start", "3", "--size", "8x8"],
             "--size, --start: only for",
         ),
         (["--codecs", "x264", "--input", "CLIP", "--metrics", "psnr"], "unknown metric 'psnr'"),
-        (["--codecs", "x264", "--input", "CLIP", "--rates", "22,high"], "no list of numbers such as 22,27,32,37"),
+        (["--codecs", "x264", "--input", "CLIP", "--rates", "22,high"], "not a list of numbers such as 22,27,32,37"),
         (["--codecs", "x264", "--input", "CLIP", "--rates", "99"], "qp 99 is outside 1 to 51"),
         (["--codecs", "x264", "--input", "CLIP", "--size", "64x64"], "never resizes"),
         (["--codecs", "x264", "--input", "CLIP", "--pix-fmt", "yuv444p"], "is yuv420p, not yuv444p"),
@@ -154,7 +154,7 @@ def test_raw_video_needs_its_format(vcbench, tmp_path: Path) -> None:
     assert planned(vcbench, "--codecs", "x264", "--input", raw, *format_) == ["clip"]
     wrong = vcbench("run", "--codecs", "x264", "--input", raw, "--size", "64x50", *format_[2:])
     assert wrong.code == 4
-    assert str(raw) in wrong.err and "no whole number of 64x50" in wrong.err
+    assert str(raw) in wrong.err and "is not a whole number of 64x50" in wrong.err
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(vcbench, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from bench.analysis.significance import bootstrap_interval
 from bench.cards import Catalog
 from bench.engine.verify.integrity import result_problems
 from bench.errors import UnknownNameError, UsageError, VcbenchError
+from bench.protocols import common
 from bench.records.cell import CellResult
 from bench.report.board.details import Against, Details, details
 from bench.report.board.evidence import Evidence
@@ -39,6 +40,11 @@ VERIFIED = (
     " which the keeper's encoder produced the same bytes are counted as coded again. Times are as claimed."
 )
 CLAIMED = "No records of verification were used: every number is as its submission claims it."
+MEAN_CURVES = (
+    "The cells follow {protocol} conditions, whose convention is the BD-rate of the mean curves. This board ranks by"
+    " the mean of the sequences' BD-rates all the same: a rank needs an interval over sequences. The report and"
+    " vcbench compare give the value of the mean curves."
+)
 UNCERTAIN = "no interval with some entries (fewer than three sequences, or values of whole datasets): by value alone"
 
 WHOLE = "the whole submission"
@@ -214,6 +220,9 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
             boards.append(board)
             refused += left_out
     rule = f"{RULE.format(anchor=reference.entry.name)} {CLAIMED if evidence.records is None else VERIFIED}"
+    protocol = common(cell.provenance for cell in reference.entry.results.cells)
+    if protocol is not None and protocol.convention == "mean-curve":
+        rule = f"{rule} {MEAN_CURVES.format(protocol=protocol.title)}"
     title = options.title or f"Leaderboard against {reference.entry.name}"
     return Leaderboard(
         title,

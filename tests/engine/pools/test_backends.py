@@ -239,7 +239,7 @@ def test_a_worker_whose_clip_has_other_bytes_says_so(task: Task) -> None:
     task.cells[0].sequence.path.write_bytes(content)
     (result,) = run_parcel(parcel)
     assert (result.status, result.reason) == ("failed", "source")
-    assert "differs from when" in str(result.message)
+    assert "has other bytes" in str(result.message)
 
 
 def test_a_clip_is_found_by_its_digest_in_the_result_folder(task: Task) -> None:

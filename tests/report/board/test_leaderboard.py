@@ -90,6 +90,16 @@ def test_known_rates_give_known_ranks(submit: Submit, codec: Any) -> None:
     assert found["x265"].bd_rate_percent == 0
 
 
+@pytest.mark.parametrize(("protocol", "said"), [("dcvc", True), ("jvet-ra", False), (None, False)])
+def test_a_convention_of_mean_curves_is_named_where_ranks_do_not_follow_it(
+    submit: Submit, codec: Any, protocol: str | None, said: bool
+) -> None:
+    how = {"provenance": {"vcbench": "0.1.0", "protocol": protocol}} if protocol else {}
+    found = board([submit("ours", [*codec("x265", **how), *codec("half", 0.5, **how)])])
+    assert ("BD-rate of the mean curves" in found.rule) is said
+    assert rows(found)["half"].bd_rate_percent == pytest.approx(-50, abs=0.1)
+
+
 def test_what_the_interval_cannot_tell_is_a_tie(submit: Submit, codec: Any) -> None:
     mixed = codec("mixed", [0.8, 1.3, 0.7, 1.25, 1.0])
     found = rows(board([submit("a", [*codec("x265"), *mixed, *codec("half", 0.5)])]))
