@@ -118,8 +118,7 @@ class CompressaiCodec(Codec):
             with suppress(UnavailableError):  # it is not asked for, or whoever asks is told
                 files[quality] = self.weight_file(quality)
         if sum(path.stat().st_size for path in files.values()) <= _KEPT_BYTES:
-            for quality in files:
-                self.coder(quality)
+            self._kept = {quality: self.coder(quality) for quality in files}
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         from bench.adapters.compressai_stream import encode
@@ -173,8 +172,7 @@ class CompressaiCodec(Codec):
             raise UnavailableError(
                 f"{path}: holds no {self.settings.model} ({reason}); name a state dict of that model of CompressAI's"
             ) from None
-        self._kept[quality] = coder, bytes.fromhex(file_digest(path))[:DIGEST_BYTES]
-        return self._kept[quality]
+        return coder, bytes.fromhex(file_digest(path))[:DIGEST_BYTES]
 
     def weight_file(self, quality: int, *, asked_as: str | None = None) -> Path:
         """The verified weight file of a rate point; UnavailableError saying what to do.

@@ -92,7 +92,7 @@ class _ScaledDecoder(RunningDecoder):
 
     def __init__(self, decoder: RunningDecoder, full: VideoFormat, inner: CodingTransform, scaler: str) -> None:
         self.command = decoder.command
-        self.usage = None
+        self.usage = self.macs = None
         self._decoder, self._full, self._inner, self._scaler = decoder, full, inner, scaler
 
     def frames(self) -> Iterator[Frame]:
@@ -105,7 +105,7 @@ class _ScaledDecoder(RunningDecoder):
                     chain([first], small), first.format, self._full.width, self._full.height, self._scaler
                 )
             )
-        self.usage = self._decoder.usage
+        self.usage, self.macs = self._decoder.usage, self._decoder.macs
 
     def _restored(self, frame: Frame) -> Frame:
         got, expected = frame.format, self._inner.coded

@@ -42,12 +42,12 @@ _PLACES: Mapping[str, tuple[str, ...]] = {
     "#000000": ("x265", "hm", "x265-ldp-fast", "x265-cli", "kvazaar", "kvazaar-cli",
                 "hevc-nvenc", "hevc-qsv", "hevc-vaapi"),
     "#D55E00": ("dcvc-rt", "dcvc-fm", "s2vc", "diff-sit-small", "actdiff-vc", "dcvc-dc",
-                "diff-sit", "dcvc-tcm", "dcvc", "svt-av1-sr"),
+                "diff-sit", "dcvc-tcm", "dcvc", "svt-av1-sr", "dcvc-uf"),
     "#0072B2": ("avm", "rav1e", "svtav1encapp", "aomenc", "svt-av1", "av1-nvenc", "libaom", "av1-qsv", "av1-vaapi"),
-    "#009E73": ("vtm", "ecm", "vvenc", "vvencapp", "uvg266", "vvenc-sr"),
+    "#009E73": ("vtm", "ecm", "vvenc", "vvencapp", "uvg266", "vvenc-sr", "dcvc-hem", "sevc", "glc-video"),
     "#CC79A7": ("cool-chic", "ssf2020", "mbt2018", "mbt2018-mean", "bmshj2018-hyperprior", "bmshj2018-factorized",
-                "cheng2020-anchor", "s2vc-small", "cheng2020-attn"),
-    "#E69F00": ("openh264", "x264", "h264-nvenc", "h264-qsv", "h264-vaapi"),
+                "cheng2020-anchor", "s2vc-small", "cheng2020-attn", "coolchic"),
+    "#E69F00": ("openh264", "x264", "h264-nvenc", "h264-qsv", "h264-vaapi", "ehvc", "yoda"),
     "#56B4E9": ("theora", "apv", "mpeg2", "vp8", "xavs2", "actdiff-vc-small", "uavs3e", "vpxenc", "vp9"),
 }  # fmt: skip
 # Configurations that many codecs have; the base's colour, and one of the other markers and lines each.

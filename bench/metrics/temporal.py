@@ -30,7 +30,7 @@ class FlowMetric(Metric):
     method: ClassVar[FlowMethod] = METHODS["dis"]
     options: ClassVar[tuple[str, ...]] = ()
     shares_reference = True
-    no_value = "no frame has a value: it takes frames with one before them, of the same scene"
+    no_value = "no frame has a value: it needs frames with a predecessor, of the same scene"
 
     def __init__(self, fmt: VideoFormat) -> None:
         super().__init__(fmt)

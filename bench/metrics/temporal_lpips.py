@@ -66,7 +66,7 @@ class Tlpips(LpipsMetric):
     """
 
     name, title = "tlpips", "Difference of perceptual change (tLPIPS)"
-    no_value = "no frame has a value: it takes frames with one before them"
+    no_value = "no frame has a value: it needs frames with a predecessor"
     direction = "lower"
     bounds = (0.0, None)
 

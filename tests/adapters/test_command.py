@@ -306,7 +306,7 @@ class TestFindingPrograms:
     def test_program_of_that_name_that_is_another(self, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("T_ROOT", str(programs / "root"))
         self.built(version_pattern=r"version (\S+) of root").check()
-        with pytest.raises(UnavailableError, match="another program than card external means"):
+        with pytest.raises(UnavailableError, match="is not the program that card external needs"):
             self.built(version_pattern=r"version (\S+) of path").check()
 
     def test_required_version(self, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -570,7 +570,7 @@ def test_vtm_and_ecm_are_not_taken_for_each_other(
 ) -> None:
     install(name, tmp_path / "root", BANNERS[installed])
     monkeypatch.setenv(f"VCBENCH_{name.upper()}", str(tmp_path / "root"))
-    with pytest.raises(UnavailableError, match=f"not the program that card {name} means"):
+    with pytest.raises(UnavailableError, match=f"not the program that card {name} needs"):
         reference(name).check()
 
 

@@ -112,7 +112,7 @@ def test_without_json_an_error_leaves_standard_output_empty(vcbench) -> None:
 
 
 @pytest.fixture
-def failing_commands():
+def failing_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that raise what a fault of our own, and Ctrl-C, would raise."""
 
     def fault() -> None:
@@ -121,12 +121,11 @@ def failing_commands():
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    added = [click.Command("fault", callback=fault), click.Command("interrupt", callback=interrupt)]
-    for command in added:
-        group.add_command(command)
-    yield
-    for command in added:
-        del group.commands[str(command.name)]
+    added = {
+        "fault": click.Command("fault", callback=fault),
+        "interrupt": click.Command("interrupt", callback=interrupt),
+    }
+    monkeypatch.setattr(group, "commands", {**group.commands, **added})
 
 
 def test_a_fault_of_ours_exits_with_3_and_asks_for_a_report(vcbench, failing_commands) -> None:

@@ -51,7 +51,8 @@ def test_compare_prints_a_list_unless_one_comparison_is_named(vcbench, measured:
     assert both[1] == named
 
 
-def test_compare_in_words(vcbench, measured: Path) -> None:
+def test_compare_in_words(vcbench, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # a worker of xdist has it set to its own
     said = vcbench("compare", measured, "--anchor", "x265").out
     assert said.startswith("BD-rate against x265 (preset medium) in % (pchip, mean over sequences); negative: fewer")
     header, values, intervals = said.splitlines()[1:4]

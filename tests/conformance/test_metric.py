@@ -123,7 +123,7 @@ def test_declaration_that_is_not_finished() -> None:
 
 
 def test_name_that_differs_from_the_entry_points() -> None:
-    assert "asked for as 'mae'" in told(check_metric(Mae, name="mae"))["declaration"]
+    assert "registered as 'mae'" in told(check_metric(Mae, name="mae"))["declaration"]
 
 
 def test_without_a_docstring_is_a_warning() -> None:

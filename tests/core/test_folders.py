@@ -42,7 +42,7 @@ def test_files_of_an_earlier_call_are_replaced_and_removed_and_others_kept(tmp_p
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index").write_text("mine")
-    with pytest.raises(StoreError, match=r"no report of vcbench \(index\); name a new folder, such as .*/report"):
+    with pytest.raises(StoreError, match=r"not a report of vcbench \(index\); name a new folder, such as .*/report"):
         write(tmp_path, index="2")
     assert content_of(tmp_path) == {"index": "mine"}
 

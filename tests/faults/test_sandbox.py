@@ -337,7 +337,7 @@ def test_where_there_is_none(vcbench: Any, tmp_path: Path, monkeypatch: pytest.M
     (row,) = [row for row in vcbench("doctor", "--json").json["machine"] if row["name"] == "sandbox"]
     assert "can read your files, use the network" in row["detail"]
     monkeypatch.setenv(sandbox.ENVIRONMENT, "jail")
-    with pytest.raises(UsageError, match="give auto, bubblewrap, namespaces, landlock or off"):
+    with pytest.raises(UsageError, match="use auto, bubblewrap, namespaces, landlock or off"):
         sandbox.chosen()
 
 

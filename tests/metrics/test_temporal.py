@@ -74,7 +74,7 @@ def test_one_frame_has_no_value_but_a_reason(name: str, tmp_path: Path) -> None:
     found = run(name, [frame], [frame], tmp_path)
     assert found.status == "undefined"
     assert found.reason is not None
-    assert found.reason.startswith("no frame has a value: it takes frames with one before them")
+    assert found.reason.startswith("no frame has a value: it needs frames with a predecessor")
 
 
 @pytest.mark.parametrize("name", ["tof", "tof:farneback", "flicker"])

@@ -407,7 +407,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     before = users(tmp_path)
     for refuse in (Store.create, check_writable):
-        with pytest.raises(StoreError, match=r"no result set of vcbench \(notes\.txt, work\); name a new folder"):
+        with pytest.raises(StoreError, match=r"not a result set of vcbench \(notes\.txt, work\); name a new folder"):
             refuse(tmp_path)
     Store.create(tmp_path / "result-set")
     assert content_of(tmp_path).items() >= before.items()
@@ -432,7 +432,7 @@ def test_a_result_set_of_an_earlier_vcbench_is_taken(store: Store) -> None:
     (store.root / "vcbench.json").unlink()
     (store.root / "frames").rmdir()
     store.cell_path("c_1_s_0").write_text('{"name": "c_1_s_0"}')
-    with pytest.raises(StoreError, match="no result set of vcbench"):
+    with pytest.raises(StoreError, match="not a result set of vcbench"):
         Store.create(store.root)
 
 
