@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -181,6 +182,8 @@ _SAID = re.compile(r"(?P<contexts>(?:\[[^\]]* @ [^\]]*\] ?)*)\[(?P<level>[a-z]+)
 _CONTEXT = re.compile(r"\[(\S+) @ ")
 _NAMED_STREAM = re.compile(r"\bstream (?:= |#0:|#)?(\d+)")
 _BEGUN = "[info] Stream mapping:"
+_FILTER = "[Parsed_showinfo"
+_INSIDE = re.compile(r"(?=(?<!^)(?:\[[^\]]* @ [^\]]*\] )*\[(?:error|fatal|panic)\] )")
 _DAMAGED = "corrupt decoded frame"
 _OUTPUT = ("null", "out#", "vost#")
 
@@ -193,7 +196,7 @@ def _complaints(log: str, listing: _Listing) -> list[str]:
     """
     begun = False
     found = []
-    for line in log.splitlines():
+    for line in _told_apart(log):
         begun = begun or line.startswith(_BEGUN)
         said = _SAID.match(line)
         if said is None or not (said["level"] in {"error", "fatal", "panic"} or said["text"] == _DAMAGED):
@@ -206,6 +209,15 @@ def _complaints(log: str, listing: _Listing) -> list[str]:
         if (named is None or int(named[1]) == listing.stream) and (begun or by_demuxer or not contexts):
             found.append(said["contexts"] + said["text"])
     return found
+
+
+def _told_apart(log: str) -> Iterator[str]:
+    """The lines of a log; what another thread said between two parts of the filter's line is a line of its own."""
+    for line in log.splitlines():
+        if line.startswith(_FILTER):
+            yield from _INSIDE.split(line)
+        else:
+            yield line
 
 
 def _tail(lines: list[str]) -> str:

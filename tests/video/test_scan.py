@@ -18,7 +18,7 @@ from bench.errors import HeaderError, MediaError, NoVideoError
 from bench.video import y4m
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame
-from bench.video.scan import scan
+from bench.video.scan import _complaints, _Listing, scan
 from bench.video.sequence import Sequence, open_sequence
 
 TinyClip = Callable[..., Path]
@@ -365,6 +365,18 @@ class TestRawUnderAnotherName:
         (tmp_path / "c.bin").write_bytes(bytes(range(256)) * 24)
         with pytest.raises(NoVideoError, match="raw video needs --size, --pix-fmt and --fps"):
             open_sequence(tmp_path / "c.bin", size="64x64")
+
+
+def test_a_complaint_within_a_line_of_the_filter_is_heard() -> None:
+    """The filter writes a line in parts, and the decoder's threads write when they like."""
+    before = "[info] Stream mapping:\n"
+    whole = "[Parsed_showinfo_0 @ 0x7f] [info] n:   2 pts:     80 pts_time:0.08 i:P iskey:0 type:I \n"
+    said = "[ffv1 @ 0x55] [error] slice CRC mismatch 4F4BFACF!at 0.120000 seconds\n"
+    listing = _Listing("matroska", 0, None)
+    assert _complaints(before + whole, listing) == []
+    for at in (len("[Parsed_showinfo_0 @ 0x7f] [info] "), len(whole) - 9):
+        (found,) = _complaints(before + whole[:at] + said + whole[at:], listing)
+        assert "slice CRC mismatch" in found
 
 
 def test_scan_says_what_the_file_is(tiny_clip: TinyClip, run_ffmpeg: RunFFmpeg, tmp_path: Path) -> None:
