@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import hashlib
 import http.server
 import os
@@ -105,13 +104,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("quick")
         if any(item.iter_markers("neural")) and find_spec("torch") is None:
             item.add_marker(pytest.mark.skip(reason="needs the extra neural"))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """Modules and thousands of collected tests stay to the end: no collection need search them again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
