@@ -32,22 +32,26 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]
 
 
 class NumberList(CommaList):
-    """A list of numbers such as 22,27,32,37."""
+    """A list of numbers; ``example`` is shown where it is something else."""
 
     name = "n,n,n"
+
+    def __init__(self, example: str = "22,27,32,37") -> None:
+        self.example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         parts = super().convert(value, param, ctx)
         try:
             return tuple(float(part) for part in parts)
         except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 22,27,32,37", param, ctx)
+            self.fail(f"{value!r} is not a list of numbers such as {self.example}", param, ctx)
 
 
 class NumbersOr(NumberList):
     """A list of numbers, or a word in its place."""
 
     def __init__(self, word: str) -> None:
+        super().__init__()
         self.word = word
         self.name = f"n,n,n|{word}"
 

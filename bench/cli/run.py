@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--scales",
-    type=NumberList(),
+    type=NumberList("1,0.75,0.5"),
     default=(),
     help="Code each rate at these sizes, as factors of the clip's (1,0.75,0.5); a codec's curve is their hull.",
 )

@@ -128,6 +128,7 @@ def test_plus_adds_to_the_default_metrics(vcbench, clips: list[Path]) -> None:
         ),
         (["--codecs", "x264", "--input", "CLIP", "--metrics", "psnr"], "unknown metric 'psnr'"),
         (["--codecs", "x264", "--input", "CLIP", "--rates", "22,high"], "not a list of numbers such as 22,27,32,37"),
+        (["--codecs", "x264", "--input", "CLIP", "--scales", "half"], "not a list of numbers such as 1,0.75,0.5"),
         (["--codecs", "x264", "--input", "CLIP", "--rates", "99"], "qp 99 is outside 1 to 51"),
         (["--codecs", "x264", "--input", "CLIP", "--size", "64x64"], "never resizes"),
         (["--codecs", "x264", "--input", "CLIP", "--pix-fmt", "yuv444p"], "is yuv420p, not yuv444p"),
