@@ -133,7 +133,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All boards, and what is on none of them; `recorded`: whether records of verification were used."""
+    """All boards, and what is on none of them.
+
+    recorded: whether records of verification were used. labels: the name of each entry as a reader sees it, with the
+    preset that its card's title names, as in reports.
+    """
 
     title: str
     anchor: str
@@ -141,6 +145,11 @@ class Leaderboard:
     boards: tuple[Board, ...]
     refused: tuple[Refusal, ...]
     recorded: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, entry: str) -> str:
+        """The name of an entry as a reader sees it."""
+        return self.labels.get(entry, entry)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as strict JSON."""
@@ -158,9 +167,10 @@ class _Submission:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A codec of a submission, under the name it has on the boards."""
+    """A codec of a submission, under the name it has on the boards; label: that name with its preset."""
 
     name: str
+    label: str
     codec: str
     submission: _Submission
     results: ResultSet
@@ -219,11 +229,11 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
             board, left_out = _board(reference, others, cells, dataset, metric, options, evidence)
             boards.append(board)
             refused += left_out
-    rule = f"{RULE.format(anchor=reference.entry.name)} {CLAIMED if evidence.records is None else VERIFIED}"
+    rule = f"{RULE.format(anchor=reference.entry.label)} {CLAIMED if evidence.records is None else VERIFIED}"
     protocol = common(cell.provenance for cell in reference.entry.results.cells)
     if protocol is not None and protocol.convention == "mean-curve":
         rule = f"{rule} {MEAN_CURVES.format(protocol=protocol.title)}"
-    title = options.title or f"Leaderboard against {reference.entry.name}"
+    title = options.title or f"Leaderboard against {reference.entry.label}"
     return Leaderboard(
         title,
         reference.entry.name,
@@ -231,6 +241,7 @@ def build_leaderboard(folders: Sequence[Path], options: BoardOptions) -> Leaderb
         tuple(boards),
         (*dict.fromkeys([*doubles, *refused]),),
         evidence.records is not None,
+        {entry.name: entry.label for entry in entries},
     )
 
 
@@ -260,7 +271,7 @@ def _entries(submissions: Iterable[_Submission]) -> list[_Entry]:
             results = submission.results.only({codec})
             estimated = any(cell.codec.rate_kind == "estimate" for cell in results.cells)
             kind: Mark = "published" if results.published else "estimated" if estimated else "measured"
-            entries.append(_Entry(codec, codec, submission, results, kind))
+            entries.append(_Entry(codec, results.labels[codec], codec, submission, results, kind))
     return entries
 
 
@@ -270,9 +281,11 @@ def _told_apart(entries: Iterable[_Entry]) -> list[_Entry]:
     codecs = [entry.codec for entry in entries]
     named: dict[str, _Entry] = {}
     for entry in entries:
-        name = entry.codec if codecs.count(entry.codec) == 1 else f"{entry.submission.name}:{entry.codec}"
-        name = next(text for text in chain([name], (f"{name} ({n})" for n in count(2))) if text not in named)
-        named[name] = replace(entry, name=name)
+        folder = "" if codecs.count(entry.codec) == 1 else f"{entry.submission.name}:"
+        numbers = chain([""], (f" ({n})" for n in count(2)))
+        number = next(text for text in numbers if f"{folder}{entry.codec}{text}" not in named)
+        name = f"{folder}{entry.codec}{number}"
+        named[name] = replace(entry, name=name, label=f"{folder}{entry.label}{number}")
     return list(named.values())
 
 
@@ -306,8 +319,8 @@ def _without_copies(entries: Sequence[_Entry], anchor: _Entry) -> tuple[list[_En
         if first is None:
             kept.append(entry)
         else:
-            reason = f"has the same bitstreams and values as {first.codec} of {first.submission.name}, and counts once"
-            refused.append(Refusal(entry.submission.name, entry.codec, reason))
+            reason = f"has the same bitstreams and values as {first.label} of {first.submission.name}, and counts once"
+            refused.append(Refusal(entry.submission.name, entry.label, reason))
     return kept, refused
 
 
@@ -338,9 +351,9 @@ def _comparable_cells(entry: _Entry, reference: _Reference, dataset: str) -> tup
     refused: dict[str, Refusal] = {}
     for cell in entry.results.only(dataset=dataset).cells:
         name = cell.sequence.name
-        where = f"{entry.name} on {dataset_text(dataset)}, {name}"
+        where = f"{entry.label} on {dataset_text(dataset)}, {name}"
         if name not in sources:
-            reason = f"{reference.entry.name} was not run on it"
+            reason = f"{reference.entry.label} was not run on it"
         elif _source(cell) != sources[name]:
             reason = f"coded {_told(_source(cell))}, the anchor {_told(sources[name])}"
         else:
@@ -356,12 +369,12 @@ def _off_the_boards(entry: _Entry, reference: _Reference, options: BoardOptions)
     datasets = {cell.sequence.dataset for cell in results.cells}
     datasets |= {curve.dataset for part in results.published for curve in part.curves}
     for dataset in sorted(datasets - set(reference.sources)):
-        where = f"{entry.name} on {dataset_text(dataset)}"
-        yield Refusal(entry.submission.name, where, f"{reference.entry.name} was not run on it")
+        where = f"{entry.label} on {dataset_text(dataset)}"
+        yield Refusal(entry.submission.name, where, f"{reference.entry.label} was not run on it")
     for metric in results.metrics:
         if metric not in reference.definitions and (options.metrics is None or metric in options.metrics):
-            reason = f"{reference.entry.name} was not measured by it"
-            yield Refusal(entry.submission.name, f"{entry.name} by {metric}", reason)
+            reason = f"{reference.entry.label} was not measured by it"
+            yield Refusal(entry.submission.name, f"{entry.label} by {metric}", reason)
 
 
 def _told(source: tuple[Any, ...]) -> str:
@@ -384,7 +397,7 @@ def _board(
     comparisons_of: dict[str, Against] = {}
     sequences = tuple(sorted(reference.sources[dataset]))
     for entry in others:
-        where = f"{entry.name} on {dataset_text(dataset)} by {metric.name}"
+        where = f"{entry.label} on {dataset_text(dataset)} by {metric.name}"
         cells = able[entry.name]
         whole = entry.results.only(dataset=dataset).published
         if not cells and not whole:
@@ -435,7 +448,8 @@ def _board(
     row = _changed(row, points=finding.points, is_anchor=True, details=shown)
     rows.append(row)
     ranked = _ranked(rows, places(standings))
-    notes = _missing(sequences, common, comparisons_of, standings)
+    ranked_against = {entry.label: comparisons_of[entry.name] for entry in others if entry.name in standings}
+    notes = _missing(sequences, common, ranked_against)
     return Board(dataset, metric.name, metric.title, sequences, tuple(ranked), common, notes), refused
 
 
@@ -491,10 +505,9 @@ def _on_common(
 def _missing(
     sequences: Sequence[str],
     common: Sequence[str],
-    comparisons_of: Mapping[str, Against],
-    ranked: Collection[str],
+    ranked: Mapping[str, Against],
 ) -> tuple[str, ...]:
-    """Which ranked entries lack the sequences that nobody is ranked on, and why."""
+    """Which ranked entries, by their labels, lack the sequences that nobody is ranked on, and why."""
     lost = [name for name in sequences if name not in common]
     if not lost:
         return ()
@@ -502,9 +515,8 @@ def _missing(
     return told + tuple(
         f"{entry} has none on {_why(comparison, name)}"
         for name in lost
-        for entry, comparison in comparisons_of.items()
-        if entry in ranked
-        and not any(one.sequence == name and one.bd_rate_percent is not None for one in comparison.per_sequence)
+        for entry, comparison in ranked.items()
+        if not any(one.sequence == name and one.bd_rate_percent is not None for one in comparison.per_sequence)
     )
 
 

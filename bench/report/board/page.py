@@ -88,7 +88,7 @@ def _html(board: Leaderboard) -> str:
             script=script,
             script_hash=f"sha256-{digest}",
             table=[
-                (one, [(row, _cells(row, board.recorded)) for row in one.rows], [*_legend(one), *one.notes])
+                (one, [(row, _cells(row, board)) for row in one.rows], [*_legend(one), *one.notes])
                 for one in board.boards
             ],
             headings=_HEADINGS,
@@ -114,7 +114,8 @@ def _signed(value: float | None) -> str:
     return "undefined" if value is None else f"{value:+.2f} %".replace("-", "−")
 
 
-def _cells(row: Row, recorded: bool) -> tuple[_Cell, ...]:
+def _cells(row: Row, board: Leaderboard) -> tuple[_Cell, ...]:
+    recorded = board.recorded
     mark = {"measured": "", "estimated": " (rate estimated)", "published": " (published)"}[row.rate_kind]
     interval = "none"
     if row.ci_low is not None and row.ci_high is not None:
@@ -122,7 +123,7 @@ def _cells(row: Row, recorded: bool) -> tuple[_Cell, ...]:
     own = row.details or Details()
     return (
         _Cell("not ranked" if row.rank is None else f"{row.rank}{'=' if row.ties else ''}", row.rank),
-        _Cell(row.entry + mark),
+        _Cell(board.label(row.entry) + mark),
         _Cell(f"{_signed(row.bd_rate_percent)} {marks(map(Cause, row.flags))}".rstrip(), row.bd_rate_percent),
         _Cell(interval, row.ci_low),
         _Cell(f"{row.sequences_used} of {row.sequences_total}", row.sequences_used),
@@ -130,7 +131,7 @@ def _cells(row: Row, recorded: bool) -> tuple[_Cell, ...]:
         _Cell(f"{row.encoded} of {row.points}" if recorded and row.points and not row.is_anchor else "", row.encoded),
         _time(own.encode_s_per_frame, own.encode_here_to_claimed),
         _time(own.decode_s_per_frame, None),
-        _Cell(", ".join(row.ties) or ("none" if row.rank else "")),
+        _Cell(", ".join(map(board.label, row.ties)) or ("none" if row.rank else "")),
         _Cell(row.submission),
         _Cell(row.remark or ""),
     )
@@ -198,7 +199,7 @@ def _plot(board: Board, row: Row) -> dict[str, Any] | None:
 def _markdown(board: Leaderboard) -> str:
     parts = [_preamble(board).markdown()]
     for one in board.boards:
-        rows = ([markdown(cell.text) for cell in _cells(row, board.recorded)] for row in one.rows)
+        rows = ([markdown(cell.text) for cell in _cells(row, board)] for row in one.rows)
         table = markdown_table(list(map(markdown, _HEADINGS)), _ALIGN, rows)
         names = f"{len(one.sequences)} sequences: {', '.join(one.sequences)}"
         title = f"{one.title} ({one.metric}) on {dataset_text(one.dataset)}"

@@ -25,6 +25,7 @@ from bench.records.cell import CellResult
 from bench.records.published import committed, read_published, write_published
 from bench.report.board.leaderboard import BoardOptions, Leaderboard, build_leaderboard
 from bench.report.board.page import write_leaderboard
+from bench.report.measured import Measured
 from bench.results.result_set import load
 
 SEQUENCES = ("akiyo", "bus", "crew", "duck", "elk")
@@ -327,6 +328,38 @@ def test_what_cannot_be_ranked_against_is_refused(submit: Submit, codec: Any, tm
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="name a folder"):
         write_leaderboard(board([a]), tmp_path / "file" / "x")
+
+
+def test_entries_are_shown_with_their_presets_as_in_reports(submit: Submit, codec: Any, tmp_path: Path) -> None:
+    def titled(preset: str, cells: list[CellResult]) -> list[CellResult]:
+        title = f"an encoder, preset {preset}, constant QP"
+        return [c.model_copy(update={"codec": c.codec.model_copy(update={"title": title})}) for c in cells]
+
+    a = submit("a", [*titled("medium", codec("x265")), *titled("slow", codec("vvenc", 0.5)), *codec("plain", 0.5)])
+    b = submit(
+        "b",
+        [
+            *titled("12", codec("vvenc", [0.4, 0.6, 0.5, 0.5], SEQUENCES[:4])),
+            *titled("8", codec("svt", dataset="other")),
+        ],
+    )
+    found = board([a, b])
+    shown = Measured.of(load(a)).labels
+    assert shown == {"x265": "x265 (preset medium)", "vvenc": "vvenc (preset slow)", "plain": "plain"}
+    assert found.anchor == "x265" and found.title == "Leaderboard against x265 (preset medium)"
+    assert found.rule.startswith("Ranked by BD-rate against x265 (preset medium):")
+    assert set(rows(found)) == {"x265", "plain", "a:vvenc", "b:vvenc"}
+    assert "b:vvenc (preset 12) has none on elk" in found.boards[0].notes[-1]
+    assert "b / svt (preset 8) on other / x265 (preset medium) was not run on it" in reasons(found)
+    page = write_leaderboard(found, tmp_path / "out").read_text()
+    markdown = (tmp_path / "out" / "leaderboard.md").read_text()
+    for label in ("x265 (preset medium)", "a:vvenc (preset slow)", "b:vvenc (preset 12)", "plain"):
+        assert f">{label}</a></th>" in page and f"<summary>{label}:" in page and f"| {label} |" in markdown
+    ties = "a:vvenc (preset slow), b:vvenc (preset 12)"
+    assert f">{ties}</td>" in page.replace(" long", "") and f"| {ties} |" in markdown
+    assert "grey: x265 (preset medium)." in page
+    (row,) = [row for row in rows(found).values() if row.entry == "plain"]
+    assert row.ties == ("a:vvenc", "b:vvenc")
 
 
 class Page(HTMLParser):
