@@ -19,7 +19,9 @@ def locate(card: Card, folder: Path | None, wanted: Weights, *, otherwise: str) 
     if wanted.fetched is not None:
         return _fetched(card, wanted.fetched, wanted.sha256)
     if folder is None:
-        raise UnavailableError(f"card {card.name}: is in no folder, below which {wanted.file} could lie")
+        raise UnavailableError(
+            f"card {card.name}: is not in a folder, so {wanted.file} cannot be found below it; save the card to a file"
+        )
     path = folder / wanted.file
     if not path.is_file() and (known := weights.of_digest(wanted.sha256)) is not None:
         return weights.path(known.name)

@@ -35,7 +35,7 @@ LIBRARIES = ("torch", "compressai", "diffusers", "safetensors")
 
 def _known(codec: str) -> str:
     if codec not in OWN_CODECS:
-        raise ValueError(f"{codec!r} is none of vcbench's own codecs: {', '.join(sorted(OWN_CODECS))}")
+        raise ValueError(f"{codec!r} is not one of vcbench's own codecs: {', '.join(sorted(OWN_CODECS))}")
     return codec
 
 
@@ -180,8 +180,8 @@ class NeuralCodec(Codec):
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             raise CardError(
-                f"card {self.card.name}: settings.options: names the card {base}, and neither is {base}.toml beside it "
-                "nor has vcbench one; put it there"
+                f"card {self.card.name}: settings.options: names the card {base}, but there is no {base}.toml beside "
+                "this card and none among vcbench's; copy it there"
             )
         card = load_card(path).configured(configuration)
         if card.adapter != "compressai":

@@ -388,7 +388,7 @@ def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False)
     if mixed and not mix_published:
         return Cause.PROTOCOL_DIFFERS, (
             f"{anchor.codec} is {_origin(anchor)}, {test.codec} {_origin(test)}: protocols"
-            " differ, so they are compared only where mixing with published values is asked for"
+            " differ, so they are compared only with --mix-published"
         )
     if anchor.sources != test.sources and not mixed and not _agree(anchor, test):
         return Cause.SOURCE_DIFFERS, f"{anchor.codec} coded {anchor.sources[0]}, {test.codec} {test.sources[0]}"

@@ -86,7 +86,7 @@ def check_metric(kind: type[Metric], *, name: str | None = None) -> list[Finding
     try:
         kind.check()
     except UnavailableError as error:
-        reason = f"its values were not looked at, since it is not available: {error}"
+        reason = f"its values were not checked, because it is not available: {error}"
         return [*found, Finding("values", "warning", reason)]
     except Exception as error:
         return [*found, Finding("check", "error", f"raises {_told(error)}; only UnavailableError has a meaning there")]
@@ -303,7 +303,7 @@ def _existence(trial: _Trial) -> Findings:
             yield Finding("values", "error", f"{what}: {measured.reason}, although another distortion has a value")
     if trial.noisy.status == "undefined":
         clips = f"{trial.frames} frames of {USUAL.describe()}"
-        yield Finding("values", "warning", f"were not looked at; there is none on {clips}: {trial.noisy.reason}")
+        yield Finding("values", "warning", f"not checked: there are none on {clips}: {trial.noisy.reason}")
 
 
 def _wrong_types(what: str, measured: Measurement) -> Findings:

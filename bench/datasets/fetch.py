@@ -373,7 +373,7 @@ class ResumingDownloader:
         match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != have:
             self.part.unlink(missing_ok=True)
-            raise _BrokenOffError("the server sent another range than asked for")
+            raise _BrokenOffError("the server sent another range than requested")
         return have
 
     def _check_limit(self, url: str, size: int) -> None:

@@ -145,7 +145,7 @@ def bundled_file(name: str) -> Path:
     """Path of a file that scikit-image brings; UnavailableError where it does not."""
     spec = find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise UnavailableError(f"scikit-image, whose photographs are needed, is not installed; {_REMEDY}")
+        raise UnavailableError(f"scikit-image is not installed, and its photographs are needed; {_REMEDY}")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / name
     if not path.is_file():
         raise UnavailableError(f"{path}: this scikit-image does not bundle the photograph; {_REMEDY}")
@@ -504,13 +504,15 @@ def _hash(counter: NDArray[np.uint32]) -> NDArray[np.uint32]:
 SEQUENCES: dict[str, Clip] = {
     clip.name: clip
     for clip in (
-        Clip("astronaut", 30, 60, "portrait under a diagonal pan of 1.5 and 0.75 pixels a frame", _astronaut, grain=2),
-        Clip("cat", 25, 50, "fur under film grain and a pan of half a pixel a frame", _cat, grain=2),
+        Clip(
+            "astronaut", 30, 60, "portrait under a diagonal pan of 1.5 and 0.75 pixels per frame", _astronaut, grain=2
+        ),
+        Clip("cat", 25, 50, "fur under film grain and a pan of half a pixel per frame", _cat, grain=2),
         Clip("coffee", 30, 60, "smooth zoom in by a factor of 1.7 with a drift", _coffee, grain=1),
         Clip("cups", 30, 60, "two cut-out cups cross a panning brick wall and each other", _cups, grain=2),
-        Clip("grass", 50, 50, "dense texture under a hand-held shake of several pixels a frame", _grass, grain=2),
+        Clip("grass", 50, 50, "dense texture under a hand-held shake of several pixels per frame", _grass, grain=2),
         Clip("montage", 30, 60, "pan, dissolve, push-in, hard cut, diagonal pan, fade to black", _montage),
         Clip("motorcycle", 30, 60, "parallax and occlusion between the views of a stereo pair", _motorcycle, grain=1),
-        Clip("tissue", 30, 60, "stained tissue turned by one degree a frame", _tissue, grain=1),
+        Clip("tissue", 30, 60, "stained tissue turned by one degree per frame", _tissue, grain=1),
     )
 }

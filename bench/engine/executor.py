@@ -91,7 +91,7 @@ def _alone(job: Job, store: Store, pool: Pool) -> CellResult:
             return results[0]
         store.abandoned()
     name = job.task.cells[0].name
-    message = "its worker process was ended from outside each time that it was run, also with nothing beside it"
+    message = "its worker process was killed each time the cell ran, also when it ran alone"
     return _failed(job.task, store, "worker_lost", message, name)
 
 

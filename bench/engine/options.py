@@ -174,9 +174,7 @@ class RunOptions(ExecutionOptions):
             return Matching(None, bpps, "rate", RATE_TOLERANCE if tolerance is None else tolerance)
         anchor = self.match_rate or self.codecs[0]
         if not any(name != anchor for name in self.codecs):
-            raise UsageError(
-                f"--codecs names no codec beside the anchor {anchor}; name those to be matched with it too"
-            )
+            raise UsageError(f"--codecs names only the anchor {anchor}; name the codecs to match with it too")
         default = RANGE_TOLERANCE if auto else RATE_TOLERANCE
         return Matching(anchor, (), "range" if auto else "rate", default if tolerance is None else tolerance)
 

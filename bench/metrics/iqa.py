@@ -244,7 +244,7 @@ def _number(output: Any, model: str) -> float:
     import torch
 
     if not isinstance(output, torch.Tensor) or output.numel() != 1:
-        raise MetricError(f"{FAMILY}:{model} has not one number for a frame")
+        raise MetricError(f"{FAMILY}:{model} does not have exactly one value per frame")
     return float(output.item())
 
 

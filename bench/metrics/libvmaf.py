@@ -198,7 +198,7 @@ class VmafV1(VmafModel):
     fast: ClassVar[bool] = False
     variants: ClassVar[Mapping[str, str]] = {
         **{display: f"model for {viewing.meaning}" for display, viewing in VIEWINGS.items()},
-        **{f"{display}:hfr": f"model for {v.meaning}, 50 to 60 frames a second" for display, v in VIEWINGS.items()},
+        **{f"{display}:hfr": f"model for {v.meaning}, 50 to 60 frames per second" for display, v in VIEWINGS.items()},
     }
 
     def __init__(self, fmt: VideoFormat) -> None:
@@ -251,7 +251,7 @@ class VmafV1(VmafModel):
         found = {**super().provenance(), "encoded": _told(self)}
         if self.display is None:
             fps = float(self.format.fps)
-            found["chosen_by"] = f"{self.format.width}x{self.format.height} at {fps:g} frames a second"
+            found["chosen_by"] = f"{self.format.width}x{self.format.height} at {fps:g} frames per second"
         return found
 
 

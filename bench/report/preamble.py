@@ -136,7 +136,7 @@ def no_comparison(codecs: Sequence[str], metrics: Sequence[str]) -> str | None:
     """Why no codec can be compared with another at all, if so."""
     if len(codecs) < 2:
         return f"A BD-rate compares two codecs; here is only {codecs[0]}."
-    return None if metrics else "A BD-rate needs a metric; none was measured or asked for."
+    return None if metrics else "A BD-rate needs a metric; none was measured or requested."
 
 
 def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Speed]) -> list[str]:

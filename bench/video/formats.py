@@ -52,11 +52,11 @@ class VideoFormat:
         if self.width * self.height > MAX_PIXELS:
             raise UsageError(f"frame size {self.width}x{self.height} is beyond {MAX_PIXELS} pixels")
         if self.chroma not in get_args(Chroma):
-            raise UsageError(f"chroma {self.chroma!r} is none of {', '.join(get_args(Chroma))}")
+            raise UsageError(f"chroma {self.chroma!r} is not one of {', '.join(get_args(Chroma))}")
         if self.bit_depth not in BIT_DEPTHS:
-            raise UsageError(f"bit depth {self.bit_depth} is none of {', '.join(map(str, BIT_DEPTHS))}")
+            raise UsageError(f"bit depth {self.bit_depth} is not one of {', '.join(map(str, BIT_DEPTHS))}")
         if self.matrix not in get_args(Matrix):
-            raise UsageError(f"matrix {_short(self.matrix)!r} is none of {', '.join(get_args(Matrix))}")
+            raise UsageError(f"matrix {_short(self.matrix)!r} is not one of {', '.join(get_args(Matrix))}")
         if not 0 < self.fps <= MAX_FPS:
             raise UsageError(f"frame rate {_short(self.fps)} is not above 0 and at most {MAX_FPS}")
 

@@ -422,9 +422,11 @@ def open_sequence(
         raise UsageError(f"{path}: is {fmt.width}x{fmt.height}, not {size}; vcbench never resizes")
     available = source.frames - start
     if start < 0 or available <= 0:
-        raise UsageError(f"{path}: has {source.frames} frames; frame {start} to start with is not one of them")
+        raise UsageError(
+            f"{path}: has {source.frames} frames; start at a frame from 0 to {source.frames - 1}, not {start}"
+        )
     if frames is not None and not 0 < frames <= available:
-        raise UsageError(f"{path}: {frames} frames from frame {start} are asked for, it has {available}")
+        raise UsageError(f"{path}: {frames} frames from frame {start} are requested, it has {available}")
     rate = source.frame_rate(start, frames or available) if fps is None else parse_fps(fps)
     source.format = replace(source.format, fps=rate)
     shown = replace(fmt, fps=rate)

@@ -153,7 +153,7 @@ def test_a_device_of_the_users_is_part_of_the_key(make: Make, monkeypatch: pytes
 
 
 def test_wrong_cards_are_refused(make: Make, tiny_weights: Path) -> None:
-    with pytest.raises(CardError, match=r"codec: 'vc2s' is none of vcbench's own codecs: .*s2vc"):
+    with pytest.raises(CardError, match=r"codec: 'vc2s' is not one of vcbench's own codecs: .*s2vc"):
         make(codec="vc2s")
     twice = f'{hash_file(tiny_weights)}"\n[[weights]]\nfile = "b"\nsha256 = "{"0" * 64}'
     with pytest.raises(CardError, match="the adapter neural takes one file, not 2"):

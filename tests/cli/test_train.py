@@ -88,9 +88,9 @@ def test_a_weight_file_is_trained_on_with_its_entropy_coder_as_it_is(
     assert changed == {"vae"}
 
     refused = vcbench(*given, *TINY, "--stages", "inter", "--out", tmp_path / "refused")
-    assert "stage inter teaches the entropy coder, of which a weight file has the tables alone" in refused.err
+    assert "stage inter trains the entropy coder, of which a weight file has only the tables" in refused.err
     later = vcbench(*goes_on[:-4], "--stages", "autoencoder,inter", "--out", tmp_path / "cut")
-    assert "checkpoint.pt: stage inter teaches the entropy coder" in later.err
+    assert "checkpoint.pt: stage inter trains the entropy coder" in later.err
     other = vcbench(*given, "--stages", "autoencoder", "--out", tmp_path / "other")
     assert "first/s2vc-small.safetensors: is of another model (size mismatch" in other.err
     assert [outcome.code for outcome in (refused, later, other)] == [4, 4, 4]

@@ -363,7 +363,7 @@ def test_too_few_frames_are_a_warning_that_names_them() -> None:
 
     found = told(check_metric(Long))
     assert found == {"values": found["values"]}
-    assert found["values"].startswith("warning were not looked at; there is none on 24 frames of 208x176")
+    assert found["values"].startswith("warning not checked: there are none on 24 frames of 208x176")
 
 
 def test_more_frames_are_tried_where_few_have_no_value() -> None:

@@ -61,7 +61,7 @@ class Target:
 
 
 def frames() -> list[Frame]:
-    """Smooth noise that moves by two pixels a frame."""
+    """Smooth noise that moves by two pixels per frame."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
     texture = cv2.resize(noise, (72, 72), interpolation=cv2.INTER_CUBIC)
     pictures = [np.ascontiguousarray(texture[2 * number :][:64, 2 * number :][:, :64]) for number in range(3)]

@@ -222,7 +222,7 @@ def test_output_that_is_not_one_number_is_undefined() -> None:
     import torch
 
     for output in (torch.zeros(2), (torch.zeros(1), torch.zeros(1)), {"quality": 1.0}):
-        with pytest.raises(MetricError, match="has not one number for a frame"):
+        with pytest.raises(MetricError, match="does not have exactly one value per frame"):
             iqa._number(output, "fgresq_pair")
 
 

@@ -135,7 +135,7 @@ def test_vmaf_v1_equals_ffmpegs_own(tmp_path: Path) -> None:
 def test_the_model_of_vmaf_v1_follows_the_clip_and_is_said(size: tuple[int, int], fps: int, model: str) -> None:
     told = metric_class("vmaf_v1")(VideoFormat(*size, fps=Fraction(fps))).provenance()
     assert told["model"] == f"vmaf_v1.0.16_{model}"
-    assert told["chosen_by"] == f"{size[0]}x{size[1]} at {fps} frames a second"
+    assert told["chosen_by"] == f"{size[0]}x{size[1]} at {fps} frames per second"
 
 
 def test_cambi_is_told_what_was_encoded(tmp_path: Path) -> None:

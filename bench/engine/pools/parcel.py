@@ -121,8 +121,8 @@ def _codec(entry: CodecEntry, worker: str, *, ours: bool) -> CodecEntry:
             return replace(entry, folder=path.parent)
     raise EncodeError(
         "worker_differs",
-        f"worker {worker} has the card {entry.card.name} of vcbench {__version__} not as the driver has it; install "
-        "the same there"
+        f"worker {worker} has the card {entry.card.name} of vcbench {__version__} in another version than the "
+        "driver; install the same vcbench there"
         if ours
         else f"worker {worker} has neither {entry.folder} nor the card {entry.card.name} among its own; "
         "share that folder, or name one that holds codecs/ by VCBENCH_PATH there",

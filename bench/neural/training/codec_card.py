@@ -28,7 +28,7 @@ def write_codec_card(weights: Path, facts: CardFacts, label: str) -> Path:
         "licence": facts.licence,
         "paper": facts.paper,
         "note": f"Trained by vcbench train: its figures are this training's, never the paper's. "
-        f"{weights.with_suffix('.md').name} tells on what, how, and what stands in for what.",
+        f"{weights.with_suffix('.md').name} says on what and how, and what replaces what.",
         "gop": coding(about.codec).gop(about.config),
         "extension": "vcb",
     }

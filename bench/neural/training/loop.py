@@ -441,7 +441,7 @@ class Training:
             self.task.begin(stage)
             if any(value.requires_grad for _, coder in coders(self.model) for value in coder.parameters()):
                 raise UsageError(
-                    f"{origin}: stage {stage.name} teaches the entropy coder, of which a weight file has the tables "
+                    f"{origin}: stage {stage.name} trains the entropy coder, of which a weight file has only the "
                     "alone; name other stages by --stages, or an after-STAGE.pt by --from"
                 )
 

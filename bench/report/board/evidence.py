@@ -95,7 +95,7 @@ class Evidence:
         if self.records is None:
             return None
         if not cells:
-            return "a curve from a paper has nothing that could be verified"
+            return "a curve from a paper cannot be verified"
         if verified == len(cells):
             return None
         different = [(record.name, *record.differences()) for record in records if record.differences()]

@@ -82,7 +82,7 @@ def _case(result: GateResult, check: Check) -> Xml.Element:
 
 def _empty() -> Xml.Element:
     case = Xml.Element("testcase", {"classname": "vcbench", "name": "anything to judge", "time": "0.000"})
-    message = "neither side has a cell that was asked for"
+    message = "neither side has a cell to judge"
     Xml.SubElement(case, "error", {"message": message, "type": "error"}).text = message
     return case
 

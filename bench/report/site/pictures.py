@@ -40,7 +40,7 @@ DEFAULT_DECODE_S = 60.0
 POSITIONS = (0.5, 0.25, 0.75)
 """Which frames of a sequence are shown, the first of these first, as shares of its length."""
 
-NOT_ASKED = "No pictures were asked for; vcbench report --pictures N makes N of them at most."
+NOT_ASKED = "No pictures were requested; vcbench report --pictures N makes up to N."
 
 MAP_WHITE = 32
 """Warping error that is white in a map, in levels of 8 bit; beyond it everything is."""

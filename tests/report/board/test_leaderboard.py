@@ -316,7 +316,7 @@ def test_published_curves_are_ranked_only_when_asked(submit: Submit, codec: Any,
     assert "published, not measured" in mixed.remark and "by value alone" in mixed.remark
     (tmp_path / "records").mkdir()
     found = rows(board([a, tmp_path / "paper"], mix_published=True, records=tmp_path / "records"))["diff-sit:half"]
-    assert found.rank is None and "a curve from a paper has nothing that could be verified" in found.remark
+    assert found.rank is None and "a curve from a paper cannot be verified" in found.remark
 
 
 def test_what_cannot_be_ranked_against_is_refused(submit: Submit, codec: Any, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def conditions(frames: int = 6, height: int = HEIGHT, width: int = WIDTH) -> Con
 
 
 def test_keyframes_are_found_where_the_tracks_went() -> None:
-    """All points move right by two pixels a frame: so does the picture, from both keyframes alike."""
+    """All points move right by two pixels per frame: so does the picture, from both keyframes alike."""
     large = picture(0, HEIGHT, WIDTH + 16)
     first, last = large[..., 8:-8], large[..., :-16]
     found = render(first, last, *tracks(5, (2.0, 0.0)))

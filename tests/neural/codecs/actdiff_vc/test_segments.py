@@ -34,7 +34,7 @@ def texture(seed: int, width: int = 4 * WIDTH) -> np.ndarray:
 
 
 def pan(frames: int, step: int = 2, seed: int = 0) -> list[np.ndarray]:
-    """A view that moves right over a texture: what is seen moves left by ``step`` pixels a frame."""
+    """A view that moves right over a texture: what is seen moves left by ``step`` pixels per frame."""
     whole = texture(seed)
     return [np.ascontiguousarray(whole[:, step * index : step * index + WIDTH]) for index in range(frames)]
 
@@ -195,7 +195,7 @@ def test_a_clip_of_one_frame_is_a_segment_and_one_of_none_is_none() -> None:
 
 
 def test_a_pan_ends_where_its_coverage_says() -> None:
-    """4 pixels a frame of 96: below 0.7 from the frame on where 32 are new, and two more of patience."""
+    """4 pixels per frame of 96: below 0.7 from the frame on where 32 are new, and two more of patience."""
     found = cut_into(pan(30, 4), perceptual=1.0)
     lengths = [length for _, length, why in found if why == "coverage"]
     assert len(lengths) == len(found) - 1

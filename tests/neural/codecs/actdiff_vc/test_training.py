@@ -36,7 +36,7 @@ CONFIG = ActDiffConfig(
 
 
 def moving_clip(seed: int, frames: int = 9, side: int = 128, step: int = 2) -> Pictures:
-    """Smooth noise that moves left and up by so many pixels a frame."""
+    """Smooth noise that moves left and up by so many pixels per frame."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (1, 3, side // 8 + 8, side // 8 + 8)).astype(np.float32)
     smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), scale_factor=8, mode="bicubic")
@@ -185,7 +185,7 @@ def test_what_to_expect_is_learned(
 
 
 def test_random_tracks_are_those_of_the_motion(clips: list[Pictures]) -> None:
-    """Of a clip that moves left and up by two pixels a frame: up to the bound by chance, and no more than tell it."""
+    """Of a clip that moves left and up by two pixels per frame: up to the bound by chance, and no more than tell it."""
     clip = to_batch(clips[0][None], torch.device("cpu"))[0]
     counts = []
     for seed in range(6):

@@ -39,7 +39,7 @@ CONFIG = DiffSitConfig(
 
 
 def moving_clip(seed: int, frames: int = 12, side: int = 128, step: int = 2) -> Pictures:
-    """Smooth noise that moves left and up by so many pixels a frame."""
+    """Smooth noise that moves left and up by so many pixels per frame."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (1, 3, side // 8 + 8, side // 8 + 8)).astype(np.float32)
     smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), scale_factor=8, mode="bicubic")
@@ -174,7 +174,7 @@ def test_after_a_lead_groups_are_those_of_a_sequence_that_went_on(
 
 
 def test_motion_is_learned(features: DeepFeatures, clips: list[Pictures]) -> None:
-    """Pictures that move by two pixels a frame: after some steps their motion is found to half of that."""
+    """Pictures that move by two pixels per frame: after some steps their motion is found to half of that."""
     of = task(features)
     stage = Stage("motion", 120, 2e-3, 2, 64, 3, {"part": "motion"})
     of.begin(stage)

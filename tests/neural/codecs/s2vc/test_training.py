@@ -48,7 +48,7 @@ def features() -> DeepFeatures:
 
 
 def moving(frames: int = 4, size: int = 64) -> np.ndarray:
-    """A smooth pattern that moves to the right by two pixels a frame."""
+    """A smooth pattern that moves to the right by two pixels per frame."""
     y, x = np.mgrid[0:size, 0:size]
     planes = [[np.sin((x - 2 * t) / 7 + c) * np.cos(y / (5 + c)) for c in range(3)] for t in range(frames)]
     return (np.array(planes).transpose(0, 2, 3, 1) * 100 + 128).astype(np.uint8)
