@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from bench.cli.output import say
 
 _TABLE_WIDTH = 80
 _LIST_WIDTH = 100
+_LEAST_WIDTH = 12
+_CUT = {"datasets": (1, 3), "results": (5, 6, 4, 7), "published": (4, 3, 1)}
+"""Columns of a table whose texts may be shortened, the first first."""
 
 
 @click.command("ls", cls=Command, short_help="List codecs, datasets, metrics, result sets and published curves.")
@@ -39,15 +43,16 @@ def command(
     """List what there is, whether it works on this machine and, if not, what to do.
 
     NAMES are codecs (name, name@configuration or card file), shown with their cards and the versions and files that
-    their results depend on; or result sets, by default those in ./results. "sets" are the sets of metrics that
-    --metrics takes by name; "published" are the curves of papers that come with vcbench. No code of your cards runs
-    without --trust.
+    their results depend on; metrics, shown with their definitions and variants; or result sets, by default those in
+    ./results. "sets" are the sets of metrics that --metrics takes by name; "published" are the curves of papers that
+    come with vcbench. No code of your cards runs without --trust.
 
     \b
     Examples:
       vcbench ls codecs
       vcbench ls codecs --available --kind classical
       vcbench ls codecs x265 my-codec --trust
+      vcbench ls metrics psnr_y vmaf_v1
       vcbench ls results results/* --json
     """
     from bench.cards import Catalog, parted
@@ -58,7 +63,7 @@ def command(
         raise UsageError("--available lists what works here; without names")
     if codec_kind and (names or kind != "codecs"):
         raise UsageError("--kind is for ls codecs; without names")
-    if names and kind not in ("codecs", "results"):
+    if names and kind not in ("codecs", "metrics", "results"):
         raise UsageError(f"ls {kind} takes no names; --path names a folder with cards and manifests of your own")
     if trust and not (names and kind == "codecs"):
         raise UsageError("--trust is for ls codecs NAME, which looks at what a codec is made of")
@@ -77,7 +82,7 @@ def command(
     elif kind == "datasets":
         rows = [_dataset(path) for path in catalog.files("datasets").values()]
     elif kind == "metrics":
-        rows = _metrics()
+        rows = _metrics(names)
     elif kind == "sets":
         rows = _sets()
     elif kind == "published":
@@ -94,6 +99,10 @@ def command(
         print_json(rows)
     elif kind == "codecs":
         _print_codecs(rows)
+    elif kind == "sets":
+        _print_sets(rows)
+    elif kind == "metrics":
+        (_print_definitions if names else _print_metrics)(rows)
     else:
         _print(kind, rows)
     return 0
@@ -105,15 +114,78 @@ def _print_codecs(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         groups.setdefault(row.get("kind", "unreadable cards"), []).append(row)
     say(f"{counted(len(rows), 'codec')}; vcbench ls codecs NAME shows a card whole, vcbench doctor what is missing")
-    width = max((len(row["name"]) for row in rows), default=0)
     for kind in sorted(groups):
-        lines = []
-        for row in groups[kind]:
-            title = " ".join(str(row["title"] or row["reason"]).split())
-            room = _LIST_WIDTH - width - len("    available  ")
-            title = title if len(title) <= room else f"{title[: room - 1]}…"
-            lines.append([row["name"].ljust(width), "yes" if row["available"] else "no", title])
-        print_table(f"{kind}, {len(lines)}", ["name", "available", "title"], lines)
+        lines = [
+            [row["name"], "yes" if row["available"] else "no", str(row["title"] or row["reason"])]
+            for row in groups[kind]
+        ]
+        _print_fitted(f"{kind}, {len(lines)}", ["name", "available", "title"], lines, cut=(2,))
+
+
+def _print_metrics(rows: list[dict[str, Any]]) -> None:
+    """A table of those measured by default, one of the others that work here, and one of what is missing."""
+    say(f"{counted(len(rows), 'metric')}; vcbench ls metrics NAME shows a definition, --metrics +NAME measures it")
+    header = ["name", "title", "better", "unit", "variants"]
+    for title, default in (("by default", True), ("on request", False)):
+        lines = [
+            [row["name"], row["title"], row["direction"], row["unit"], " ".join(_options(row))]
+            for row in rows
+            if row["available"] and row["default"] == default
+        ]
+        if lines:
+            _print_fitted(f"{title}, {len(lines)}", header, lines, cut=(3, 4, 1))
+    missing = [row for row in rows if not row["available"]]
+    if missing:
+        lines = [[row["name"], row["title"], brief_reason(row).rpartition("run: ")[2]] for row in missing]
+        _print_fitted(f"not available here, {len(lines)}", ["name", "title", "what to do"], lines, cut=(1, 2))
+
+
+def _options(row: dict[str, Any]) -> list[str]:
+    return [name.removeprefix(row["name"]) for name in row["variants"]]
+
+
+def _print_definitions(rows: list[dict[str, Any]]) -> None:
+    from bench.metrics.base import definition
+    from bench.registry import metric_class
+
+    for row in rows:
+        say(f"{row['name']}: {row['title']}")
+        if row["title"]:
+            unit = f"; unit: {row['unit']}" if row["unit"] else ""
+            default = "; measured by default" if row["default"] else ""
+            _print_wrapped(definition(metric_class(row["name"])))
+            _print_wrapped(f"{row['direction'].capitalize()} is better{unit}{default}. Needs {row['needs']}.")
+        for name, what in row["variants"].items():
+            _print_wrapped(f"{name}: {what}")
+        if not row["available"]:
+            _print_wrapped(f"not available: {brief_reason(row)}")
+
+
+def _print_sets(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        say(f"{row['name']}: {row['title']}")
+        _print_wrapped(", ".join(row["metrics"]))
+        if not row["available"]:
+            _print_wrapped(f"not available: {', '.join(row['missing'])} (vcbench ls metrics NAME says why)")
+
+
+def _print_wrapped(text: str) -> None:
+    for line in textwrap.wrap(text, _LIST_WIDTH - 2, break_long_words=False, break_on_hyphens=False):
+        say(f"  {line}")
+
+
+def _print_fitted(title: str, header: list[str], rows: list[list[str]], cut: tuple[int, ...]) -> None:
+    """A table of up to 100 columns: texts of the columns ``cut`` are shortened, of the first of them first."""
+    rows = [[" ".join(cell.split()) for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    for index in cut:
+        excess = sum(widths) + 2 * len(widths) - _LIST_WIDTH
+        widths[index] = max(min(widths[index], _LEAST_WIDTH), widths[index] - max(excess, 0))
+    shown = [
+        [cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
+    print_table(title, header, shown)
 
 
 def _print_card(path: Path) -> None:
@@ -124,10 +196,8 @@ def _print_card(path: Path) -> None:
 def _print(kind: str, rows: list[dict[str, Any]]) -> None:
     columns = {
         "datasets": ("name", "title", "sequences", "available"),
-        "metrics": ("name", "title", "direction", "unit", "variants", "available"),
-        "sets": ("name", "title", "metrics", "available"),
         "results": ("folder", "ok", "failed", "skipped", "codecs", "sequences", "metrics", "readable"),
-        "published": ("name", "title", "curves", "datasets", "metrics", "folder", "available"),
+        "published": ("name", "title", "curves", "datasets", "metrics", "available"),
     }[kind]
     lines = []
     for row in rows:
@@ -137,8 +207,10 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
         }
         shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row, _TABLE_WIDTH)}"
         lines.append([shown.get(column, "") for column in columns])
-    title = {"results": "result set", "published": "paper"}.get(kind, kind.removesuffix("s"))
-    print_table(counted(len(rows), title), [column.replace("_", " ") for column in columns], lines)
+    title = counted(len(rows), {"results": "result set", "published": "paper"}.get(kind, kind.removesuffix("s")))
+    if kind == "published" and rows:
+        title += f" in {Path(rows[0]['folder']).parent}"
+    _print_fitted(title, list(columns), lines, cut=_CUT[kind])
 
 
 def brief_reason(row: dict[str, Any], width: int | None = None) -> str:
@@ -251,12 +323,12 @@ def _dataset(path: Path) -> dict[str, Any]:
     return {**row, "reason": f"{len(missing)} of {len(entries)} sequences are not here: {first}"}
 
 
-def _metrics() -> list[dict[str, Any]]:
-    from bench.errors import VcbenchError
+def _metrics(names: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    from bench.errors import UnknownNameError, VcbenchError
     from bench.registry import DEFAULT_METRICS, metric_class, metric_names
 
     rows = []
-    for name in metric_names():
+    for name in names or metric_names():
         row: dict[str, Any] = {
             "name": name,
             "title": "",
@@ -270,6 +342,8 @@ def _metrics() -> list[dict[str, Any]]:
             row |= {"title": kind.title, "direction": kind.direction, "unit": kind.unit, "needs": kind.needs}
             row["variants"] = {f"{name}:{option}": what for option, what in kind.variants.items()}
             kind.check()
+        except UnknownNameError:
+            raise
         except VcbenchError as error:
             rows.append({**row, "reason": str(error)})
         else:
@@ -293,7 +367,7 @@ def _sets() -> list[dict[str, Any]]:
         reason = "; ".join(f"{metric}: {why}" for metric, why in missing.items()) or None
         rows.append(
             {"name": name, "title": found.title, "metrics": list(found.metrics), "available": not missing,
-             "reason": reason}
+             "missing": list(missing), "reason": reason}
         )  # fmt: skip
     return rows
 

@@ -188,6 +188,20 @@ class FilterMetric(Metric):
         raise TypeError(f"{self.name} is measured by FFmpeg, not frame by frame")
 
 
+def definition(metric: type[Metric]) -> str:
+    """What the docstrings of a metric's class and of those it builds on say of its values, up to the common base.
+
+    One that begins with an article ("A metric of libvmaf.") says what kind of class it is, which is for programmers.
+    """
+    texts = []
+    for base in metric.__mro__:
+        if base in {Metric, DeferredMetric, FilterMetric}:
+            break
+        if base.__doc__ and not base.__doc__.startswith(("A ", "An ")):
+            texts.append(" ".join(base.__doc__.split("\n\n")[0].split()).replace("``", ""))
+    return " ".join(dict.fromkeys(texts)) or "no definition given"
+
+
 @dataclass(frozen=True)
 class Measurement:
     """A metric's outcome on one cell.

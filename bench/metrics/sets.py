@@ -19,7 +19,7 @@ SETS = {
         "what is measured by default", ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "ssim", "ms_ssim", "vmaf")
     ),
     "aom-ctc": MetricSet(
-        "AOM's common test conditions, those of libvmaf's --aom_ctc v7.0, and the weighted PSNR and APSNR",
+        "AOM's common test conditions: libvmaf's --aom_ctc v7.0, weighted PSNR and APSNR",
         (
             "psnr_y:aom", "psnr_u:aom", "psnr_v:aom", "psnr_yuv:aom",
             "psnr_y:apsnr", "psnr_u:apsnr", "psnr_v:apsnr", "psnr_yuv:apsnr",

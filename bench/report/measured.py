@@ -21,6 +21,7 @@ from bench.analysis.pooled import is_pooled
 from bench.analysis.quality import QualityAxis, Scale
 from bench.analysis.transfer import NAMES, taken_as
 from bench.errors import UnavailableError, UnknownNameError, UsageError
+from bench.metrics.base import definition
 from bench.protocols import common
 from bench.records.cell import CellResult, SequenceRecord
 from bench.records.published import PublishedSet
@@ -352,7 +353,7 @@ def metric_facts(cells: Sequence[CellResult], name: str) -> MetricFacts:
         f"{metric.title}{_taken_as(cells, name)}",
         metric.unit,
         metric.direction,
-        _definition(metric),
+        definition(metric),
         axis.cap,
         axis.saturation,
         provenance,
@@ -410,22 +411,6 @@ def dataset_text(name: str) -> str:
 def count_text(counts: Counter[str]) -> str:
     """Counted outcomes, such as "19 ok, 1 failed"."""
     return ", ".join(f"{counts[key]} {key}" for key in ("ok", "failed", "skipped") if counts[key]) or "none"
-
-
-def _definition(metric: type) -> str:
-    """What the docstrings of a metric's class and of those it builds on say of its values, up to the common base.
-
-    One that begins with an article ("A metric of libvmaf.") says what kind of class it is, which is for programmers.
-    """
-    from bench.metrics.base import DeferredMetric, FilterMetric, Metric
-
-    texts = []
-    for base in metric.__mro__:
-        if base in {Metric, DeferredMetric, FilterMetric}:
-            break
-        if base.__doc__ and not base.__doc__.startswith(("A ", "An ")):
-            texts.append(" ".join(base.__doc__.split("\n\n")[0].split()).replace("``", ""))
-    return " ".join(_distinct(texts)) or "no definition given"
 
 
 def _rates(cells: Iterable[CellResult]) -> list[str]:

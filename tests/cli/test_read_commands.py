@@ -273,7 +273,7 @@ def test_ls_codecs_shows_what_a_named_codec_is_made_of(vcbench, tmp_path: Path) 
     card = Catalog().find("codecs", "x264").read_text().replace('name = "x264"', 'name = "mine"')
     (tmp_path / "codecs" / "mine.toml").write_text(card.replace('"ffmpeg"', '"mine.py:Mine"'))
     assert "give --trust if you trust that file" in vcbench("ls", "codecs", "mine", "--path", tmp_path).out
-    assert "ls metrics takes no names" in vcbench("ls", "metrics", "psnr_y").err
+    assert "ls datasets takes no names" in vcbench("ls", "datasets", "uvg").err
 
 
 def test_a_card_is_read_in_a_folder_with_an_at_in_its_name(vcbench, tmp_path: Path, clips: list[Path]) -> None:
@@ -438,9 +438,25 @@ def test_results_with_infinite_values_survive_every_reader(vcbench, tmp_path: Pa
     assert any("lossless" in warning for warning in compared.json["warnings"])
 
 
-def test_codecs_are_listed_by_kind_in_100_columns(vcbench) -> None:
+@pytest.mark.parametrize("kind", ["codecs", "datasets", "metrics", "sets", "published"])
+def test_lists_fit_100_columns_and_name_everything(vcbench, kind: str) -> None:
+    lines = vcbench("ls", kind).out.splitlines()
+    assert 60 < max(map(len, lines)) <= 100
+    first = {line.split()[0].rstrip(":") for line in lines if line.strip()}
+    assert {row["name"] for row in vcbench("ls", kind, "--json").json} <= first
+
+
+def test_a_metric_that_is_named_shows_its_definition_and_variants(vcbench) -> None:
+    out = vcbench("ls", "metrics", "psnr_y", "lpips_alex").out
+    assert "10 log10(peak^2 / MSE)" in out and "measured by default" in out
+    assert "  psnr_y:apsnr: APSNR of luma (AOM)\n" in out
+    assert max(map(len, out.splitlines())) <= 100
+    refused = vcbench("ls", "metrics", "psnr_q")
+    assert (refused.code, "did you mean psnr_y" in refused.err) == (4, True)
+
+
+def test_codecs_are_listed_by_kind(vcbench) -> None:
     done = vcbench("ls", "codecs")
-    assert max(map(len, done.out.splitlines())) <= 100
     assert [line for line in done.out.splitlines() if line.startswith("classical, ")]
     assert {row["kind"] for row in vcbench("ls", "codecs", "--kind", "diffusion", "--json").json} == {"diffusion"}
     refused = vcbench("ls", "metrics", "--kind", "diffusion")

@@ -115,8 +115,8 @@ def test_a_codec_that_cannot_take_the_clip_is_told(vcbench, tmp_path: Path, tiny
         ({"target_bpp": [math.inf]}, "inf is not a rate"),
         ({"tolerance": 0.1}, "a tolerance is of a search"),
         ({"match_rate": "x265", "tolerance": 2.0}, "not a share"),
-        ({"codecs": ["x265"], "match_rate": "x265"}, "no codec beside the anchor"),
-        ({"codecs": ["x265"], "rates": "auto"}, "no codec beside the anchor"),
+        ({"codecs": ["x265"], "match_rate": "x265"}, "names only the anchor"),
+        ({"codecs": ["x265"], "rates": "auto"}, "names only the anchor"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict, says: str) -> None:
