@@ -86,6 +86,10 @@ FLAG_MARKS: Mapping[Cause, str] = {
 """The mark of each flag, to stand beside a value; the same in every output."""
 
 
+OUT_OF_RANGE = (Cause.ILL_CONDITIONED, "the integral leaves the floating-point range")
+"""Why curves that meet have no delta."""
+
+
 @dataclass(frozen=True)
 class BDResult:
     """One Bjontegaard delta with its doubts, or why there is none.
@@ -331,7 +335,7 @@ def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, m
             name: value for name, mean in means.items() if (value := _value(mean, anchor.domain, settings)) is not None
         }
         if settings.method not in values:
-            problem = Cause.ILL_CONDITIONED, "the integral leaves the floating-point range"
+            problem = OUT_OF_RANGE
     if problem is not None:
         return replace(BDResult.undefined(*problem, settings.label, overlap), notes=tuple(known))
     assert overlap is not None
@@ -400,7 +404,7 @@ def pair_doubts(
     """What makes a value of two curves doubtful, beyond the doubts of each."""
     doubts = []
     if overlap < LITTLE_OVERLAP:
-        doubts.append(Doubt(Cause.LITTLE_OVERLAP, f"{per_cent(overlap)} of the anchor's {anchor.domain} is compared"))
+        doubts.append(little_overlap(overlap, anchor.domain))
     unit = " %" if anchor.domain == "quality" else ""
     tolerance = 100 * DISAGREEMENT if anchor.domain == "quality" else DISAGREEMENT * abs(anchor.slope)
     doubts += disagreement(value, by_method, tolerance, unit)
@@ -417,6 +421,11 @@ def pair_doubts(
             )
         )
     return doubts
+
+
+def little_overlap(overlap: float, domain: Domain) -> Doubt:
+    """The doubt of two curves that meet over little of the anchor's."""
+    return Doubt(Cause.LITTLE_OVERLAP, f"{per_cent(overlap)} of the anchor's {domain} is compared")
 
 
 def disagreement(value: float, by_method: Mapping[str, float], tolerance: float, unit: str = "") -> list[Doubt]:

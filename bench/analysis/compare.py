@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bench.records.cell_set import CellSet
 
 USUAL = CompareOptions()
+OTHERS_LACK_IT = "others in the table lack it"
 
 MIXED = (
     "values of different protocols are mixed: frames, size, colour conversion and backbone may differ. On UVG near"
@@ -619,9 +620,7 @@ def _flags_of_all(
         for flag in result.flags:
             if flag is not Cause.METHODS_DISAGREE:
                 flags.setdefault(flag, []).append(name)
-    notes = [
-        f"{FLAG_TEXTS[flag]} ({len(names)} of {len(named)} {what}: {_few(names)})" for flag, names in flags.items()
-    ]
+    notes = [f"{FLAG_TEXTS[flag]} ({len(names)} of {len(named)} {what}: {few(names)})" for flag, names in flags.items()]
     doubtful = any(Cause.METHODS_DISAGREE in result.flags for _, result in named)
     apart = disagreement(value, by_method, tolerance) if doubtful else []
     return (*flags, *(doubt.flag for doubt in apart)), (*notes, *(doubt.text for doubt in apart))
@@ -632,14 +631,13 @@ def _left_out(both: Iterable[tuple[_Pair, BDResult]], among: Collection[Sequence
     reasons: dict[str, list[str]] = {}
     for pair, result in both:
         if pair.key not in among:
-            why = result.reason or (
-                FLAG_TEXTS[Cause.FIT_FALLS] if Cause.FIT_FALLS in result.flags else "others in the table lack it"
-            )
+            why = result.reason or (FLAG_TEXTS[Cause.FIT_FALLS] if Cause.FIT_FALLS in result.flags else OTHERS_LACK_IT)
             reasons.setdefault(why, []).append(str(pair.key))
-    return {why: _few(names) for why, names in reasons.items()}
+    return {why: few(names) for why, names in reasons.items()}
 
 
-def _few(names: Sequence[str], most: int = 3) -> str:
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

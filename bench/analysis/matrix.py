@@ -15,6 +15,7 @@ from bench.analysis.bd import (
     DISAGREEMENT,
     FLAG_TEXTS,
     LITTLE_OVERLAP,
+    OUT_OF_RANGE,
     SPREAD_METHODS,
     Cause,
     Domain,
@@ -23,7 +24,7 @@ from bench.analysis.bd import (
     overlap_problem,
     prepare,
 )
-from bench.analysis.compare import USUAL, curve_doubts, pair_problem
+from bench.analysis.compare import OTHERS_LACK_IT, USUAL, curve_doubts, pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
 from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET
@@ -44,11 +45,10 @@ class Pairs:
 
     methods: the value by each of `SPREAD_METHODS`, shape (methods, anchors, tests). compared: low and high end of the
     interval, in the metric's unit or of rate, shape (2, anchors, tests); on the diagonal that of a codec's own curve,
-    NaN where curves do not meet. encode, decode: logarithm of the
-    ratio of test's time to anchor's, NaN where either was not timed. flags: bits for the doubts, see `FLAGS`.
-    doubts: those of each codec's own curve, in words. reasons: why two different codecs have no value, by (anchor,
-    test). measured: codecs that have a curve, even one without points. sequences: how many the values are over, 1 but
-    for curves of a whole dataset.
+    NaN where curves do not meet. encode, decode: logarithm of the ratio of test's time to anchor's, NaN where either
+    was not timed. flags: bits for the doubts, see `FLAGS`. doubts: those of each codec's own curve, in words. reasons:
+    why two different codecs have no value, as its cause and in words, by (anchor, test). measured: codecs that have a
+    curve, even one without points. sequences: how many the values are over, 1 but for curves of a whole dataset.
     """
 
     key: SequenceKey
@@ -60,7 +60,7 @@ class Pairs:
     decode: _Array
     flags: NDArray[np.int64]
     doubts: Mapping[int, tuple[Doubt, ...]]
-    reasons: Mapping[_Pair, str]
+    reasons: Mapping[_Pair, tuple[Cause, str]]
     measured: NDArray[np.bool_]
     sequences: int = 1
 
@@ -71,8 +71,9 @@ class Summary:
 
     flags: bits, as in `Pairs`. reason: why there is no value, or what a part of the sequences lacks. compared: from the
     lowest to the highest end among the sequences. encode, decode: ratio of times, None where no compared sequence has
-    both. total: sequences that either was measured on. apart: the mean is over the pair's own sequences, since it lacks
-    most of those that the anchor's other pairs have in common; it does not rank with these.
+    both. total: sequences that either was measured on. keys: those that the value is of. apart: the mean is over the
+    pair's own sequences, since it lacks most of those that the anchor's other pairs have in common; it does not rank
+    with these.
     """
 
     value: float | None
@@ -86,6 +87,7 @@ class Summary:
     total: int
     encode: float | None
     decode: float | None
+    keys: tuple[SequenceKey, ...] = ()
     apart: bool = False
 
 
@@ -241,7 +243,7 @@ def _summaries(
         absent = [p for p, ok in zip(decisive, defined, strict=True) if not ok]
         return Summary(
             value,
-            _told(p.reasons.get((anchor, test), "others in the table lack it" if has_value else "") for p in absent)
+            _told(p.reasons.get((anchor, test), (None, OTHERS_LACK_IT if has_value else ""))[1] for p in absent)
             if partial or not has_value
             else None,
             float(known.min()) if known.size else None,
@@ -254,6 +256,7 @@ def _summaries(
             total,
             _number(encode[anchor, test]),
             _number(decode[anchor, test]),
+            tuple(p.key for p, ok in zip(decisive, defined, strict=True) if ok),
             wholes is None and (domain, anchor, test) in apart,
         )
 
@@ -287,10 +290,10 @@ def _flags(
     return np.where(np.isnan(value), 0, flags)
 
 
-def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_Pair, str]:
+def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_Pair, tuple[Cause, str]]:
     """Pairs whose curves are not of the same source, with the reason."""
     return {
-        (row, column): problem[1]
+        (row, column): problem
         for row, anchor in enumerate(curves)
         for column, test in enumerate(curves)
         if row != column and (problem := pair_problem(anchor, test, mix_published=mix_published))
@@ -325,9 +328,10 @@ def _compared(ends: _Array, domain: Domain, sign: float) -> _Array:
         return np.where(ends[0] < ends[1], told, math.nan)
 
 
-def _reason(anchor: PreparedCurve, test: PreparedCurve, overlap: float, domain: Domain, min_overlap: float) -> str:
-    problem = anchor.problem or test.problem or overlap_problem(overlap, domain, min_overlap)
-    return problem[1] if problem else "the integral leaves the floating-point range"
+def _reason(
+    anchor: PreparedCurve, test: PreparedCurve, overlap: float, domain: Domain, min_overlap: float
+) -> tuple[Cause, str]:
+    return anchor.problem or test.problem or overlap_problem(overlap, domain, min_overlap) or OUT_OF_RANGE
 
 
 def _time_ratios(

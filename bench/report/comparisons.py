@@ -4,19 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from bench.analysis.compare import Comparison, SpeedRatio, compare_codecs
-from bench.analysis.curves import CurveKey, RDCurve, curves
+import numpy as np
+
+from bench.analysis.bd import FLAG_TEXTS, SPREAD_METHODS, Cause, Domain, Status, disagreement, little_overlap
+from bench.analysis.compare import MIXED, OTHERS_LACK_IT, SpeedRatio, few
+from bench.analysis.curves import SequenceKey
+from bench.analysis.matrix import Pairs, Summary, flags_of
+from bench.analysis.options import Convention
+from bench.analysis.significance import Interval
 from bench.records.cell import CellResult
+from bench.report.grid import Grid
 from bench.report.measured import Measured, MetricFacts, Scope, scopes
-from bench.results.result_set import ResultSet
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+NO_INTERVAL = Interval(None, None)
 UNTIMED = SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A BD-rate in per cent, or a BD-metric in the metric's unit, with its doubts in words: of a sequence or overall.
+
+    reason: why there is no value, or what a part of the sequences lacks; cause: the same of one sequence. Other fields
+    are those of `bench.analysis.matrix.Summary`.
+    """
+
+    value: float | None
+    reason: str | None
+    overlap: float | None
+    compared: tuple[float, float] | None = None
+    spread: tuple[float, float] | None = None
+    flags: tuple[Cause, ...] = ()
+    notes: tuple[str, ...] = ()
+    cause: Cause | None = None
+    interval: Interval = NO_INTERVAL
+    used: int = 1
+    total: int = 1
+
+    @property
+    def status(self) -> Status:
+        """Whether it has a value, over all of the sequences."""
+        if self.value is None:
+            return "undefined"
+        return "partial" if Cause.PARTIAL in self.flags else "ok"
+
+
+class OnSequence(NamedTuple):
+    """Both deltas on one sequence."""
+
+    key: SequenceKey
+    bd_rate: Delta
+    bd_metric: Delta
+
+
+@dataclass(frozen=True)
+class Deltas:
+    """One codec against the anchor: overall, by the mean curves, and on each sequence; ratios of times."""
+
+    convention: Convention
+    bd_rate: Delta
+    of_means: Delta
+    bd_metric: Delta
+    per_sequence: tuple[OnSequence, ...]
+    encode: SpeedRatio
+    decode: SpeedRatio
 
 
 @dataclass(frozen=True)
@@ -24,18 +77,19 @@ class Compared:
     """One codec against the anchor; without a comparison, `problem` says why.
 
     estimated, published: which of the two have a rate that is an estimate, or a curve that was read from a paper.
-    labels: names with presets (`CellSet.labels`).
+    labels: names with presets (`CellSet.labels`). method: the interpolation.
     """
 
     scope: Scope
     anchor: str
     test: str
     metric: MetricFacts
-    comparison: Comparison | None
+    comparison: Deltas | None
     problem: str | None
     estimated: frozenset[str]
     published: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+    method: str = "pchip"
 
     @property
     def anchor_label(self) -> str:
@@ -107,34 +161,29 @@ class Complexity:
         )
 
 
-def comparisons(measured: Measured) -> list[Compared]:
-    """Every codec against the anchor, for each scope and metric, in that order."""
-    results, anchor, frame = measured.results, measured.anchor, measured.frame
-    estimates = {cell.codec.name for cell in results.cells if cell.codec.rate_kind == "estimate"}
-    tests = sorted(set(measured.codecs) - {anchor})
-    found = {metric.name: curves(frame, metric.name) for metric in measured.metrics}
+def comparisons(grid: Grid) -> list[Compared]:
+    """Every codec against the anchor by the metric of a grid, for each scope."""
+    measured, metric = grid.measured, grid.metric
     compared = []
     for scope in measured.scopes:
-        there = _there(frame, scope)
-        for metric in measured.metrics:
-            own = {key: c for key, c in found[metric.name].items() if scope.dataset in {None, key.dataset}}
-            problems = {test: _problem(there, scope, anchor, test, metric) for test in tests}
-            able = [test for test, problem in problems.items() if problem is None]
-            of_tests = _compare(own, measured, scope, able, metric)
-            compared += [
+        there, scoped = _There.on(measured, scope), _Pairs.of(grid, scope)
+        for number, test in sorted(enumerate(measured.codecs[1:], start=1), key=lambda one: one[1]):
+            problem = there.problem(measured.anchor, test, metric)
+            both = {measured.anchor, test}
+            compared.append(
                 Compared(
                     scope,
-                    anchor,
+                    measured.anchor,
                     test,
                     metric,
-                    of_tests.get(test),
+                    _deltas(grid, scoped, number) if problem is None else None,
                     problem,
-                    frozenset(estimates & {anchor, test}),
-                    frozenset(set(measured.published) & {anchor, test}),
+                    measured.estimated & both,
+                    frozenset(measured.published.keys() & both),
                     measured.labels,
+                    measured.options.label,
                 )
-                for test, problem in problems.items()
-            ]
+            )
     return compared
 
 
@@ -148,52 +197,160 @@ def speeds(measured: Measured, compared: Sequence[Compared]) -> list[Speed]:
     ]
 
 
-def _problem(there: _There, scope: Scope, anchor: str, test: str, metric: MetricFacts) -> str | None:
-    """Why there is nothing to compare."""
-    if metric.direction is None:
-        return metric.problem
-    for name in (anchor, test):
-        if name not in there.codecs:
-            return f"{name}: has no result on {scope.label}"
-    if metric.name not in there.metrics:
-        return f"{metric.name}: has no measurement on {scope.label}"
-    return None
-
-
-def _compare(
-    found: Mapping[CurveKey, RDCurve], measured: Measured, scope: Scope, tests: Sequence[str], metric: MetricFacts
-) -> dict[str, Comparison]:
-    if metric.axis is None:
-        return {}
-    anchor = measured.anchor
-    pooled = {test: _pooled(measured.results, (anchor, test), scope, metric) for test in tests}
-    return compare_codecs(
-        found,
-        anchor,
-        tests,
-        metric.axis,
-        measured.options,
-        pooled={test: table for test, table in pooled.items() if table is not None},
-    )
-
-
-def _pooled(results: ResultSet, codecs: tuple[str, str], scope: Scope, metric: MetricFacts) -> pd.DataFrame | None:
-    if not metric.pooled and not results.published:
-        return None
-    own = results.only(codecs, scope.dataset)
-    return own.datasets(metric.name) if metric.name in own.metrics else None
-
-
 class _There(NamedTuple):
     """What has any result in a scope."""
 
+    scope: Scope
     codecs: frozenset[str]
     metrics: frozenset[str]
 
+    @classmethod
+    def on(cls, measured: Measured, scope: Scope) -> _There:
+        frame = measured.frame
+        part = frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
+        return cls(scope, frozenset(part["codec"]), frozenset(part["metric"].dropna()))
 
-def _there(frame: pd.DataFrame, scope: Scope) -> _There:
-    part = frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
-    return _There(frozenset(part["codec"]), frozenset(part["metric"].dropna()))
+    def problem(self, anchor: str, test: str, metric: MetricFacts) -> str | None:
+        """Why there is nothing to compare."""
+        if metric.direction is None:
+            return metric.problem
+        for name in (anchor, test):
+            if name not in self.codecs:
+                return f"{name}: has no result on {self.scope.label}"
+        if metric.name not in self.metrics:
+            return f"{metric.name}: has no measurement on {self.scope.label}"
+        return None
+
+
+class _Pairs(NamedTuple):
+    """What a grid has of a scope: pairs on its sequences, on its datasets as wholes, and of the mean curves; summaries.
+
+    means: the sequences that the mean curves are over.
+    """
+
+    own: Mapping[Domain, Sequence[Pairs]]
+    wholes: Mapping[Domain, Sequence[Pairs]]
+    averaged: Mapping[Domain, Sequence[Pairs]]
+    means: frozenset[SequenceKey]
+    over: Mapping[Domain, Sequence[Sequence[Summary]]]
+
+    @classmethod
+    def of(cls, grid: Grid, scope: Scope) -> _Pairs:
+        means, averaged = grid.means(scope)
+        return cls(*grid.on(scope), averaged, means, grid.over(scope))
+
+
+def _deltas(grid: Grid, scoped: _Pairs, test: int) -> Deltas:
+    """The codec of that number against the first one, the anchor."""
+    measured = grid.measured
+    own, wholes, averaged, means, summaries = scoped
+    over = {domain: found[0][test] for domain, found in summaries.items()}
+    published = {measured.codecs[0], measured.codecs[test]} & measured.published.keys()
+    coded = all if published else any
+    per_sequence = tuple(
+        OnSequence(rate.key, _on(rate, "quality", test), _on(quality, "rate", test))
+        for rate, quality in zip(own["quality"], own["rate"], strict=True)
+        if coded((rate.measured[0], rate.measured[test]))
+    )
+
+    def overall(domain: Domain) -> Delta:
+        every = {pairs.key: pairs for pairs in (*own[domain], *wholes[domain], *averaged.get(domain, ()))}
+        return _overall(over[domain], [every[key] for key in over[domain].keys], own[domain], domain, test)
+
+    nothing = f"{measured.codecs[test]}: has no mean curve over the sequences that the others share"
+    of_means = Delta(None, nothing, None, used=0)
+    if averaged.get("quality") and averaged["quality"][0].measured[[0, test]].all():
+        of_means = _on(averaged["quality"][0], "quality", test)
+        used, total = len(means), over["quality"].total
+        of_means = replace(of_means, used=used, total=total)
+        if of_means.value is not None and used < total:
+            reason = f"{used} of {total} sequences have every rate point of every codec"
+            of_means = replace(of_means, reason=reason, flags=(*of_means.flags, Cause.PARTIAL))
+    rate = overall("quality")
+    if published and measured.options.mix_published:
+        rate = replace(rate, notes=(*rate.notes, MIXED))
+    timed = [pairs for pairs in own["quality"] if pairs.key in over["quality"].keys] or own["quality"]
+    ratios = {
+        step: SpeedRatio(ratio, None, sum(math.isfinite(getattr(p, step)[0, test]) for p in timed))
+        if (ratio := getattr(over["quality"], step)) is not None
+        else UNTIMED
+        for step in ("encode", "decode")
+    }
+    usual: Convention = "dataset" if grid.metric.pooled or published else "per-sequence"
+    convention = measured.options.convention or usual
+    return Deltas(convention, rate, of_means, overall("rate"), per_sequence, **ratios)
+
+
+def _on(pairs: Pairs, domain: Domain, test: int) -> Delta:
+    """The delta on one sequence, or of the curves over a whole."""
+    spot = 0, test
+    value, overlap = (None if math.isnan(one[spot]) else float(one[spot]) for one in (pairs.value, pairs.overlap))
+    notes = [doubt.text for number in spot for doubt in pairs.doubts.get(number, ())]
+    if value is None or overlap is None:
+        cause, reason = pairs.reasons[spot]
+        return Delta(None, reason, overlap, notes=tuple(notes), cause=cause)
+    flags = flags_of(int(pairs.flags[spot]))
+    if Cause.LITTLE_OVERLAP in flags:
+        notes.append(little_overlap(overlap, domain).text)
+    low, high = map(float, pairs.compared[:, *spot])
+    methods = pairs.methods[:, *spot]
+    spread = float(np.nanmin(methods)), float(np.nanmax(methods))
+    notes += _apart(value, methods, flags, domain)
+    return Delta(value, None, overlap, (low, high), spread, flags, tuple(notes))
+
+
+def _overall(summary: Summary, used: Sequence[Pairs], own: Sequence[Pairs], domain: Domain, test: int) -> Delta:
+    """The delta over a scope: `used` are the pairs that it is over, `own` those of all of its sequences."""
+    spot = 0, test
+    flags = flags_of(summary.flags)
+    notes = []
+    if len(used) == 1:
+        one = used[0]
+        where = f"{one.key}: " if any(pairs is one for pairs in own) else ""
+        notes = [f"{where}{note}" for note in _on(one, domain, test).notes]
+    elif summary.value is not None:
+        for flag in flags:
+            names = [str(pairs.key) for pairs in used if flag in flags_of(int(pairs.flags[spot]))]
+            if names and flag is not Cause.METHODS_DISAGREE:
+                notes.append(f"{FLAG_TEXTS[flag]} ({len(names)} of {len(used)} sequences: {few(names)})")
+        notes += _apart(summary.value, np.mean([pairs.methods[:, *spot] for pairs in used], axis=0), flags, domain)
+    return Delta(
+        summary.value,
+        _told(summary, own, test),
+        summary.overlap,
+        summary.compared,
+        summary.spread,
+        flags,
+        tuple(notes),
+        interval=summary.interval,
+        used=summary.used,
+        total=summary.total,
+    )
+
+
+def _apart(value: float, methods: Iterable[float], flags: Iterable[Cause], domain: Domain) -> list[str]:
+    """That interpolations disagree, with their values, where that is a doubt."""
+    if Cause.METHODS_DISAGREE not in flags:
+        return []
+    by_method = {name: float(one) for name, one in zip(SPREAD_METHODS, methods, strict=True) if math.isfinite(one)}
+    return [doubt.text for doubt in disagreement(value, by_method, 0.0, " %" if domain == "quality" else "")]
+
+
+def _told(summary: Summary, own: Sequence[Pairs], test: int) -> str | None:
+    """The reason of a summary, with the names of the sequences where it is over sequences."""
+    absent: dict[str, list[str]] = {}
+    over_sequences = not summary.keys or any(pairs.key in summary.keys for pairs in own)
+    if summary.reason is None or not own or not over_sequences:
+        return summary.reason
+    for pairs in own:
+        if pairs.key not in summary.keys and (pairs.measured[0] or pairs.measured[test]):
+            _, why = pairs.reasons.get((0, test), (None, OTHERS_LACK_IT))
+            absent.setdefault(why, []).append(str(pairs.key))
+    if summary.value is None:
+        listed = "; ".join(f"{few(names)}: {why}" for why, names in absent.items())
+        return f"no sequence has a value ({listed})"
+    listed = "; ".join(f"without {few(names)} ({why})" for why, names in absent.items())
+    return f"{summary.used} of {summary.total} sequences: {listed}"
 
 
 def _within(cell: CellResult, scope: Scope, codec: str) -> bool:

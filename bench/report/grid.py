@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.analysis.bd import Domain
@@ -34,6 +34,7 @@ class Grid:
     published: Sequence[RDCurve]
     pairs: Mapping[Domain, Mapping[SequenceKey, Pairs]]
     whole_pairs: Mapping[Domain, Mapping[str, Pairs]]
+    _over: dict[Scope, dict[Domain, list[list[Summary]]]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -84,10 +85,15 @@ class Grid:
         Of a metric that is defined on datasets, and of pairs with a published curve, by the values of whole datasets;
         by the convention of the options, of the others the mean over the sequences or of the mean curves.
         """
+        if scope not in self._over:
+            self._over[scope] = self._summaries(scope)
+        return self._over[scope]
+
+    def _summaries(self, scope: Scope) -> dict[Domain, list[list[Summary]]]:
         codecs = self.measured.codecs
         own, wholes = self.on(scope)
         if self.measured.options.convention == "mean-curve" and not self.metric.pooled:
-            summaries = summarise(own, codecs, self._of_means(scope), whole="of the mean curves")
+            summaries = summarise(own, codecs, self.means(scope)[1], whole="of the mean curves")
         else:
             summaries = summarise(own, codecs, wholes if self.metric.pooled else None)
         if self.metric.pooled or not self.measured.published:
@@ -102,19 +108,20 @@ class Grid:
             for domain in summaries
         }
 
-    def _of_means(self, scope: Scope) -> dict[Domain, list[Pairs]]:
-        """The pairs by the codecs' mean curves over a scope."""
+    def means(self, scope: Scope) -> tuple[frozenset[SequenceKey], dict[Domain, list[Pairs]]]:
+        """The sequences of a scope that the codecs' mean curves are over, and the pairs of these curves."""
         measured, axis = self.measured, self.metric.axis
         own = [c for key in self.keys(scope) for c in self.by_sequence[key] if c is not None and not c.published]
         if axis is None or not own:
-            return {domain: [] for domain in self.pairs}
+            return frozenset(), {}
         means = MeanCurves(own, measured.codecs)
-        over = DatasetSource(len(means.common), sum(c.sources[0].frames for c in own if c.key in means.common), "")
+        frames = sum(source.frames for curve in own if curve.key in means.common for source in curve.sources)
+        over = DatasetSource(len(means.common), frames, "")
         curves_of = [
             replace(found, sources=(over,)) if (found := means.curves.get(codec)) else None for codec in measured.codecs
         ]
         key = SequenceKey(scope.label, "mean curves")
-        return {
+        return means.common, {
             domain: [delta_pairs(key, curves_of, measured.codecs, domain, axis, measured.options)]
             for domain in self.pairs
         }

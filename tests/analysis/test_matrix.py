@@ -106,7 +106,7 @@ def test_sequences_without_a_value_have_the_reason_that_one_pair_has(
 ) -> None:
     checked = 0
     for pairs in all_pairs(frame, "quality"):
-        for (anchor, test), reason in pairs.reasons.items():
+        for (anchor, test), (_, reason) in pairs.reasons.items():
             results = said[CODECS[anchor], CODECS[test]].per_sequence
             one = next((r.bd_rate for r in results if r.sequence == pairs.key.sequence), None)
             if one is not None:
@@ -165,8 +165,8 @@ def test_a_least_overlap_takes_the_values_below_it_and_says_so(
             delta = result.bd_rate if domain == "quality" else result.bd_metric
             assert math.isnan(pairs.value[spot]) == (delta.value is None), (name, test)
             if delta.value is None:
-                assert pairs.reasons[spot].endswith(str(delta.reason).partition(": ")[2])
-                refused += "is under the 99 % asked for" in pairs.reasons[spot]
+                assert pairs.reasons[spot][1].endswith(str(delta.reason).partition(": ")[2])
+                refused += "is under the 99 % asked for" in pairs.reasons[spot][1]
             else:
                 assert tuple(pairs.compared[:, *spot]) == pytest.approx(delta.compared)
     assert refused > 2

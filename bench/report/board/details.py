@@ -80,7 +80,7 @@ class Against:
         values, flags = [], {}
         for key, pairs in grid.pairs["quality"].items():
             value = float(pairs.value[0, 1])
-            reason = pairs.reasons.get((0, 1))
+            _, reason = pairs.reasons.get((0, 1), (None, None))
             values.append(SequenceValue(key.sequence, None if math.isnan(value) else value, reason))
             flags[key.sequence] = flags_of(int(pairs.flags[0, 1]))
         pooled = grid.metric.pooled or bool(grid.measured.published)

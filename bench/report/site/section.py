@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.curves import SequenceKey
 from bench.core.folders import Rewriting
 from bench.records.cell import CellResult
-from bench.report.comparisons import Compared, Speed, comparisons, speeds
+from bench.report.comparisons import Compared, Speed, speeds
 from bench.report.measured import Measured
 from bench.report.preamble import Preamble, no_comparison
 from bench.report.site.payload import index
@@ -32,14 +32,15 @@ if TYPE_CHECKING:
 class Report:
     """What sections are made from: the result set, what is computed of it once, and the folder that is written.
 
-    left_out: what overall curves lack; complete once the overview is written. files: names of the tables that are
-    written, with what they hold.
+    compared, left_out: every codec against the anchor, and what overall curves lack; complete once the overview is
+    written. files: names of the tables that are written, with what they hold.
     """
 
     measured: Measured
     folder: Rewriting
     pictures: PictureOptions = field(default_factory=PictureOptions)
     title: str | None = None
+    compared: list[Compared] = field(default_factory=list)
     left_out: list[Row] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)
 
@@ -52,11 +53,6 @@ class Report:
     def data(self) -> Path:
         """The folder of what pages load."""
         return self.out / "data"
-
-    @cached_property
-    def compared(self) -> Sequence[Compared]:
-        """Every codec against the anchor."""
-        return comparisons(self.measured)
 
     @cached_property
     def speeds(self) -> Sequence[Speed]:

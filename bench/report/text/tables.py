@@ -9,14 +9,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.bd import BDResult, legend, marks, per_cent
-from bench.analysis.compare import Comparison, Overall, SequenceResult, SpeedRatio
+from bench.analysis.bd import legend, marks, per_cent
+from bench.analysis.compare import SpeedRatio
 from bench.analysis.curves import RDCurve
 from bench.analysis.ladder import rungs, rungs_text
 from bench.analysis.pooled import OVER_DATASET
 from bench.records.cell import CellResult
 from bench.records.published import PublishedSet
-from bench.report.comparisons import Compared, Speed
+from bench.report.comparisons import Compared, Delta, Deltas, OnSequence, Speed
 from bench.report.escape import markdown, write_csv
 from bench.report.measured import Scope
 
@@ -275,33 +275,31 @@ def _bd_row(compared: Compared) -> Row:
         **_doubt_columns(rate),
         "reason": rate.reason,
         **_overlap_columns(rate),
-        "sequences_used": rate.sequences_used,
-        "sequences_total": rate.sequences_total,
-        "convention": rate.convention,
-        "method": rate.method,
+        "sequences_used": rate.used,
+        "sequences_total": rate.total,
+        "convention": compared.comparison.convention,
         "bd_rate_mean_curve_percent": _or_undefined(mean.value),
         "mean_curve_status": mean.status,
         "mean_curve_flags": _flags(mean),
         "mean_curve_reason": mean.reason,
-        "mean_curve_sequences": mean.sequences_used,
+        "mean_curve_sequences": mean.used,
         "bd_metric": _or_undefined(metric.value),
         "bd_metric_ci_low": _or_undefined(metric.interval.low),
         "bd_metric_ci_high": _or_undefined(metric.interval.high),
         **_doubt_columns(metric, "bd_metric_"),
         "bd_metric_reason": metric.reason,
-        "notes": "; ".join((*_all_notes(rate, metric, mean), *compared.comparison.warnings)),
+        "notes": "; ".join(_all_notes(rate, metric, mean)),
     }
 
 
-def _sequence_row(compared: Compared, result: SequenceResult) -> Row:
+def _sequence_row(compared: Compared, result: OnSequence) -> Row:
     return _compared_columns(compared) | {
-        "dataset": result.dataset,
-        "sequence": result.sequence,
+        "dataset": result.key.dataset,
+        "sequence": result.key.sequence,
         "bd_rate_percent": _or_undefined(result.bd_rate.value),
         **_doubt_columns(result.bd_rate),
         "reason": result.bd_rate.reason,
         **_overlap_columns(result.bd_rate),
-        "method": result.bd_rate.method,
         "bd_metric": _or_undefined(result.bd_metric.value),
         **_doubt_columns(result.bd_metric, "bd_metric_"),
         "bd_metric_reason": result.bd_metric.reason,
@@ -309,7 +307,7 @@ def _sequence_row(compared: Compared, result: SequenceResult) -> Row:
     }
 
 
-def _doubt_columns(delta: BDResult, of: str = "") -> dict[str, Any]:
+def _doubt_columns(delta: Delta, of: str = "") -> dict[str, Any]:
     low, high = delta.spread or (None, None)
     return {
         f"{of}spread_low": _or_undefined(low),
@@ -319,16 +317,16 @@ def _doubt_columns(delta: BDResult, of: str = "") -> dict[str, Any]:
     }
 
 
-def _overlap_columns(delta: BDResult) -> dict[str, Any]:
+def _overlap_columns(delta: Delta) -> dict[str, Any]:
     low, high = delta.compared or (None, None)
     return {"overlap": delta.overlap, "compared_low": low, "compared_high": high}
 
 
-def _flags(delta: BDResult) -> str:
+def _flags(delta: Delta) -> str:
     return "; ".join(map(str, delta.flags))
 
 
-def _all_notes(rate: BDResult, metric: BDResult, mean: BDResult | None = None) -> Iterable[str]:
+def _all_notes(rate: Delta, metric: Delta, mean: Delta | None = None) -> Iterable[str]:
     """The notes of all; those of the curves, which BD-rate and BD-metric share, once."""
     others = {"BD-metric": metric.notes, "mean curve": mean.notes if mean else ()}
     own = (f"{what}: {note}" for what, notes in others.items() for note in notes if note not in rate.notes)
@@ -342,6 +340,7 @@ def _compared_columns(compared: Compared) -> dict[str, Any]:
         "metric": compared.metric.name,
         "higher_is_better": None if compared.metric.direction is None else compared.metric.direction == "higher",
         "unit": compared.metric.axis_unit,
+        "method": compared.method,
         "rate_kind": "published" if compared.published else "estimate" if compared.estimated else "bitstream",
     }
 
@@ -403,13 +402,13 @@ def _undefined(compared: Compared) -> Iterator[Row]:
         if overall.value is None:
             yield {**base, "what": f"{what} overall", "dataset": _dataset(compared.scope), "reason": overall.reason}
     for result in _per_sequence(compared):
-        where = {"dataset": result.dataset, "sequence": result.sequence}
+        where = result.key._asdict()
         for what, delta in (("BD-rate", result.bd_rate), ("BD-metric", result.bd_metric)):
             if delta.value is None:
                 yield {**base, **where, "what": what, "reason": delta.reason}
 
 
-def _per_sequence(compared: Compared) -> Sequence[SequenceResult]:
+def _per_sequence(compared: Compared) -> Sequence[OnSequence]:
     # The sequences of all datasets together are those of each dataset once more.
     return compared.comparison.per_sequence if compared.comparison and compared.scope.dataset is not None else ()
 
@@ -417,16 +416,15 @@ def _per_sequence(compared: Compared) -> Sequence[SequenceResult]:
 def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
     remarks = _numbered([list(map(_brief, _remarks(c))) for c in compared])
     rows = ((c.metric.name, c.test_label, *_bd_cells(c), text) for c, text in zip(compared, remarks.texts, strict=True))
-    first = next((c.comparison for c in compared if c.comparison), None)
-    method = f", {first.bd_rate.method} interpolation" if first else ""
     pooled = ", ".join(dict.fromkeys(c.metric.name for c in compared if c.metric.pooled))
     return Grid(
         f"BD-rate on {scope.label}",
-        f"BD-rate on {scope.label} against {compared[0].anchor_label}{method}: mean of the per-sequence results, with"
-        " its interval of 95 % confidence over sequences, and from its least to its greatest value over PCHIP, Akima"
-        " and linear interpolation; then the BD-rate of the mean curves. Means of one metric are over the same"
-        " sequences. Negative: fewer bits than the anchor for equal quality. Overlap: the share of the anchor's curve"
-        " that is compared, of the sequence where it is least. BD-metric: mean difference in quality at equal rate."
+        f"BD-rate on {scope.label} against {compared[0].anchor_label}, {compared[0].method} interpolation: mean of the"
+        " per-sequence results, with its interval of 95 % confidence over sequences, and from its least to its greatest"
+        " value over PCHIP, Akima and linear interpolation; then the BD-rate of the mean curves. Means of one metric"
+        " are over the same sequences. Negative: fewer bits than the anchor for equal quality. Overlap: the share of"
+        " the anchor's curve that is compared, of the sequence where it is least. BD-metric: mean difference in quality"
+        " at equal rate."
         + (f" {in_db} in dB, -10 log10(1 - value)." if (in_db := _in_db(compared)) else "")
         + (
             f" For {pooled}: of the values {OVER_DATASET}, then of the mean curves of the videos' own."
@@ -444,12 +442,12 @@ def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
     )
 
 
-def _shown(comparison: Comparison) -> tuple[Overall, Overall, Overall]:
+def _shown(comparison: Deltas) -> tuple[Delta, Delta, Delta]:
     """BD-rate, that of the mean curves, and BD-metric."""
-    return comparison.bd_rate, comparison.bd_rates["mean-curve"], comparison.bd_metric
+    return comparison.bd_rate, comparison.of_means, comparison.bd_metric
 
 
-def _legend(deltas: Iterable[BDResult]) -> tuple[str, ...]:
+def _legend(deltas: Iterable[Delta]) -> tuple[str, ...]:
     return tuple(legend(flag for delta in deltas if delta.value is not None for flag in delta.flags))
 
 
@@ -475,12 +473,12 @@ def _bd_cells(compared: Compared) -> tuple[str, ...]:
     )
 
 
-def _of_sequences(rate: Overall) -> str:
+def _of_sequences(rate: Delta) -> str:
     # A published curve is of a whole dataset, whose sequences nobody compared one by one.
-    return f"{rate.sequences_used} of {rate.sequences_total}" if rate.sequences_total else "whole dataset"
+    return f"{rate.used} of {rate.total}" if rate.total else "whole dataset"
 
 
-def _marked(delta: BDResult) -> str:
+def _marked(delta: Delta) -> str:
     """The marks of a value, as they stand behind it."""
     return f" ({marks(delta.flags)})" if delta.flags else ""
 
@@ -491,8 +489,6 @@ def _remarks(compared: Compared) -> list[str]:
         return [compared.problem or ""]
     rate, mean, metric = _shown(comparison)
     interval = rate.interval
-    # The overall intervals' own notes are among the warnings too.
-    warnings = [text for text in comparison.warnings if not text.startswith(("BD-rate,", "BD-metric,"))]
     return [
         *([] if rate.reason is None else [rate.reason]),
         *([] if mean.reason is None else [f"mean curve: {mean.reason}"]),
@@ -500,7 +496,6 @@ def _remarks(compared: Compared) -> list[str]:
         *([f"no interval: {interval.reason}"] if interval.reason and rate.value is not None else []),
         *([f"interval: {interval.note}"] if interval.note else []),
         *_all_notes(rate, metric),
-        *warnings,
     ]
 
 
@@ -528,7 +523,7 @@ def _numbered(remarks: Sequence[Sequence[str]]) -> _Numbered:
 
 def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> Grid | None:
     tests = [c for c in compared if c.comparison]
-    results = {(r.sequence, c.test): (c, r.bd_rate) for c in tests for r in _per_sequence(c)}
+    results = {(r.key.sequence, c.test): (c, r.bd_rate) for c in tests for r in _per_sequence(c)}
     sequences = sorted({sequence for sequence, _ in results})
     if not sequences:
         return None
@@ -644,7 +639,7 @@ def _dataset(scope: Scope) -> str:
     return "all datasets" if scope.dataset is None else scope.dataset
 
 
-def _per_cent(delta: BDResult, compared: Compared) -> str:
+def _per_cent(delta: Delta, compared: Compared) -> str:
     if delta.value is None:
         return UNDEFINED
     return f"{'≈ ' if compared.estimated else ''}{_signed(delta.value, '.2f')} %{_marked(delta)}"

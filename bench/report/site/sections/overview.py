@@ -11,6 +11,7 @@ import numpy as np
 from bench.analysis.bd import Cause, Domain
 from bench.analysis.ladder import ladder_curves
 from bench.analysis.matrix import Pairs, Summary, flag_bits
+from bench.report.comparisons import comparisons
 from bench.report.grid import Grid
 from bench.report.measured import Scope
 from bench.report.site.data_script import write_script
@@ -24,9 +25,12 @@ def _write(report: Report) -> None:
     """One file of data a scope and metric, so that a page loads no more than it shows."""
     measured = report.measured
     for number, metric in enumerate(measured.metrics):
-        for scope, on_scope in enumerate(_on_scopes(Grid.of(measured, metric, report.datasets[metric.name]))):
+        grid = Grid.of(measured, metric, report.datasets[metric.name])
+        report.compared.extend(comparisons(grid))
+        for scope, on_scope in enumerate(_on_scopes(grid)):
             report.left_out.extend(on_scope.pop("leftOut"))
             write_script(report.data, f"compare-{scope}-{number}", on_scope)
+    report.compared.sort(key=lambda c: measured.scopes.index(c.scope))
     report.index["costs"] = [_costs(report, scope) for scope in measured.scopes]
 
 
@@ -116,7 +120,7 @@ def _grid(summary: Sequence[Sequence[Summary]], name: str) -> list[list[Any]]:
 
 def _sequence_table(domain: Domain, pairs: Pairs, texts: Texts) -> dict[str, Any]:
     reasons: dict[str, list[int]] = {}
-    for (anchor, test), reason in pairs.reasons.items():
+    for (anchor, test), (_, reason) in pairs.reasons.items():
         reasons.setdefault(str(texts.number(reason)), []).append(anchor * len(pairs.value) + test)
     table = {
         "value": rounded(pairs.value),
