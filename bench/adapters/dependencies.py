@@ -12,11 +12,11 @@ import ast
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bench.core import process
 from bench.core.files import Stamp
 
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"))
@@ -39,6 +39,8 @@ _BOOKKEEPING = re.compile(
 _PLACEHOLDER = re.compile(r"\{\w+\}")
 _SEPARATORS = re.compile(r"[\s;|&()<>`\"'$={},:]+")
 _SCRIPT_BYTES = 1 << 20
+_ENOUGH_S = 60.0
+"""Seconds that the loader may take to list what it would load, from the slowest of file systems."""
 _MODULE_SUFFIXES = frozenset((".py", ".so", ".pyd"))
 
 
@@ -68,25 +70,33 @@ def _closure(roots: list[Path], more: Iterable[Path]) -> tuple[Path, ...]:
     while waiting:
         path = waiting.pop()
         known.add(path)
-        waiting += {found.resolve() for found in _needed(path)} - known
+        if _is_elf(path):
+            known |= {found.resolve() for found in _linked(path)}  # with those that they need in turn
+        else:
+            waiting += {found.resolve() for found in _needed(path)} - known
     return tuple(sorted(known - start))
 
 
-def _needed(path: Path) -> Iterator[Path]:
-    """Files that one file needs directly."""
+def _is_elf(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            head = stream.read(2048)
-        if head.startswith(b"\x7fELF"):
-            yield from _linked(path)
-            return
-        if path.suffix != ".py" and not head.startswith(b"#!"):
+            return stream.read(4) == b"\x7fELF"
+    except OSError:
+        return False  # what cannot be read cannot be run either, and its user is told then
+
+
+def _needed(path: Path) -> Iterator[Path]:
+    """Files that a script needs directly."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(2)
+        if path.suffix != ".py" and head != b"#!":
             return
         if path.stat().st_size > _SCRIPT_BYTES:
             return
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return  # what cannot be read cannot be run either, and its user is told then
+        return
     interpreter = text.partition("\n")[0] if text.startswith("#!") else ""
     yield from _named(interpreter[2:], path.parent)
     if path.suffix == ".py" or "python" in interpreter:
@@ -121,11 +131,13 @@ def _libraries(program: Path) -> Iterator[Path]:
     loader = next((path for pattern in _LOADERS for path in sorted(Path("/").glob(pattern))), None)
     if loader is None:
         return
-    try:
-        out, _, _ = process.run([str(loader), "--list", str(program.absolute())])
-    except (OSError, process.ProcessError):
+    try:  # it starts nothing, and ends by itself
+        listing = subprocess.run(
+            [str(loader), "--list", str(program.absolute())], capture_output=True, timeout=_ENOUGH_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return
-    for name in _LINKED.findall(out.decode("utf-8", "replace")):
+    for name in _LINKED.findall(listing.stdout.decode("utf-8", "replace")):
         path = Path(name)
         if path.is_file() and not _C_LIBRARY.match(path.name):
             yield path

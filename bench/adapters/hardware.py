@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from bench.core import process
@@ -40,8 +41,22 @@ def device_arguments(hardware: Hardware) -> list[str]:
     """What comes before the input: the device that frames are sent to."""
     if hardware != "vaapi":
         return []
-    device = os.environ.get(VAAPI_DEVICE, "/dev/dri/renderD128")
-    return ["-init_hw_device", f"vaapi=hw:{device}", "-filter_hw_device", "hw"]
+    return ["-init_hw_device", f"vaapi=hw:{_vaapi_device()}", "-filter_hw_device", "hw"]
+
+
+def _vaapi_device() -> str:
+    return os.environ.get(VAAPI_DEVICE, "/dev/dri/renderD128")
+
+
+def _nodes(hardware: Hardware) -> list[Path]:
+    """Device files, as patterns, of which a machine that has the hardware shows one."""
+    match hardware:
+        case "nvenc":
+            return [Path("/dev/nvidia[0-9]*"), Path("/dev/dxg")]  # the latter in Windows' subsystem for Linux
+        case "qsv":
+            return [Path("/dev/dri/renderD*")]
+        case "vaapi":
+            return [Path(_vaapi_device())]
 
 
 def output_arguments(hardware: Hardware, coded: VideoFormat) -> list[str]:
@@ -55,8 +70,14 @@ def output_arguments(hardware: Hardware, coded: VideoFormat) -> list[str]:
 def device(hardware: Hardware, encoder: str, arguments: Sequence[str]) -> str:
     """What the driver says of the device, after it has coded a few grey frames with these arguments.
 
+    Where there is no device file, FFmpeg, whose start takes a twentieth of a second, is not asked.
+
     Raises UnavailableError with what failed and what is needed.
     """
+    nodes = _nodes(hardware)
+    if not any(found for node in nodes for found in node.parent.glob(node.name)):
+        missing = " nor ".join(map(str, nodes))
+        raise UnavailableError(f"{encoder}: there is no {missing}; it needs {_NEEDS[hardware]}")
     fmt = VideoFormat(_SIDE, _SIDE)
     argv = [
         ffmpeg.executable(), "-hide_banner", "-nostdin", "-loglevel", "verbose", *device_arguments(hardware),

@@ -7,14 +7,18 @@ decoder's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from bench.cards import Grain, PostFilter
+from bench.core.late import Late
 from bench.core.require import NEURAL, require
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples, sample_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Late("numpy")
 
 
 def filtered(frames: Iterator[Frame], filters: Sequence[PostFilter]) -> Iterator[Frame]:

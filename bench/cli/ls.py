@@ -78,7 +78,7 @@ def command(
                 _print_card(catalog.find("codecs", parted(name)[0]))
         return 0
     if kind == "codecs":
-        rows = [_codec(catalog, name) for name in catalog.files("codecs")]
+        rows = _codecs(catalog)
     elif kind == "datasets":
         rows = [_dataset(path) for path in catalog.files("datasets").values()]
     elif kind == "metrics":
@@ -262,6 +262,14 @@ def _print_identities(rows: list[dict[str, Any]]) -> None:
                 say(f"  {name}   {value}")
         for file in identity["files"]:
             say(f"  file   {file['sha256'][:16]}  {file['role']}: {file['path']}")
+
+
+def _codecs(catalog: Any) -> list[dict[str, Any]]:
+    """All codecs, side by side: encoders in hardware are tried, and what is waited for is mostly their drivers."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(lambda name: _codec(catalog, name), catalog.files("codecs")))
 
 
 def _codec(catalog: Any, name: str, *, trust: bool = False) -> dict[str, Any]:

@@ -40,7 +40,8 @@ MetricName = Annotated[str, StringConstraints(pattern=r"^\w[\w .:+-]{0,119}$")]
 class Model(BaseModel):
     """Base of everything read from a card: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # built when the first card is read: to build each part by itself takes as long again
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def explain(error: ValidationError) -> str:

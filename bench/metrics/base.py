@@ -7,15 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from bench.core.late import Late
 from bench.errors import UnknownNameError
 from bench.video.colour import rgb_of
 from bench.video.formats import Transfer, VideoFormat
 from bench.video.frame import Frame, Samples
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Late("numpy")
 
 Direction = Literal["higher", "lower"]
 Values = list[float | None]

@@ -7,15 +7,21 @@ rounds the other way in a thousandth of the samples would no longer be the one t
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
+from bench.core.late import Late
 from bench.errors import MetricError
 from bench.metrics.base import FramePair
 from bench.video import colour
 from bench.video.colour import rgb_of
 from bench.video.formats import VideoFormat
 from bench.video.frame import Frame, Samples, sample_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Late("numpy")
 
 RED, BLUE = colour.LUMA_WEIGHTS["bt709"]
 GREEN = 0.7152  # to four digits, not what the others leave

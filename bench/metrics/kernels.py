@@ -6,12 +6,17 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from bench.core.late import Late
 
-Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Late("numpy")
+
+Plane: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
 OddSides = Literal["zeros", "edge"]
 
 MS_SSIM_WEIGHTS: dict[int, tuple[float, ...]] = {

@@ -8,14 +8,18 @@ The other matrices of H.273 are no linear function of RGB, or depend on more tha
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from bench.core.late import Late
 from bench.errors import MetricError
 from bench.video.formats import CHROMA_SUBSAMPLING, Matrix, VideoFormat
 from bench.video.frame import Frame, Samples, sample_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Late("numpy")
 
 # Kr, Kb of each recommendation
 LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
@@ -26,7 +30,7 @@ LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
     "fcc": (0.30, 0.11),
 }
 
-Float = npt.NDArray[np.float32]
+Float: TypeAlias = "npt.NDArray[np.float32]"
 
 
 def describe(fmt: VideoFormat) -> str:

@@ -7,12 +7,16 @@ seconds, for a file of fifty bytes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from bench.core.late import Late
 from bench.errors import MediaError
 from bench.video.formats import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Late("numpy")
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -10,18 +10,23 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from bench.core.files import Stamp, file_digest, files_digest
+from bench.core.late import Late
 from bench.core.paths import readable
 from bench.core.process import Process, ProcessError
 from bench.errors import MediaError, NoVideoError, TruncatedError, UsageError
 from bench.video import colour, png, y4m
 from bench.video.formats import Transfer, VideoFormat, parse_fps, parse_size
 from bench.video.frame import Frame, require_range, sample_dtype
-from bench.video.scan import Reading, decode_command, scan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.video.scan import Reading
+else:
+    np = Late("numpy")
 
 # Name of the dataset of clips that are given directly.
 DIRECT_INPUT = "input"
@@ -166,6 +171,8 @@ class FFmpegSource(Source):
         if known is not None:
             self.format, self.frames, self.reading = known
         else:
+            from bench.video.scan import scan
+
             found = scan(path)
             self.format, self.frames, self.reading = found.format, found.frames, found.reading
             self.remarks, self._durations, self.stated = found.remarks, found.durations, found.stated
@@ -180,6 +187,8 @@ class FFmpegSource(Source):
         return count / sum(self._durations[start : start + count], Fraction())
 
     def read(self, start: int, count: int) -> Iterator[Frame]:
+        from bench.video.scan import decode_command
+
         with Process(decode_command(self.path, self.reading, film_grain=self._film_grain), stdout="pipe") as decoder:
             frames = read_raw_frames(decoder.stdout, self.format, str(self.path))
             got = 0
@@ -365,6 +374,8 @@ def sequence_from_json(data: dict[str, Any]) -> Sequence:
         case "PngSource":
             source = PngSource(path, stored.fps)
         case _:
+            from bench.video.scan import Reading
+
             reading = Reading(tuple(data["reading"]["options"]), data["reading"]["pix_fmt"])
             source = FFmpegSource(path, (stored, data["stored_frames"], reading))
     source.format = stored

@@ -12,13 +12,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
+from bench.core.late import Late
 from bench.errors import HeaderError, TruncatedError, UsageError
 from bench.video.formats import Chroma, Siting, VideoFormat
 from bench.video.frame import Frame, require_range, sample_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Late("numpy")
 
 MAGIC = b"YUV4MPEG2"
 _MAX_LINE = 1024

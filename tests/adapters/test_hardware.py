@@ -85,7 +85,9 @@ def test_qsv_takes_the_samples_interleaved(tiny_clip: TinyClip, tmp_path: Path) 
     assert after[after.index("-pix_fmt") + 1] == "nv12"
 
 
-def test_a_probe_that_succeeds_tells_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_succeeds_tells_the_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (node := tmp_path / "renderD128").touch()
+    monkeypatch.setenv(hardware.VAAPI_DEVICE, str(node))
     said = "[AVHWDeviceContext @ 0x1] VAAPI driver: Intel iHD driver for Intel(R) Gen Graphics - 24.1.0 ().\n"
     monkeypatch.setattr(process, "run", lambda argv: (b"", said, 0))
     hardware.device.cache_clear()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+TinyClip = Callable[..., Path]
 HEAVY = {
     "av", "cv2", "loky", "matplotlib", "numba", "pandas", "plotly", "pooch", "pyarrow", "rich", "scipy", "skimage",
     "torch",
@@ -36,6 +39,12 @@ def test_help_imports_neither_numpy_nor_pydantic(arguments: tuple[str, ...]) -> 
 @pytest.mark.parametrize("arguments", [("ls", "codecs"), ("ls", "codecs", "--json"), ("ls", "metrics")])
 def test_listing_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert not loaded_by(*arguments) & HEAVY
+
+
+def test_a_run_is_planned_without_numpy(tiny_clip: TinyClip) -> None:
+    """The default metrics' classes are found and described; frames are NumPy's, and come when an encoder is at work."""
+    given = ("run", "--codecs", "x264,svt-av1", "--input", str(tiny_clip()), "--dry-run")
+    assert not loaded_by(*given) & (HEAVY | {"numpy"})
 
 
 def test_importing_bench_imports_nothing_heavy() -> None:
