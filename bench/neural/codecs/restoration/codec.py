@@ -76,10 +76,9 @@ def encode(
             if len(seen) < LOOKED_AT and len(options.scales) > 1:
                 seen.append(picture)
         if encoder.frames:
-            found = max(
-                streams(encoder, header.rate_index, options),
-                key=lambda stream: _merit(model, stream, seen, header, options),
-            )
+            found, *others = streams(encoder, header.rate_index, options)
+            if others:
+                found = max([found, *others], key=lambda stream: _merit(model, stream, seen, header, options))
             kind = next(kind for kind, name in BASE_UNITS.items() if name == found.base)
             sizes.append(writer.write(kind, varint(found.scale) + varint(found.quality) + found.data))
     writer.close()
@@ -118,8 +117,6 @@ def _merit(
     model: Restoration, stream: Stream, seen: list[Tensor], header: StreamHeader, options: RestorationOptions
 ) -> float:
     """How near a stream, decoded and restored, is to the first frames (PSNR of luma), less what its bytes are worth."""
-    if not seen:
-        return 0.0
     errors = [
         (luma(_cut(picture, header.format)) - luma(wanted)).square().mean()
         for picture, wanted in zip(_pictures(model, stream, header, options), seen, strict=False)
