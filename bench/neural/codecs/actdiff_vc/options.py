@@ -128,6 +128,14 @@ class ActDiffOptions(CodecOptions):
         return {"ffmpeg": ffmpeg.version(), "ffmpeg_sha256": file_digest(Path(ffmpeg.executable()))}
 
 
+class RestoredOptions(ActDiffOptions):
+    """The same, of ActDiff-VC with the restoration network for a generator."""
+
+    without: tuple[Literal["facts", "exchange", "diffusion"], ...] = Field(
+        default=(), description="decoder: parts of the network that are left out, to see what they do"
+    )
+
+
 def trajectory_bits(rate: int, rates: int, pixels: int) -> int:
     """The budget in bits for the trajectories of so many pixels, all frames of a segment after its first counted."""
     first, last = TRAJECTORY_BPP

@@ -6,19 +6,22 @@ not a decoded base but the keyframes, warped along the trajectories and made sma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.neural.codecs.actdiff_vc.codec import decode, encode
+from bench.neural.codecs.actdiff_vc import codec
+from bench.neural.codecs.actdiff_vc.codec import encode
+from bench.neural.codecs.actdiff_vc.options import RestoredOptions
 from bench.neural.codecs.actdiff_vc.render import Conditions
 from bench.neural.codecs.restoration import av1
 from bench.neural.codecs.restoration.network import STRIDE, NetworkConfig, Restoration
 from bench.neural.codecs.restoration.options import RestorationOptions
 from bench.neural.codecs.restoration.restore import Known, restored
+from bench.video.frame import Frame
 
 SCALE = 2
 """What warped keyframes are made smaller by, where the network has an entry for it."""
@@ -33,6 +36,7 @@ class TrackedGenerator(nn.Module):
     def __init__(self, network: Restoration) -> None:
         super().__init__()
         self.network = network
+        self.options = RestorationOptions()
 
     def forward(self, moved: Conditions, *, steps: int, seed: int, strength: float = 1.0) -> Tensor:
         """Pictures B x 3 x T x H x W of one segment; it draws them in one step, whatever ``steps`` says.
@@ -51,9 +55,7 @@ class TrackedGenerator(nn.Module):
         if bool(moved.closed):
             types[-1] = av1.KEY
         known = Known(types, CRF, scale, seed)
-        found = torch.cat(
-            list(restored(self.network, iter(small.cpu().split(1)), known, RestorationOptions(), video.device))
-        )
+        found = torch.cat(list(restored(self.network, iter(small.cpu().split(1)), known, self.options, video.device)))
         drawn = found[..., :height, :width].to(video.device)
         return (strength * drawn + (1 - strength) * video).transpose(0, 1)[None]
 
@@ -65,6 +67,13 @@ class Tracked(nn.Module):
         super().__init__()
         self.config = config
         self.generator = TrackedGenerator(Restoration(config))
+
+
+def decode(model: Tracked, file: BinaryIO, *, options: RestoredOptions | None = None, **others: Any) -> Iterator[Frame]:
+    """See `bench.neural.codecs.actdiff_vc.codec.decode`."""
+    chosen = options or RestoredOptions()
+    model.generator.options = RestorationOptions(without=chosen.without)
+    return codec.decode(model, file, options=chosen, **others)
 
 
 def build(config: Mapping[str, Any]) -> Tracked:
