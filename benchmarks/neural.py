@@ -13,7 +13,7 @@ import statistics
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -67,13 +67,16 @@ class Coder:
         self.loaded.coding.encode(self.loaded.model, iter(frames), header, file, **self.options)
         return file.getvalue()
 
-    def decode(self, stream: bytes) -> int:
-        """Decode all frames; returns their number."""
+    def frames(self, stream: bytes) -> Iterator[Frame]:
+        """The frames of a stream."""
         model, coding = self.loaded.model, self.loaded.coding
-        decoded = coding.decode(
+        return coding.decode(
             model, io.BytesIO(stream), name=self.name, weights=self.loaded.digest, device="cpu", **self.options
         )
-        return sum(1 for _ in decoded)
+
+    def decode(self, stream: bytes) -> int:
+        """Decode all frames; returns their number."""
+        return sum(1 for _ in self.frames(stream))
 
 
 def print_card(name: str, frames: list[Frame], options: argparse.Namespace) -> None:

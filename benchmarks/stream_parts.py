@@ -16,10 +16,16 @@ from equal_rate import loaded
 from bench.bitstream.container import StreamReader
 from bench.neural.codecs.actdiff_vc.codec import bytes_by_type as parts_of_actdiff
 from bench.neural.codecs.diff_sit.codec import bytes_by_type as parts_of_diff_sit
+from bench.neural.codecs.restoration.codec import bytes_by_type as parts_of_restoration
 from bench.records.cell import CellResult
 from bench.results.result_set import ResultSet
 
-COUNTERS = {"actdiff-vc": parts_of_actdiff, "diff-sit": parts_of_diff_sit}
+COUNTERS = {
+    "actdiff-vc": parts_of_actdiff,
+    "actdiff-vc-restored": parts_of_actdiff,
+    "diff-sit": parts_of_diff_sit,
+    "restoration": parts_of_restoration,
+}
 
 
 def main() -> None:
