@@ -255,19 +255,18 @@ def test_our_cards_are_there_and_valid() -> None:
         load_card(path)
 
 
-@pytest.mark.parametrize("path", sorted((OURS / "codecs").glob("*.toml")), ids=lambda path: path.stem)
-def test_our_cards_fit_the_exported_schema(path: Path) -> None:
+def test_our_cards_fit_the_exported_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = card_schema()
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
-    card: dict[str, Any] = tomllib.loads(path.read_text())
-    validator.validate(card)
-    if card["adapter"] in schema["x-settings"]:
-        jsonschema.Draft202012Validator(schema["x-settings"][card["adapter"]]).validate(card["settings"])
-    for broken in ({**card, "odd": 1}, {key: value for key, value in card.items() if key != "gop"}):
-        with pytest.raises(jsonschema.ValidationError):
-            validator.validate(broken)
+    for path in (OURS / "codecs").glob("*.toml"):
+        card: dict[str, Any] = tomllib.loads(path.read_text())
+        validator.validate(card)
+        if card["adapter"] in schema["x-settings"]:
+            jsonschema.Draft202012Validator(schema["x-settings"][card["adapter"]]).validate(card["settings"])
+        for broken in ({**card, "odd": 1}, {key: value for key, value in card.items() if key != "gop"}):
+            assert not validator.is_valid(broken), path
 
 
 def test_rates_of_a_bit_depth(tmp_path: Path) -> None:
@@ -315,15 +314,12 @@ def test_an_at_of_a_path_names_no_configuration(named: str, card: str, configura
 WITHOUT_PRESET = {"hm", "vtm", "ecm", "mpeg2", "theora", "h264-vaapi", "hevc-vaapi", "av1-vaapi", "openh264"}
 
 
-@pytest.mark.parametrize("path", sorted((OURS / "codecs").glob("*.toml")), ids=lambda path: path.stem)
-def test_titles_name_the_preset_that_is_set(path: Path) -> None:
+def test_titles_name_the_preset_that_is_set() -> None:
     """The preset in a title, which legends show, is an argument of the card's command line."""
-    card = load_card(path)
-    for name in (None, *card.configurations):
-        own = card.configured(name)
+    cards = [load_card(path) for path in (OURS / "codecs").glob("*.toml")]
+    with_preset = [card for card in cards if card.kind == "classical" and card.name not in WITHOUT_PRESET]
+    for own in (card.configured(name) for card in with_preset for name in (None, *card.configurations)):
         label = codec_label(own.name, own.title)
-        if card.kind != "classical" or card.name in WITHOUT_PRESET:
-            continue
         value = label.removesuffix(")").split()[-1] if "(" in label else None
         named = [own.name.partition("@")[2].removeprefix("preset-")] if value is None else [value]
         words = re.split(r"[\s'\",=:\[\]]+", str(own.settings))

@@ -66,11 +66,14 @@ def dangers(tree: ast.AST) -> Iterator[str]:
                 yield f"line {node.lineno}: calls {name} without {word}={value}"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nothing_read_is_executed(path: Path) -> None:
-    found = list(dangers(ast.parse(path.read_text(encoding="utf-8"))))
-    if str(path.relative_to(PACKAGE)) in NAMES_OF_ERRORS:
-        found = [danger for danger in found if "imports pickle" not in danger]
+def test_nothing_read_is_executed() -> None:
+    found = [
+        (name, danger)
+        for path in PACKAGE.rglob("*.py")
+        for name in [str(path.relative_to(PACKAGE))]
+        for danger in dangers(ast.parse(path.read_text(encoding="utf-8")))
+        if name not in NAMES_OF_ERRORS or "imports pickle" not in danger
+    ]
     assert found == []
 
 

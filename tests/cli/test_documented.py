@@ -29,11 +29,12 @@ def test_the_document_has_a_section_for_each_command() -> None:
     assert sorted(documented) == sorted(group.commands)
 
 
-@pytest.mark.parametrize("name", sorted(group.commands))
-def test_the_json_of_each_command_is_documented(name: str) -> None:
-    text = sections("reference/cli.md")[f"vcbench {name}"]
-    assert f"<!-- generated: command {name} -->" in text
-    assert re.search(r"JSON(:| is)", text.partition("<!-- end -->")[2])
+def test_the_json_of_each_command_is_documented() -> None:
+    texts = sections("reference/cli.md")
+    for name in group.commands:
+        text = texts[f"vcbench {name}"]
+        assert f"<!-- generated: command {name} -->" in text
+        assert re.search(r"JSON(:| is)", text.partition("<!-- end -->")[2]), name
 
 
 def test_the_examples_are_accepted_by_the_parser() -> None:

@@ -20,15 +20,11 @@ COMMANDS = sorted(group.commands)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_an_example(name: str) -> None:
+def test_help_has_an_example_and_says_what_every_option_is_for(name: str) -> None:
     shown = CliRunner().invoke(group, [name, "--help"])
     assert shown.exit_code == 0
     assert "Example" in shown.output
     assert f"  vcbench {name}" in shown.output or f" vcbench {name} " in shown.output
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_is_for(name: str) -> None:
     options = [item for item in group.commands[name].params if isinstance(item, click.Option)]
     assert [option.name for option in options if not option.help] == []
     assert "json_output" in {option.name for option in options}
@@ -42,17 +38,14 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "option"), LISTS)
-def test_a_list_that_is_given_twice_is_refused(vcbench, name: str, option: str) -> None:
+def test_a_list_that_is_given_twice_is_refused(vcbench) -> None:
     """The second would take the place of the first: a gate would look at half of what it was to guard."""
-    refused = vcbench(name, option, "x265", f"{option}=x264")
-    assert refused.code == 4
-    assert f"{option} is given 2 times; give one list, such as {option} A,B" in refused.err
-
-
-def test_every_list_of_every_command_is_known() -> None:
     assert len(LISTS) >= 12
     assert {("run", "--codecs"), ("gate", "--codecs"), ("compare", "--metric"), ("run", "--rates")} <= {*LISTS}
+    for name, option in LISTS:
+        refused = vcbench(name, option, "x265", f"{option}=x264")
+        assert refused.code == 4
+        assert f"{option} is given 2 times; give one list, such as {option} A,B" in refused.err
 
 
 def test_help_names_every_command_in_a_whole_sentence() -> None:

@@ -295,7 +295,7 @@ def test_a_mean_of_decibels_has_no_mean_error() -> None:
     assert "mean_capped" not in by_ffmpeg
 
 
-@pytest.mark.parametrize("bit_depth", [8, 10, 12])
+@pytest.mark.parametrize("bit_depth", [8, 12])
 @pytest.mark.parametrize("chroma", CHROMAS)
 @pytest.mark.parametrize("name", NAMES + VARIANTS)
 def test_every_convention_in_every_format(name: str, chroma: Any, bit_depth: int) -> None:
@@ -322,18 +322,18 @@ def test_every_convention_in_every_format(name: str, chroma: Any, bit_depth: int
     assert high is None or light < high
 
 
-@pytest.mark.parametrize("name", NAMES + VARIANTS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2), (7, 9), (10, 10), (12, 88)])
 @pytest.mark.parametrize("chroma", ["420", "444"])
-def test_tiny_frames_have_a_value_or_a_reason(name: str, size: tuple[int, int], chroma: Any) -> None:
+def test_tiny_frames_have_a_value_or_a_reason(size: tuple[int, int], chroma: Any) -> None:
     fmt = VideoFormat(*size, chroma)
-    try:
-        metric = fresh(name, fmt)
-    except MetricError as error:
-        assert re.search(rf"{name}: .*\d+x\d+", str(error))
-        assert "ssim" in name
-    else:
-        assert metric.update(pair_of(fmt, noise=0.2)) > -1
+    for name in NAMES + VARIANTS:
+        try:
+            metric = fresh(name, fmt)
+        except MetricError as error:
+            assert re.search(rf"{name}: .*\d+x\d+", str(error))
+            assert "ssim" in name
+        else:
+            assert metric.update(pair_of(fmt, noise=0.2)) > -1, name
 
 
 @pytest.mark.parametrize(
