@@ -156,7 +156,6 @@ def _notes(measured: Measured, compared: Sequence[Compared], speeds: Sequence[Sp
         *_sharpened(results.cells),
         *_inexact(results.cells),
         *_estimates(results.cells),
-        *_overfitted(results.cells),
         *_published(results),
         *_times(results.cells, speeds),
     ]
@@ -321,15 +320,6 @@ def _estimates(cells: Iterable[CellResult]) -> Iterator[str]:
         yield (
             f"The rate of {_listed(names)} is an estimate, not the size of a bitstream; numbers that rest on it are "
             "marked (rate estimated) or ≈."
-        )
-
-
-def _overfitted(cells: Iterable[CellResult]) -> Iterator[str]:
-    names = sorted({cell.codec.name for cell in cells if cell.codec.kind == "overfitted"})
-    if names:
-        yield (
-            f"Of {_listed(names)}, networks are trained on the clip itself: encoding times are those of the training, "
-            "and the networks' weights are in the rate."
         )
 
 

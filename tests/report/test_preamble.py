@@ -115,12 +115,3 @@ def test_a_variant_is_fooled_as_its_metric(monkeypatch: pytest.MonkeyPatch) -> N
     assert fooled.fooled_by("ewarp:raft") == ("blur",)
     assert fooled.fooled_by("vmaf_neg") == ()
     assert fooled.fooled_by("vmaf@p5") == ("sharpen",)
-
-
-def test_codecs_that_are_trained_on_the_clip_are_named() -> None:
-    def cells(**kinds: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(codec=SimpleNamespace(name=name, kind=kind)) for name, kind in kinds.items()]
-
-    (said,) = summary._overfitted(cells(coolchic="overfitted", x265="classical"))  # type: ignore[arg-type]
-    assert said.startswith("Of coolchic, networks are trained on the clip itself: encoding times are those of the")
-    assert list(summary._overfitted(cells(x265="classical"))) == []  # type: ignore[arg-type]

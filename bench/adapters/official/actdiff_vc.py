@@ -7,7 +7,7 @@ Everything is coded at 480 x 720, the size of its generator, whatever the source
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -71,10 +71,6 @@ class ActDiffOfficialCodec(CheckoutCodec):
         generator = self.checkout / "checkpoints" / "Diffusion-As-Shader"
         parts = sorted([*generator.glob("transformer/*.safetensors"), *generator.glob("vae/*.safetensors")])
         return files | {str(path.relative_to(generator)): path for path in parts}
-
-    def worker_settings(self) -> dict[str, Any]:
-        own = self.settings.model_dump(include={"keyframe_codec", "num_trajectories", "diffusion_steps"})
-        return {**super().worker_settings(), **own}
 
     def pixels(self, coded: VideoFormat) -> Pixels:
         return "rgb"

@@ -133,8 +133,10 @@ class CheckoutCodec(WorkerCodec):
         }
 
     def worker_settings(self) -> dict[str, Any]:
+        """The card's own settings, the checkout, the device, and the weight files by name."""
         files = {name: str(path) for name, path in self.model_files().items()}
-        return {"checkout": str(self.checkout), "device": os.environ.get(DEVICE) or "auto", "files": files}
+        own = self.settings.model_dump(exclude={"checkout", "interpreter"})
+        return {**own, "checkout": str(self.checkout), "device": os.environ.get(DEVICE) or "auto", "files": files}
 
     @abstractmethod
     def model_files(self) -> dict[str, Path]:

@@ -7,7 +7,7 @@ needed but, for P and B frames, the optical flow that their motion starts from.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -60,10 +60,6 @@ class CoolChicCodec(CheckoutCodec):
 
     def seen(self) -> tuple[Path, ...]:
         return (*super().seen(), *self.model_files().values())
-
-    def worker_settings(self) -> dict[str, Any]:
-        own = self.settings.model_dump(include={"structure", "intra_period", "decoder", "iterations", "debug"})
-        return {**super().worker_settings(), **own}
 
     def encode(self, source: Sequence, rate: RatePoint, bitstream: Path) -> EncodeInfo:
         longest = max(source.format.width, source.format.height)

@@ -107,8 +107,7 @@ class DcvcCodec(CheckoutCodec):
         }
 
     def worker_settings(self) -> dict[str, Any]:
-        own = self.settings.model_dump(exclude={"checkout", "interpreter"})
-        return {**super().worker_settings(), **own, "model": self.model}
+        return {**super().worker_settings(), "model": self.model}
 
     def pixels(self, coded: VideoFormat) -> Pixels:
         return "rgb" if self.always_rgb or coded.chroma == "444" else "planar"

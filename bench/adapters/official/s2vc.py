@@ -58,7 +58,7 @@ class S2vcOfficialCodec(CheckoutCodec):
 
     def worker_settings(self) -> dict[str, Any]:
         pairs = {f"{value:g}": list(map(str, self._pair(value).values())) for value in PAIRS if self._is_here(value)}
-        return {**super().worker_settings(), "n_reset": self.settings.n_reset, "pairs": pairs}
+        return {**super().worker_settings(), "pairs": pairs}
 
     def pixels(self, coded: VideoFormat) -> Pixels:
         return "rgb"

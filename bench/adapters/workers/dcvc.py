@@ -50,6 +50,8 @@ class Model:
     arguments: Dict[str, Any] = {}  # noqa: UP006, RUF012 - never changed
     alignment = 16
     padding = "replicate"
+    stream = "src.utils.stream_helper"
+    """Upstream's module that writes and reads units."""
 
     def __init__(self, settings: Settings) -> None:
         sys.path.insert(0, settings["checkout"])
@@ -70,6 +72,11 @@ class Model:
     def loaded(self, files: Dict[str, str]) -> Tuple[Any, Any]:  # noqa: UP006
         """Networks of I and P frames with their weights, ready to code."""
         return self.load(self.image, files["image"]), self.load(self.video, files["video"])
+
+    @property
+    def units(self) -> Any:
+        """The module that writes and reads units; to be imported behind the networks."""
+        return importlib.import_module(self.stream)
 
     def load(self, name: str, path: str) -> Any:
         """One network, ready to code."""
@@ -150,7 +157,6 @@ class Model:
 class Streamed(Model):
     """Models of which upstream writes one file: frames, and each parameter set before the first that needs it."""
 
-    stream = "src.utils.stream_helper"
     delay = 1
     """Frames that are coded together."""
 
@@ -171,14 +177,13 @@ class Streamed(Model):
 
     def write(self, job: Any, file: BinaryIO) -> Tuple[int, int]:  # noqa: UP006
         """Bits and I frames of what is written."""
-        units = importlib.import_module(self.stream)
-        known, bits, intra, index = units.SPSHelper(), 0, 0, 0
+        known, bits, intra, index = self.units.SPSHelper(), 0, 0, 0
         self.start(job.width, job.height)
         for group in self.groups(job):
             sps = {"sps_id": -1, "height": job.height, "width": job.width, **self.fields(index)}
             sps["sps_id"], is_new = known.get_sps_id(sps)
             if is_new:
-                bits += 8 * units.write_sps(file, sps)
+                bits += 8 * self.units.write_sps(file, sps)
             bits += self.code(file, group, index, sps)
             intra += self.is_intra(index)
             index += len(group)
@@ -197,20 +202,19 @@ class Streamed(Model):
 
     def read(self, job: Any, file: BinaryIO) -> Iterator[bytes]:
         """Frames up to the end of the file."""
-        units = importlib.import_module(self.stream)
-        known, given = units.SPSHelper(), 0
+        known, given = self.units.SPSHelper(), 0
         end = job.bitstream.stat().st_size
         self.start(job.width, job.height)
         while file.tell() < end:
-            header = units.read_header(file)
+            header = self.units.read_header(file)
             kind = header["nal_type"]
-            if kind == units.NalType.NAL_SPS:
-                known.add_sps_by_id(units.read_sps_remaining(file, header["sps_id"]))
+            if kind == self.units.NalType.NAL_SPS:
+                known.add_sps_by_id(self.units.read_sps_remaining(file, header["sps_id"]))
                 continue
-            if kind not in {units.NalType.NAL_I, units.NalType.NAL_P}:
+            if kind not in {self.units.NalType.NAL_I, self.units.NalType.NAL_P}:
                 raise ValueError(f"{job.bitstream.name}: a unit of type {kind!r}, which no encoder here writes")
             sps = known.get_sps_by_id(header["sps_id"])
-            if sps is None or (not given and kind != units.NalType.NAL_I):
+            if sps is None or (not given and kind != self.units.NalType.NAL_I):
                 raise ValueError(f"{job.bitstream.name}: begins with no I frame and its parameters")
             for picture in self.decoded(file, kind, sps)[: job.frames - given]:
                 given += 1
@@ -264,10 +268,9 @@ class Fm(Streamed):
         return int(coded["bit"])
 
     def decoded(self, file: BinaryIO, kind: Any, sps: Dict[str, Any]) -> List[Any]:  # noqa: UP006
-        units = importlib.import_module(self.stream)
-        payload = units.read_ip_remaining(file)
+        payload = self.units.read_ip_remaining(file)
         image, video = self.networks
-        if kind == units.NalType.NAL_I:
+        if kind == self.units.NalType.NAL_I:
             self.kept_state = self.reference(image.decompress(payload, sps)["x_hat"])
         else:
             self.refreshed(sps["fa_idx"])
@@ -331,14 +334,12 @@ class Rt(Streamed):
             quality = video.shift_qp(quality, HIERARCHY[index % 8])
             coded = video.compress(x, quality)
             self.last_quality = quality
-        units = importlib.import_module(self.stream)
-        return 8 * int(units.write_ip(file, is_intra, sps["sps_id"], quality, coded["bit_stream"]))
+        return 8 * int(self.units.write_ip(file, is_intra, sps["sps_id"], quality, coded["bit_stream"]))
 
     def decoded(self, file: BinaryIO, kind: Any, sps: Dict[str, Any]) -> List[Any]:  # noqa: UP006
-        units = importlib.import_module(self.stream)
-        quality, payload = units.read_ip_remaining(file)
+        quality, payload = self.units.read_ip_remaining(file)
         image, video = self.networks
-        if kind == units.NalType.NAL_I:
+        if kind == self.units.NalType.NAL_I:
             found = image.decompress(payload, sps, quality)
             video.clear_dpb()
             video.add_ref_frame(None, found["x_hat"])
@@ -403,14 +404,12 @@ class Yoda(Rt):
             if sps["use_ada_i"]:
                 self.refer(self.last)
             self.last = video.compress(x, self.last["x_hat"].clamp(-1, 1))
-        units = importlib.import_module(self.stream)
-        return 8 * int(units.write_ip(file, is_intra, sps["sps_id"], 0, self.last["bit_stream"]))
+        return 8 * int(self.units.write_ip(file, is_intra, sps["sps_id"], 0, self.last["bit_stream"]))
 
     def decoded(self, file: BinaryIO, kind: Any, sps: Dict[str, Any]) -> List[Any]:  # noqa: UP006
-        units = importlib.import_module(self.stream)
-        _, payload = units.read_ip_remaining(file)
+        _, payload = self.units.read_ip_remaining(file)
         image, video = self.networks
-        if kind == units.NalType.NAL_I:
+        if kind == self.units.NalType.NAL_I:
             self.last = image.decompress(payload, sps)
             self.refer(self.last)
         else:
@@ -473,17 +472,15 @@ class Uf(Streamed):
         else:
             is_reset = int(interval > 0 and (index + self.delay) % interval == 1)
             coded = video.compress(x, quality, is_reset, below, right)
-        units = importlib.import_module(self.stream)
-        written = units.write_ip(
+        written = self.units.write_ip(
             file, is_intra, sps["sps_id"], quality, coded["ec_parallel"], is_reset, coded["bit_stream"]
         )
         return 8 * int(written)
 
     def decoded(self, file: BinaryIO, kind: Any, sps: Dict[str, Any]) -> List[Any]:  # noqa: UP006
-        units = importlib.import_module(self.stream)
-        quality, parts, is_reset, payload = units.read_ip_remaining(file)
+        quality, parts, is_reset, payload = self.units.read_ip_remaining(file)
         image, video = self.networks
-        if kind == units.NalType.NAL_I:
+        if kind == self.units.NalType.NAL_I:
             found = image.decompress(payload, sps, quality, parts)["x_hat"]
             video.clear_dpb()
             video.add_ref_feature_from_frame(found, apply_feature_adaptor=False)
@@ -553,7 +550,7 @@ class Dc(Filed):
     kept: Tuple[str, ...] = ("ref_feature", "ref_mv_feature", "ref_y", "ref_mv_y")  # noqa: UP006
 
     @property
-    def quality(self) -> Tuple[bool, int]:  # noqa: UP006
+    def quality(self) -> Tuple[Any, ...]:  # noqa: UP006
         """Whether the checkpoint has the quality step, and which one it is."""
         rate = self.settings["rate"]
         return (True, self.anchors.index(rate)) if rate in self.anchors else (False, rate)
@@ -570,35 +567,32 @@ class Dc(Filed):
         width, height = self.size
         size = {"pic_height": height, "pic_width": width}
         if self.is_intra(index):
-            self.kept_state = self.reference(image.encode_decode(self.padded(x), *self.quality, part, **size)["x_hat"])
+            coded = image.encode_decode(self.padded(x), *self.quality, part, **size)
+            self.kept_state = self.reference(coded["x_hat"])
         else:
             self.refreshed(index)
-            coded = video.encode_decode(
-                self.padded(x),
-                self.kept_state,
-                *self.quality,
-                output_path=part,
-                frame_idx=index % 4,
-                **size,
-                **self.ahead(),
-            )
+            steps, how = self.how(index)
+            coded = video.encode_decode(self.padded(x), self.kept_state, *steps, output_path=part, **how, **size)
             self.kept_state = coded["dpb"]
 
-    def ahead(self) -> Dict[str, Any]:  # noqa: UP006
-        """What an encoder gets beside the frame."""
-        return {}
+    def how(self, index: int) -> Tuple[Tuple[Any, ...], Dict[str, Any]]:  # noqa: UP006
+        """What an encoder of P frames gets beside the frame, by position and by name: quality, and where it stands."""
+        return self.quality, {"frame_idx": index % 4}
+
+    def scaled(self, values: List[Any]) -> List[Any]:  # noqa: UP006
+        """What a decoder takes of the numbers before the payload of a frame."""
+        return values
 
     def decoded(self, part: str, index: int, width: int, height: int) -> Any:
-        units = importlib.import_module("src.utils.stream_helper")
         image, video = self.networks
         if self.is_intra(index):
-            _, _, in_checkpoint, quality, payload = units.decode_i(part)
-            found = image.decompress(payload, height, width, in_checkpoint, quality)
+            _, _, *values, payload = self.units.decode_i(part)
+            found = image.decompress(payload, height, width, *self.scaled(values))
             self.kept_state = self.reference(found["x_hat"])
         else:
             self.refreshed(index)
-            in_checkpoint, quality, place, payload = units.decode_p(part)
-            found = video.decompress(self.kept_state, payload, height, width, in_checkpoint, quality, place)
+            *values, payload = self.units.decode_p(part)
+            found = video.decompress(self.kept_state, payload, height, width, *self.scaled(values))
             self.kept_state = found["dpb"]
         return self.kept_state["ref_frame"]
 
@@ -615,7 +609,7 @@ class Ehvc(Dc):
     kept = (*Dc.kept, "key_feature")
 
     @property
-    def quality(self) -> Tuple[bool, int]:  # noqa: UP006
+    def quality(self) -> Tuple[Any, ...]:  # noqa: UP006
         return True, self.settings["rate"]
 
     def reference(self, picture: Any) -> Dict[str, Any]:  # noqa: UP006
@@ -626,16 +620,19 @@ class Ehvc(Dc):
         if interval > 0 and index % interval == 1:
             self.kept_state.update(ref_feature=None, key_feature=None, key_mvs=[])
 
-    def ahead(self) -> Dict[str, Any]:  # noqa: UP006
-        return {"x_next": None if self.following is None else self.padded(self.following)}
+    def how(self, index: int) -> Tuple[Tuple[Any, ...], Dict[str, Any]]:  # noqa: UP006
+        steps, how = super().how(index)
+        return steps, {**how, "x_next": None if self.following is None else self.padded(self.following)}
 
 
-class Hem(Filed):
+class Hem(Dc):
     """DCVC-HEM: pictures with black beside and below them up to multiples of 64."""
 
+    arguments: Dict[str, Any] = {}  # noqa: UP006, RUF012
     alignment = 64
     padding = "constant"
     lengths = {True: (10,), False: (4,)}  # noqa: RUF012
+    kept = ("ref_feature", "ref_y", "ref_mv_y")
 
     def loaded(self, files: Dict[str, str]) -> Tuple[Any, Any]:  # noqa: UP006
         networks = super().loaded(files)
@@ -650,41 +647,19 @@ class Hem(Filed):
         import numpy as np
 
         steps, rate = steps.reshape(-1), self.settings["rate"]
-        if rate in Dc.anchors:
-            return float(steps[Dc.anchors.index(rate)])
+        if rate in self.anchors:
+            return float(steps[self.anchors.index(rate)])
         return float(np.exp(np.linspace(np.log(float(steps[0])), np.log(float(steps[-1])), 64))[rate])
 
-    def reference(self, picture: Any) -> Dict[str, Any]:  # noqa: UP006
-        """State after an I frame."""
-        return {"ref_frame": picture, "ref_feature": None, "ref_y": None, "ref_mv_y": None}
+    @property
+    def quality(self) -> Tuple[Any, ...]:  # noqa: UP006
+        return (self.scales[0],)
 
-    def code(self, x: Any, index: int, part: str) -> None:
-        image, video = self.networks
-        width, height = self.size
-        size = {"pic_height": height, "pic_width": width}
-        intra, motion, residue = self.scales
-        if self.is_intra(index):
-            self.kept_state = self.reference(image.encode_decode(self.padded(x), intra, part, **size)["x_hat"])
-        else:
-            coded = video.encode_decode(
-                self.padded(x), self.kept_state, part, mv_y_q_scale=motion, y_q_scale=residue, **size
-            )
-            self.kept_state = coded["dpb"]
+    def how(self, index: int) -> Tuple[Tuple[Any, ...], Dict[str, Any]]:  # noqa: UP006
+        return (), {"mv_y_q_scale": self.scales[1], "y_q_scale": self.scales[2]}
 
-    def decoded(self, part: str, index: int, width: int, height: int) -> Any:
-        units = importlib.import_module("src.utils.stream_helper")
-        image, video = self.networks
-        if self.is_intra(index):
-            _, _, quality, payload = units.decode_i(part)
-            self.kept_state = self.reference(image.decompress(payload, height, width, quality / 100)["x_hat"])
-        else:
-            motion, residue, payload = units.decode_p(part)
-            found = video.decompress(self.kept_state, payload, height, width, motion / 100, residue / 100)
-            self.kept_state = found["dpb"]
-        return self.kept_state["ref_frame"]
-
-    def notes(self) -> Dict[str, Any]:  # noqa: UP006
-        return {**super().notes(), "encode_time": "of upstream's encode_decode, which decodes each frame too"}
+    def scaled(self, values: List[Any]) -> List[Any]:  # noqa: UP006
+        return [value / 100 for value in values]
 
 
 class Sevc(Filed):
@@ -714,25 +689,23 @@ class Sevc(Filed):
             self.layers[1]["ref_feature"] = None
 
     def code(self, x: Any, index: int, part: str) -> None:
-        units = importlib.import_module("src.utils.stream_helper")
         image, video = self.networks
         if self.is_intra(index):
             *self.layers, payload = image.encode_one_frame(x, self.settings["rate"])
-            units.encode_i(payload, part)
+            self.units.encode_i(payload, part)
         else:
             self.refreshed(index)
             *self.layers, payload = video.encode_one_frame(x, *self.layers, self.settings["rate"], index)
-            units.encode_p_two_layer(payload, part)
+            self.units.encode_p_two_layer(payload, part)
 
     def decoded(self, part: str, index: int, width: int, height: int) -> Any:
-        units = importlib.import_module("src.utils.stream_helper")
         image, video = self.networks
         rate = self.settings["rate"]
         if self.is_intra(index):
-            self.layers = [*image.decode_one_frame(units.decode_i(part), height, width, rate)]
+            self.layers = [*image.decode_one_frame(self.units.decode_i(part), height, width, rate)]
         else:
             self.refreshed(index)
-            payload = units.decode_p_two_layer(part)
+            payload = self.units.decode_p_two_layer(part)
             self.layers = [*video.decode_one_frame(payload, height, width, *self.layers, rate, index)]
         return self.layers[1]["ref_frame"]
 

@@ -126,14 +126,21 @@ def datasets_table(datasets: Iterable[pd.DataFrame]) -> Table:
 def bd_rate_table(compared: Sequence[Compared], no_comparison: str | None = None) -> Table:
     """One row per (dataset, test codec, metric); "undefined" for what has no value, with the reason."""
     return Table(
-        "bd_rate", "BD-rates", _BD, map(_bd_row, compared), bd_rate_grids(compared), no_comparison or _NO_COMPARISON
+        "bd_rate",
+        "BD-rates",
+        _BD,
+        map(_bd_row, compared),
+        [_bd_grid(scope, list(group)) for scope, group in groupby(compared, key=lambda c: c.scope)],
+        no_comparison or _NO_COMPARISON,
     )
 
 
 def bd_rate_sequences_table(compared: Sequence[Compared], no_comparison: str | None = None) -> Table:
     """One row per (sequence, test codec, metric)."""
     rows = (_sequence_row(c, result) for c in compared for result in _per_sequence(c))
-    grids = bd_rate_sequence_grids(compared)
+    by_dataset = [c for c in compared if c.scope.dataset is not None]
+    groups = groupby(by_dataset, key=lambda c: (c.scope, c.metric.name))
+    grids = [grid for (scope, metric), group in groups if (grid := _sequence_grid(scope, metric, list(group)))]
     what = "BD-rates of each sequence"
     return Table("bd_rate_sequences", what, _BD_SEQUENCES, rows, grids, no_comparison or _NO_COMPARISON)
 
@@ -141,7 +148,8 @@ def bd_rate_sequences_table(compared: Sequence[Compared], no_comparison: str | N
 def speed_table(speeds: Sequence[Speed], anchor: str) -> Table:
     """One row per (dataset, codec)."""
     rows = (_speed_row(speed, anchor) for speed in speeds)
-    return Table("speed", "times", _SPEED, rows, speed_grids(speeds, anchor), "Nothing was timed.")
+    grids = [_speed_grid(scope, list(group), anchor) for scope, group in groupby(speeds, key=lambda s: s.scope)]
+    return Table("speed", "times", _SPEED, rows, grids, "Nothing was timed.")
 
 
 def ladder_table(curves: Mapping[tuple[str, str], Sequence[RDCurve]]) -> Table:
@@ -189,8 +197,14 @@ def complexity_table(speeds: Sequence[Speed]) -> Table:
 
 def excluded_table(rows: Sequence[Row]) -> Table:
     """One row for each value that is not there, with the reason."""
-    grids = [excluded_grid(rows)] if rows else []
-    return Table("excluded", "what is excluded", _EXCLUDED, rows, grids, "Nothing is excluded.")
+    grid = Grid(
+        "Excluded and undefined",
+        "Everything that failed, was skipped, or has no defined value; none of it is counted as zero or ranked.",
+        ("What", "Codec", "Rate", "Dataset", "Sequence", "Metric", "Status", "Reason"),
+        "llrlllll",
+        tuple(tuple(_plain(row.get(column)) for column in _EXCLUDED) for row in rows),
+    )
+    return Table("excluded", "what is excluded", _EXCLUDED, rows, [grid] if rows else [], "Nothing is excluded.")
 
 
 def excluded_rows(
@@ -207,37 +221,6 @@ def excluded_rows(
         *left_out,
         *(row for c in compared for row in _undefined(c)),
     ]
-
-
-def bd_rate_grids(compared: Sequence[Compared]) -> list[Grid]:
-    """One grid a scope: every metric and test codec, with interval, overlap and remarks."""
-    return [_bd_grid(scope, list(group)) for scope, group in groupby(compared, key=lambda c: c.scope)]
-
-
-def bd_rate_sequence_grids(compared: Sequence[Compared]) -> list[Grid]:
-    """One grid a dataset and metric: sequences down, test codecs across."""
-    by_dataset = [c for c in compared if c.scope.dataset is not None]
-    groups = groupby(by_dataset, key=lambda c: (c.scope, c.metric.name))
-    return [grid for (scope, metric), group in groups if (grid := _sequence_grid(scope, metric, list(group)))]
-
-
-def speed_grids(speeds: Sequence[Speed], anchor: str) -> list[Grid]:
-    """One grid a scope."""
-    return [_speed_grid(scope, list(group), anchor) for scope, group in groupby(speeds, key=lambda s: s.scope)]
-
-
-def excluded_grid(rows: Sequence[Row], most: int | None = None) -> Grid:
-    """What is missing and why; beyond `most` rows, the number of the others."""
-    shown = rows if most is None else rows[:most]
-    notes = (f"{len(rows) - len(shown)} more are in excluded.csv.",) if len(shown) < len(rows) else ()
-    return Grid(
-        "Excluded and undefined",
-        "Everything that failed, was skipped, or has no defined value; none of it is counted as zero or ranked.",
-        ("What", "Codec", "Rate", "Dataset", "Sequence", "Metric", "Status", "Reason"),
-        "llrlllll",
-        tuple(tuple(_plain(row.get(column)) for column in _EXCLUDED) for row in shown),
-        notes,
-    )
 
 
 def _rd_row(cell: CellResult, metrics: Sequence[str]) -> Row:
