@@ -44,9 +44,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # each worker takes its share of the CPUs, before the libraries that start threads of their own are imported
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_SHARE = max(1, len(os.sched_getaffinity(0)) // _WORKERS)
 if _WORKERS > 1:
     for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(_name, str(max(1, len(os.sched_getaffinity(0)) // _WORKERS)))
+        os.environ.setdefault(_name, str(_SHARE))
+    # codecs take threads of their own; those that wait must not burn the CPU that a neighbour could use
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class _Room:
@@ -138,6 +141,15 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("VCBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_torch() -> Iterator[None]:
+    """Codecs called in this process leave torch the threads of their cards: the next test would take its neighbours'."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else _SHARE
+    yield
+    if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != before:
+        sys.modules["torch"].set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -55,8 +55,9 @@ def finest_first(card: Card, values: Iterable[float]) -> list[float]:
 def fitting(tiny_clip: TinyClip, name: str, frames: int = FRAMES, **more: object) -> Path:
     """A tiny clip that a card takes."""
     wanted = CARDS[name].input
-    # cpu-used 0 takes minutes of larger ones
-    side = {"libaom@ctc": 16, "vvenc@slow": 24, "x264@two-pass": 144, "x265@two-pass": 144}.get(name, 64)
+    # cpu-used 0 takes minutes of larger ones, VVenC seconds
+    sides = {"libaom@ctc": 16, "vvenc@slow": 24, "vvenc@medium": 32, "vvenc@low-delay": 32}
+    side = (sides | {"x264@two-pass": 144, "x265@two-pass": 144}).get(name, 64)
     side = max(side, wanted.minimum_size)
     return tiny_clip(side, side, frames, **{"pix_fmt": pix_fmt(wanted.chroma[0], wanted.bit_depths[0]), **more})
 
@@ -125,7 +126,7 @@ def test_declared_formats_and_the_ends_of_the_rate_range(
     codec = quick(name)
     # little noise: what the lowest QP has to code must fit
     more = max(0, codec.card.input.minimum_size - min(size))
-    sequence = open_sequence(tiny_clip(size[0] + more, size[1] + more, FRAMES, pix_fmt(chroma, depth), noise=3))
+    sequence = open_sequence(tiny_clip(size[0] + more, size[1] + more, 5, pix_fmt(chroma, depth), noise=3))
     rates = codec.card.rates_at(depth)
     sizes, qualities = [], []
     for rate in finest_first(codec.card, (rates.minimum, rates.maximum)):
@@ -133,7 +134,7 @@ def test_declared_formats_and_the_ends_of_the_rate_range(
         frames = decode(codec, bitstream, sequence.format)
         sizes.append(bitstream.stat().st_size)
         qualities.append([psnr(sequence, frames, plane) for plane in range(len(frames[0].planes))])
-        assert len(frames) == FRAMES
+        assert len(frames) == 5
     # 3 kB of a Theora stream are headers
     assert sizes[0] > (1.5 if name == "theora" else 4) * sizes[1] > 0
     assert min(qualities[0]) > 38  # each plane: none is lost, shifted or of another range
@@ -150,16 +151,6 @@ def test_bits_fall_from_rate_point_to_rate_point(tiny_clip: TinyClip, tmp_path: 
     sizes = [encode(codec, sequence, rate, tmp_path / str(rate)).stat().st_size for rate in rates]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
-
-
-@pytest.mark.parametrize("name", CARDS)
-def test_same_bytes_twice(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
-    codec = codec_of(name)
-    sequence = open_sequence(fitting(tiny_clip, name, 20))
-    first, second = (
-        encode(codec, sequence, codec.card.rates.values[1], tmp_path / run).read_bytes() for run in ("first", "second")
-    )
-    assert first == second
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -271,22 +262,27 @@ def test_rate_points_have_the_qualities_of_the_other_cards(
         assert quality(name, depth, end) == pytest.approx(quality(anchor, depth, end), abs=2)
 
 
-def packets(codec: FFmpegCodec, sequence: Sequence, folder: Path) -> list[tuple[int, bool]]:
-    """(frame number, is a random access point) of each packet in the order of coding, as the encoder gives them."""
+def packets(codec: FFmpegCodec, sequence: Sequence, folder: Path) -> tuple[list[tuple[int, bool]], bytes]:
+    """(frame number, is a random access point) of each packet in the order of coding, as the encoder gives them.
+
+    With them the bitstream of this encode.
+    """
     coded = codec.transform(sequence.format).coded
-    rate = RatePoint(codec.card.rates.parameter, codec.card.rates.values[1])
+    rate = RatePoint(codec.card.rates.parameter, codec.card.rates.values[-1])
     out = b""
     for command in codec.encode_commands(sequence, coded, rate, folder / "bitstream"):
         argv = list(command.argv)
         if argv[-1] != "-":  # not the first of two passes
-            argv[len(argv) - argv[::-1].index("-f") - 1 :] = ["-f", "framecrc", "pipe:1"]
+            both = f"[f=framecrc]pipe:1|[f={codec.settings.muxer}:fflags=+bitexact]file:{folder / 'teed'}"
+            argv[len(argv) - argv[::-1].index("-f") - 1 :] = ["-map", "0:v", "-f", "tee", both]
         frames = map(codec.transform(sequence.format).forward, sequence.read())
         data = b"".join(frame.data.tobytes() for frame in frames)
         done = subprocess.run(argv, input=data, cwd=folder, capture_output=True, check=True)
         out = done.stdout
     rows = [line.split(b",") for line in out.splitlines() if line.startswith(b"0,")]
     times = sorted(int(row[2]) for row in rows)
-    return [(times.index(int(row[2])), not any(b"F=" in field for field in row)) for row in rows]
+    coded_as = [(times.index(int(row[2])), not any(b"F=" in field for field in row)) for row in rows]
+    return coded_as, (folder / "teed").read_bytes()
 
 
 def picture_types(bitstream: Path, codec: FFmpegCodec) -> str:
@@ -367,7 +363,7 @@ def test_controls_have_the_arguments_of_low_delay() -> None:
 
 # vvenc@slow takes a minute, and has the arguments of vvenc@medium but for the preset
 @pytest.mark.parametrize("name", [name for name in CARDS if name != "vvenc@slow"])
-def test_gop_structure_is_the_one_described(
+def test_gop_structure_is_the_one_described_in_the_same_bytes_twice(
     tiny_clip: TinyClip, run_ffmpeg: RunFFmpeg, tmp_path: Path, name: str
 ) -> None:
     intra, reordering, types = STRUCTURES[name]
@@ -375,12 +371,14 @@ def test_gop_structure_is_the_one_described(
     all_intra = "all intra" in codec.card.gop
     frames = FRAMES if all_intra else FRAMES_OF_A_STRUCTURE
     intra = [number for number in intra if number < frames]
-    sequence = open_sequence(fitting(tiny_clip, name, frames))
-    coded = packets(codec, sequence, tmp_path)
+    # OpenH264's intra frames are the scene changes that it finds in noise
+    sequence = open_sequence(fitting(tiny_clip, name, frames, noise=12 if name == "openh264" else 3))
+    coded, again = packets(codec, sequence, tmp_path)
     # VP8's alternate references are packets, and shift the numbers; libxavs2 gives packets none
     numbered = name.partition("@")[0] not in {"vp8", "xavs2"}
     assert not numbered or sorted(number for number, is_key in coded if is_key) == intra
-    bitstream = encode(codec, sequence, codec.card.rates.values[1], tmp_path)
+    bitstream = encode(codec, sequence, codec.card.rates.values[-1], tmp_path)
+    assert bitstream.read_bytes() == again
     found = picture_types(bitstream, codec)
     assert set(found) <= set(types)
     assert [index for index, kind in enumerate(found) if kind == "I"] == intra
@@ -401,19 +399,19 @@ def test_gop_structure_is_the_one_described(
 )
 def test_intra_period_is_64_above_30_frames_a_second(tiny_clip: TinyClip, tmp_path: Path, name: str) -> None:
     codec = codec_of(name)
-    coded = packets(codec, open_sequence(tiny_clip(64, 64, 70, rate="60")), tmp_path)
+    coded, _ = packets(codec, open_sequence(fitting(tiny_clip, name, 70, rate="60")), tmp_path)
     assert sorted(number for number, is_key in coded if is_key) == [0, 64]
 
 
 def test_open_gop_of_x265_is_open(tiny_clip: TinyClip, tmp_path: Path) -> None:
     assert "open GOP" in CARDS["x265"].gop
-    order = [number for number, _ in packets(codec_of("x265"), open_sequence(tiny_clip(64, 64, 70)), tmp_path)]
+    order = [number for number, _ in packets(codec_of("x265"), open_sequence(tiny_clip(64, 64, 70)), tmp_path)[0]]
     assert order.index(32) < order.index(31)
 
 
 def test_closed_gop_of_x264_is_closed(tiny_clip: TinyClip, tmp_path: Path) -> None:
     assert "closed GOP" in CARDS["x264"].gop
-    order = [number for number, _ in packets(codec_of("x264"), open_sequence(tiny_clip(64, 64, 70)), tmp_path)]
+    order = [number for number, _ in packets(codec_of("x264"), open_sequence(tiny_clip(64, 64, 70)), tmp_path)[0]]
     assert all(order.index(32) > order.index(number) for number in range(32))
 
 
