@@ -28,18 +28,18 @@ def script() -> ModuleType:
 
 
 def test_a_disturbed_run_ends_like_a_quiet_one(script: ModuleType, tmp_path: Path) -> None:
-    clips = script.make_clips(tmp_path, 4)
+    clips = script.make_clips(tmp_path, 2)
     rates = [20, 21, 22]
     quiet = bench.run("x264", inputs=clips, rates=rates, metrics=["psnr_y"], out=tmp_path / "quiet")
     out = tmp_path / "disturbed" / "results"
     out.parent.mkdir()
     argv = script.command(clips, len(rates), out)
-    done = script.soak(argv, out, script.Soak(len(quiet.cells)), every=0.5, driver_kills=2, fill=False, grace=60)
+    done = script.soak(argv, out, script.Soak(len(quiet.cells)), every=0.5, driver_kills=1, fill=False, grace=60)
     script.compare(tmp_path / "quiet", out, done)
     assert done.worker_kills >= 1
-    assert done.driver_kills == 2
+    assert done.driver_kills == 1
     assert done.running == []
-    assert (done.statuses, done.changed, done.different) == ({"ok": 12}, [], [])
+    assert (done.statuses, done.changed, done.different) == ({"ok": 6}, [], [])
     assert list((out / "work").iterdir()) == []
 
 

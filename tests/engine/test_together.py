@@ -189,7 +189,7 @@ def values(results: list[CellResult]) -> dict[str, dict[str, float | None]]:
 def options(tiny_clip: Callable[..., Path]) -> RunOptions:
     return RunOptions(
         codecs=("x264", "x265"),
-        inputs=(tiny_clip(), tiny_clip(96, 64)),
+        inputs=(tiny_clip(frames=3), tiny_clip(96, 64, 3)),
         rates=(22, 30, 38),
         metrics=("psnr_y", "ewarp"),
     )

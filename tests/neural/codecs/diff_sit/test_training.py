@@ -176,10 +176,10 @@ def test_after_a_lead_groups_are_those_of_a_sequence_that_went_on(
 def test_motion_is_learned(features: DeepFeatures, clips: list[Pictures]) -> None:
     """Pictures that move by two pixels per frame: after some steps their motion is found to half of that."""
     of = task(features)
-    stage = Stage("motion", 120, 2e-3, 2, 64, 3, {"part": "motion"})
+    stage = Stage("motion", 50, 4e-3, 2, 64, 3, {"part": "motion"})
     of.begin(stage)
     flow = diff_sit(of).stem.flow
-    optimizer = torch.optim.Adam(flow.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=stage.learning_rate)
     batch = batch_of(clips, 3)
     for step in range(stage.steps):
         optimizer.zero_grad()
