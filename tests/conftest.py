@@ -145,7 +145,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(autouse=True)
 def _threads_of_torch() -> Iterator[None]:
-    """Codecs called in this process leave torch the threads of their cards: the next test would take its neighbours'."""
+    """A codec called in this process leaves torch the threads of its card; the next test is to have its own share."""
     before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else _SHARE
     yield
     if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != before:
