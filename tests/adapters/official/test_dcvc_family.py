@@ -540,8 +540,8 @@ STAND_INS = {
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Makes a stand-in checkout of a codec, with checkpoints in upstream's format, and this interpreter."""
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_python: Path) -> Callable[[str], Path]:
+    """Makes a stand-in checkout of a codec, with checkpoints in upstream's format, and an interpreter."""
 
     def make(name: str) -> Path:
         import torch
@@ -562,7 +562,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
             torch.save({"state_dict": state}, root / f"{kind}.pth")
             monkeypatch.setenv(f"{variable_of(name)}_{kind}", str(root / f"{kind}.pth"))
         monkeypatch.setenv(variable_of(name), str(root))
-        monkeypatch.setenv(f"{variable_of(name)}_PYTHON", sys.executable)
+        monkeypatch.setenv(f"{variable_of(name)}_PYTHON", str(worker_python))
         monkeypatch.setenv("VCBENCH_DEVICE", "cpu")
         return root
 

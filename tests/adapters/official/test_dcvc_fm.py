@@ -160,7 +160,7 @@ def codec(**settings: Any) -> DcvcFmCodec:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_python: Path) -> Path:
     """A stand-in checkout with checkpoints in upstream's format, and this interpreter."""
     import torch
 
@@ -172,7 +172,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save({"state_dict": {"module.scale": torch.tensor([2.0])}}, root / "checkpoints/cvpr2024_image.pth.tar")
     torch.save({"net": {"scale": torch.tensor([3.0])}}, root / "checkpoints/cvpr2024_video.pth.tar")
     monkeypatch.setenv("VCBENCH_DCVC_FM", str(root))
-    monkeypatch.setenv("VCBENCH_DCVC_FM_PYTHON", sys.executable)
+    monkeypatch.setenv("VCBENCH_DCVC_FM_PYTHON", str(worker_python))
     monkeypatch.setenv("VCBENCH_DEVICE", "cpu")
     return root
 
