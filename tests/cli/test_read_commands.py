@@ -14,6 +14,8 @@ import bench
 from bench.cards import Catalog
 from bench.registry import metric_names
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copied(tmp_path: Path, measured: Path) -> Path:

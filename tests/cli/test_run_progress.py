@@ -12,6 +12,8 @@ from command_line import on_a_terminal, program
 from bench.cli.run_progress import LiveReporter
 from bench.engine.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

@@ -15,7 +15,10 @@ import pytest
 from card_texts import command_card
 from command_line import argv
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their environment")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their environment"),
+]
 
 # an encoder that is started by a script, and that leaves a helper in a session of its own, without living parents
 SCRIPT = """#!/bin/sh

@@ -20,6 +20,8 @@ from bench.metrics.distribution import FdSqueezenet
 from bench.records.cell import CellResult
 from bench.report.board.leaderboard import BoardOptions, Leaderboard, Row, build_leaderboard
 
+pytestmark = pytest.mark.slow
+
 METRICS = ("psnr_y", "fd_squeezenet")
 RATES = (24, 30, 36, 42)
 MANIFEST = """

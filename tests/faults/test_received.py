@@ -25,6 +25,8 @@ from bench.errors import MediaError, StoreError, UnavailableError
 from bench.records.cell import read_cell
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 MEMORY = 600 << 20
 """Bytes of address space that reading a hostile set may take beyond what the process has: no bomb fits in."""
 

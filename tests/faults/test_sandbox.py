@@ -25,6 +25,8 @@ from bench.engine.plan import CodecEntry
 from bench.errors import DecodeError, EncodeError, TimeLimitError, UsageError
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("bubblewrap", "namespaces", "landlock")
 
 TOOL = '''#!{python}

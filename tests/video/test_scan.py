@@ -21,6 +21,8 @@ from bench.video.frame import Frame
 from bench.video.scan import _complaints, _Listing, scan
 from bench.video.sequence import Sequence, open_sequence
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 RunFFmpeg = Callable[..., bytes]
 

@@ -25,6 +25,8 @@ from bench.neural.own_codecs import options_of  # noqa: E402
 from bench.video.frame import Frame  # noqa: E402
 from bench.video.sequence import open_sequence  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TinyClip = Callable[..., Path]
 WEIGHTS = b"12345678"
 SIZES = {"width": 8, "depth": 8}

@@ -28,6 +28,8 @@ from bench.report.board.page import write_leaderboard
 from bench.report.measured import Measured
 from bench.results.result_set import load
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES = ("akiyo", "bus", "crew", "duck", "elk")
 Submit = Callable[..., Path]
 
