@@ -27,6 +27,12 @@ def fooled_by(metric: str) -> tuple[str, ...]:
     return FOOLED.get(metric, FOOLED.get(re.split("[:@]", metric)[0], ()))
 
 
+def stricter(metric: str) -> str | None:
+    """The metric made to give a trick no gain where this one does: VMAF NEG of VMAF; None for others."""
+    found = re.fullmatch(r"vmaf((?:[:@].*)?)", metric)
+    return f"vmaf_neg{found[1]}" if found else None
+
+
 def resting_on(leads: Mapping[str, bool]) -> tuple[str, ...]:
     """Metrics that a lead rests on, if each of them can be fooled; none where another metric shows the lead too.
 

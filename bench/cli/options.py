@@ -189,12 +189,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def pace(rate: float | None, left_s: float | None) -> str:
-    """Speed of a run and its estimated time left: "14.2 cells per minute, about 12 min left"; empty if not known."""
+def pace(rate: float | None, left_s: float | None, *, at_least: bool = False) -> str:
+    """Speed of a run and its estimated time left: "14.2 cells per minute, about 12 min left"; empty if not known.
+
+    at_least: a codec has no cell finished yet, so that the time left is longer.
+    """
     if rate is None or left_s is None:
         return ""
     told = f"{rate:.{0 if rate >= 10 else 1}f} cells per minute" if rate >= 1 else f"{60 * rate:.1f} cells per hour"
-    return f"{told}, about {duration(left_s)} left"
+    if at_least and left_s < 1:
+        return f"{told}, time left not known yet"
+    return f"{told}, {'at least' if at_least else 'about'} {duration(left_s)} left"
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:

@@ -61,7 +61,8 @@ class LogReporter(Reporter):
             tell(_begun(progress))
             return
         told = [f"{progress.failed} failed"] if progress.failed else []
-        told += [left] if (left := pace(progress.rate, progress.left_s)) and progress.done < progress.total else []
+        left = pace(progress.rate, progress.left_s, at_least=progress.at_least)
+        told += [left] if left and progress.done < progress.total else []
         line = f"[{progress.done}/{progress.total}] {_cell(progress.result, verbose=self._verbose)}"
         tell(f"{line} ({', '.join(told)})" if told else line)
 
@@ -143,7 +144,7 @@ class LiveReporter(Reporter):
         done = f"{progress.done}/{progress.total} cells"
         parts = [f"{progress.failed} failed"] if progress.failed else []
         parts += [f"{self._running} running"] if self._running else []
-        told = pace(progress.rate, left).split(", ")
+        told = pace(progress.rate, left, at_least=progress.at_least).split(", ")
         while told and len(", ".join([done, *parts, *told])) >= self._console.width:
             told.pop(0)
         text = ", ".join(filter(None, [*parts, *told]))

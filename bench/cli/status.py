@@ -60,6 +60,5 @@ def _order(item: tuple[str, int]) -> int:
 def _told(run: RunState) -> str:
     who = f"run on {run.host} (process {run.pid}, {run.backend}, {counted(run.jobs, 'job')})"
     failed = f", {run.failed} failed" if run.failed else ""
-    if not run.alive:
-        return f"{who}: {run.done} of {run.total} done{failed}; {run.reason}"
-    return f"{who}: {run.done} of {run.total} done{failed}; {pace(run.rate, run.left_s) or run.reason}"
+    speed = pace(run.rate, run.left_s, at_least=run.at_least) if run.alive else ""
+    return f"{who}: {run.done} of {run.total} done{failed}; {speed or run.reason}"

@@ -183,8 +183,8 @@ def _work(
     outcomes = {}
     history = History(store)
     work = [history.job(replace(shared, cells=cells)) for cells in planned.groups(todo, pool.at_once)]
-    with announced(store, work, len(planned.cells), facts) as costs, closing(execute(work, store, pool)) as results:
-        watch = Watch(costs, todo, len(planned.cells))
+    with announced(store, work, len(planned.cells), facts) as pace, closing(execute(work, store, pool)) as results:
+        watch = Watch(pace, todo, len(planned.cells))
         report(watch.begin())
         for result in results:
             outcomes[result.name] = result

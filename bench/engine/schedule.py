@@ -22,13 +22,15 @@ class Job:
     """A task and what it is likely to cost.
 
     ``seconds`` are an estimate to compare jobs by, without the metrics' share; ``memory`` is bytes that its programs
-    are known to take, 0 where nothing is known; ``gpu`` says whether it needs one.
+    are known to take, 0 where nothing is known; ``gpu`` says whether it needs one. ``new``: its codec was never
+    measured here, so that the seconds are a guess.
     """
 
     task: Task
     seconds: float
     memory: int
     gpu: bool
+    new: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +89,7 @@ class History:
             sum(map(self.seconds, task.cells)),
             sum(map(self.memory, task.cells)),
             any(cell.codec.card.needs.gpu for cell in task.cells),
+            task.cells[0].codec.card.name not in self._by_codec,
         )
 
 

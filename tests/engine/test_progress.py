@@ -46,19 +46,26 @@ def leave_run(store: Store, cells: dict[str, float], **changes: Any) -> Path:
     return path
 
 
+def seconds_left(pace: Pace, now_s: float) -> float:
+    left = pace.left(now_s)
+    assert left is not None
+    assert not left.at_least
+    return left.seconds
+
+
 def test_the_pace_is_that_of_the_cells_after_the_first() -> None:
     """Costs 1, 2, 3, 4, 10 finished at 30, 40, 50, 60 s: 3 cells and 9 of cost in 30 s, and 10 of cost are left."""
     pace = Pace({"a": 1, "b": 2, "c": 3, "d": 4, "e": 10})
-    assert (pace.rate(20), pace.left_s(20)) == (None, None)
+    assert (pace.rate(20), pace.left(20)) == (None, None)
     pace.finish("a", 30)
     assert pace.rate(30) == pytest.approx(60 * 1 / 30)
-    assert pace.left_s(30) == pytest.approx(30 * 19 / 1)
+    assert seconds_left(pace, 30) == pytest.approx(30 * 19 / 1)
     for name, at in (("b", 40), ("c", 50), ("d", 60)):
         pace.finish(name, at)
     assert pace.rate(60) == pytest.approx(60 * 3 / 30)
-    assert pace.left_s(60) == pytest.approx(30 * 10 / 9)
+    assert seconds_left(pace, 60) == pytest.approx(30 * 10 / 9)
     pace.finish("e", 90)
-    assert pace.left_s(90) == 0
+    assert seconds_left(pace, 90) == 0
 
 
 def test_cells_that_are_finished_together_are_no_burst_of_speed() -> None:
@@ -67,11 +74,11 @@ def test_cells_that_are_finished_together_are_no_burst_of_speed() -> None:
     for number in range(4):
         pace.finish(str(number), 60 + number / 1000)
     assert pace.rate(60.003) == pytest.approx(4, rel=0.01)
-    assert pace.left_s(60.003) == pytest.approx(180, rel=0.01)
+    assert seconds_left(pace, 60.003) == pytest.approx(180, rel=0.01)
     for number in range(4, 8):
         pace.finish(str(number), 120 + number / 1000)
     assert pace.rate(120.01) == pytest.approx(4, rel=0.01)
-    assert pace.left_s(120.01) == pytest.approx(120, rel=0.01)
+    assert seconds_left(pace, 120.01) == pytest.approx(120, rel=0.01)
 
 
 def test_a_burst_of_cells_that_do_no_work_is_no_speed() -> None:
@@ -79,11 +86,34 @@ def test_a_burst_of_cells_that_do_no_work_is_no_speed() -> None:
     pace = Pace({str(number): 1.0 for number in range(5)})
     for number in range(3):
         pace.finish(str(number), 0.001, tried=False)
-    assert (pace.rate(0.001), pace.left_s(0.001)) == (None, None)
-    assert (pace.rate(9), pace.left_s(9)) == (None, None)
+    assert (pace.rate(0.001), pace.left(0.001)) == (None, None)
+    assert (pace.rate(9), pace.left(9)) == (None, None)
     pace.finish("3", 10)
     assert pace.rate(10) == pytest.approx(6)
-    assert pace.left_s(10) == pytest.approx(10)
+    assert seconds_left(pace, 10) == pytest.approx(10)
+
+
+@pytest.mark.parametrize(("metrics_s", "left_s"), [(0.0, 4 * 10.0), (5.0, 4 * 15.0)])
+def test_a_codec_that_was_never_measured_has_no_time_left_before_its_first_cell(
+    metrics_s: float, left_s: float
+) -> None:
+    """One worker. Four cells of a fast codec in a second each, and of a slow one of ten, guessed to cost the same.
+
+    What metrics take comes on top of both.
+    """
+    new = {codec: [f"{codec}{number}" for number in range(8)] for codec in ("fast", "slow")}
+    pace = Pace(dict.fromkeys([*new["fast"], *new["slow"]], 1.0), new)
+    now = 0.0
+    for number in range(8):
+        now += 1 + metrics_s
+        pace.finish(f"fast{number}", now, took_s=1.0)
+    early = pace.left(now)
+    assert early is not None
+    assert (early.at_least, early.seconds) == (True, 0.0)
+    for number in range(4):
+        now += 10 + metrics_s
+        pace.finish(f"slow{number}", now, took_s=10.0)
+    assert seconds_left(pace, now) == pytest.approx(left_s, rel=0.05)
 
 
 def test_a_run_is_told_from_its_folder(store: Store) -> None:
@@ -123,8 +153,9 @@ def test_a_driver_leaves_word_until_it_is_finished_and_longer_if_it_is_ended(sto
     cells: Any = (SimpleNamespace(name="a"), SimpleNamespace(name="b"))
     job = Job(Task(cells, {}, store.root, {}), 6.0, 0, gpu=False)
     facts = {"backend": "loky", "jobs": 2}
-    with announced(store, [job], 5, facts) as costs:
-        assert costs == {"a": 3.0, "b": 3.0}
+    with announced(store, [job], 5, facts) as pace:
+        pace.finish("a", 30)
+        assert seconds_left(pace, 30) == pytest.approx(30)
         (run,) = state(store.root).runs
         assert (run.alive, run.done, run.total, run.rate, run.reason) == (True, 3, 5, None, "no cell is finished yet")
     assert state(store.root).runs == []
@@ -191,7 +222,9 @@ def test_the_command_tells_people_and_programs(store: Store, vcbench: Vcbench) -
     assert f"{store.root}: 1 cell: 1 ok" in told
     assert "dask, 4 jobs): 7 of 8 done; " in told and " cells per minute, about 2" in told
     (run,) = vcbench("status", store.root, "--json").json["runs"]
-    assert (run["done"], run["total"], run["alive"]) == (7, 8, True)
+    assert (run["done"], run["total"], run["alive"], run["at_least"]) == (7, 8, True, False)
+    leave_run(store, {"new": 1.0, "left": 1.0}, started=time.time() - 20, new={"slow": ["left"]})
+    assert " cells per minute, time left not known yet" in vcbench("status", store.root).out
 
 
 def test_a_curve_is_told_when_its_last_cell_is_finished() -> None:
@@ -201,12 +234,14 @@ def test_a_curve_is_told_when_its_last_cell_is_finished() -> None:
         return SimpleNamespace(
             name=f"{codec}_{rate}",
             status="ok",
+            encode=None,
+            decode=SimpleNamespace(seconds=1.0),
             codec=SimpleNamespace(card=SimpleNamespace(name=codec)),
             sequence="clip",
         )
 
     todo = [cell("a", 1), cell("a", 2), cell("b", 1)]
-    watch = Watch({one.name: 1.0 for one in todo}, todo, total=4)
+    watch = Watch(Pace({one.name: 1.0 for one in todo}), todo, total=4)
     assert watch.begin().done == 1
     assert watch.after(todo[0]).curve == ()
     assert watch.after(todo[2]).curve == (todo[2],)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from bench.analysis.bd import FLAG_MARKS, FLAG_TEXTS, Cause
 from bench.analysis.curves import SequenceKey
+from bench.analysis.fooled import stricter
 from bench.analysis.matrix import FLAGS
+from bench.cards import draws
 from bench.records.cell import CellResult
 from bench.report.measured import Measured, dataset_text
 
@@ -64,6 +66,7 @@ def index(measured: Measured, title: str) -> dict[str, Any]:
                 "title": by_codec[name].codec.title if name in by_codec else published[name],
                 "rate": "published" if name in published else kinds.get(name, "bitstream"),
                 "loaded": name in loaded,
+                "draws": name in by_codec and _may_trick(by_codec[name]),
                 "look": asdict(measured.looks[name]),
             }
             for name in measured.codecs
@@ -72,6 +75,7 @@ def index(measured: Measured, title: str) -> dict[str, Any]:
             {
                 **{"name": m.name, "title": m.title, "unit": m.unit, "better": m.direction, "problem": m.problem},
                 **{"axisUnit": m.axis_unit, "scale": m.scale, "pooled": m.pooled},
+                **{"fooled": list(m.fooled), "stricter": stricter(m.name)},
             }
             for m in measured.metrics
         ],
@@ -93,6 +97,12 @@ def index(measured: Measured, title: str) -> dict[str, Any]:
             for key, record in measured.records.items()
         ],
     }
+
+
+def _may_trick(cell: CellResult) -> bool:
+    """Whether the codec draws detail, or filters what it has decoded: what fools some metrics."""
+    card = cell.codec.card
+    return draws(cell.codec.kind, card.get("restores")) or bool(card.get("post_filters"))
 
 
 def short(value: Any, digits: int = DIGITS) -> Any:

@@ -41,7 +41,22 @@ start((index) => {
     const all = await Promise.all(index.metrics.map((_, metric) => load(scope, metric)));
     const why = notes();
     const wins = new Map();
+    const tricked = [];
     let compared = 0;
+    // Whether codec a needs fewer bits than b by a metric; null where that cannot be said.
+    const ahead = (a, b, metric) => (all[metric]?.problem ? null : all[metric]?.quality.value[b][a] ?? null) === null ? null : all[metric].quality.value[b][a] < 0;
+    // Why a lead by a metric that tricks fool does not count: VMAF NEG denies VMAF's, no metric that none fools agrees, or
+    // there is none to agree with a codec that draws detail.
+    const denial = (best, next, metric) => {
+      const { fooled, stricter } = index.metrics[metric];
+      if (!fooled.length) return null;
+      const said = index.metrics.map((_, number) => ahead(best, next, number));
+      const strict = index.metrics.findIndex(({ name }) => name === stricter);
+      if (said[strict] === false) return `${stricter} sees no lead`;
+      const others = [...said.keys()].filter((number) => !index.metrics[number].fooled.length && said[number] !== null);
+      if (others.length) return others.some((number) => said[number]) ? null : `no lead by ${others.map((number) => index.metrics[number].name).join(", ")}`;
+      return index.codecs[best].draws ? "no other metric compares them" : null;
+    };
     const rows = all.map((data, metric) => {
       const pick = element("button", { type: "button", className: "more", title: index.metrics[metric].title, onclick: () => { metricBox.value = metric; refresh().catch(vcbench.fail); } }, index.metrics[metric].name);
       const grid = data.problem ? null : data.quality;
@@ -51,8 +66,10 @@ start((index) => {
       if (ranked.length < 2) return element("tr", {}, head, element("td", { colSpan: 6 }, why.mark(data.problem || data.texts[grid.reason[anchor][others(anchor)[0]]] || "nothing to compare", "no comparison")));
       const [best, next] = ranked;
       const clear = grid.high[next][best] !== null && grid.high[next][best] < 0;
+      const denied = denial(best, next, metric);
       compared += 1;
-      wins.set(best, [...(wins.get(best) ?? []), clear]);
+      if (denied) tricked.push(`${index.codecs[best].look.label} by ${index.metrics[metric].name} (fooled by ${index.metrics[metric].fooled.join(", ")}; ${denied})`);
+      else wins.set(best, [...(wins.get(best) ?? []), clear]);
       const lead = grid.value[next][best];
       const told = grid.low[next][best] === null ? "no interval" : fromTo([grid.low[next][best], grid.high[next][best]], 1);
       const absent = others(anchor).filter((test) => !ranked.includes(test)).flatMap((test) => [element("div", {}, `${index.codecs[test].look.label} `, why.mark(of(test) === null ? data.texts[grid.reason[anchor][test]] : "over other sequences than the rest", ""))]);
@@ -60,11 +77,12 @@ start((index) => {
         best === anchor ? element("td", { className: "r" }, "anchor") : valueCell(of(best), "", marks(index, seen(grid.flags[anchor][best]), ofSequences(grid, anchor, best))),
         element("td", { className: "wide" }, codecName(index, next)),
         element("td", { className: "r wide" }, lead === null ? "undefined" : `${format.signed(lead)} %`, marks(index, seen(grid.flags[next][best]), ofSequences(grid, next, best)), element("span", { className: "under" }, told)),
-        element("td", { className: "wide" }, clear ? "clear" : grid.low[next][best] === null ? "too few sequences to tell" : "not clear"), element("td", { className: "wide" }, ...absent));
+        element("td", { className: "wide text-cell" }, denied ? "not counted" : clear ? "clear" : grid.low[next][best] === null ? "too few sequences to tell" : "not clear", element("span", { className: "under" }, denied ?? "")), element("td", { className: "wide" }, ...absent));
     });
     const tally = [...wins].sort(([, a], [, b]) => b.length - a.length).map(([test, clears]) => `${index.codecs[test].look.label} by ${clears.length} of ${compared} metrics (${clears.filter(Boolean).length} clearly)`);
-    get("glance-about").textContent = tally.length ? `Fewest bits for equal quality on ${index.scopes[scope].label}: ${tally.join("; ")}.` : `No codec can be compared with ${index.codecs[anchor].look.label} on ${index.scopes[scope].label}.`;
-    const headings = [{ text: "Metric" }, { text: "Best" }, { text: `BD-rate against ${index.codecs[anchor].look.label}`, right: true }, { text: "Next", wide: true }, { content: ["Best against next", element("span", { className: "under" }, "95 % interval")], right: true, wide: true }, { text: "Lead", wide: true }, { text: "Not ranked", wide: true }];
+    const left = tricked.length ? ` Not counted: ${tricked.join("; ")}.` : "";
+    get("glance-about").textContent = tally.length || left ? `Fewest bits for equal quality on ${index.scopes[scope].label}: ${tally.join("; ") || "no codec"}.${left}` : `No codec can be compared with ${index.codecs[anchor].look.label} on ${index.scopes[scope].label}.`;
+    const headings = [{ text: "Metric" }, { text: "Best" }, { content: ["BD-rate", element("span", { className: "under" }, "against the anchor")], right: true }, { text: "Next", wide: true }, { content: ["Best against next", element("span", { className: "under" }, "95 % interval")], right: true, wide: true }, { text: "Lead", wide: true }, { text: "Not ranked", wide: true }];
     get("glance").replaceChildren(table(headings, rows, { label: "The best codec by each metric" }), ...why.list("Not ranked, and why"));
     showLegend();
   }

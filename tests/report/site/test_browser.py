@@ -364,6 +364,32 @@ def test_who_is_best_is_seen_first_with_whether_the_lead_is_clear(
     assert "the curves have no quality in common" in page.inner_text("#glance ol")
 
 
+def test_a_lead_that_a_trick_explains_does_not_count(
+    cell: Callable[..., CellResult], tmp_path: Path, tab: Callable[..., Watched]
+) -> None:
+    """x265 is best in truth. sharp leads by VMAF, which VMAF NEG denies, and grainy by NIQE."""
+
+    def values(step: int, psnr: float, vmaf: float, niqe: float) -> dict[str, float]:
+        fidelity = {"psnr_y": 30.0 + 2 * step + psnr, "ms_ssim": 0.8 + 0.04 * step + psnr / 100}
+        steady = {"niqe": 8.0 - step - niqe, "ewarp": (5.0 - step - psnr) / 1e4}
+        return fidelity | steady | {"vmaf": 50.0 + 10 * step + vmaf, "vmaf_neg": 50.0 + 10 * step + psnr}
+
+    cells = [
+        cell(codec, rate, sequence, size=4000 << step, values=values(step, *shifts))
+        for codec, *shifts in (("x265", 1.0, 0.0, 0.0), ("sharp", 0.0, 5.0, 0.0), ("grainy", -0.5, -1.0, 0.8))
+        for sequence in ("akiyo", "bus", "crew")
+        for step, rate in enumerate((37, 32, 27, 22))
+    ]
+    results = ResultSet((Path("results/run"),), cells)
+    page = tab((build_report(results, tmp_path / "report", anchor="x265").parent / "index.html").as_uri()).page
+    page.wait_for_selector("#glance tbody tr")
+    said = page.inner_text("#glance-about")
+    assert "x265 by 4 of 6 metrics" in said
+    assert "Not counted: " in said and "sharp by vmaf (fooled by sharpen; vmaf_neg sees no lead)" in said
+    assert "grainy by niqe (fooled by grain, sharpen, filter; no lead by psnr_y, ms_ssim)" in said
+    assert page.locator("#glance td:has-text('not counted')").count() == 2
+
+
 def test_cells_open_by_their_rate_point_and_say_why_a_value_is_missing(
     cell: Callable[..., CellResult], tmp_path: Path, tab: Callable[..., Watched]
 ) -> None:

@@ -13,6 +13,7 @@ def _values(report: Report) -> dict[str, Any]:
         "anchor": measured.anchor,
         "anchor_reason": measured.anchor_reason,
         "codecs": measured.codec_facts(),
+        "labels": measured.labels,
         "published": measured.results.published,
         "sequences": measured.sequence_facts(),
         "metrics": measured.metrics,
