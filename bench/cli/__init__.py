@@ -16,12 +16,9 @@ from bench.cli.options import print_json
 from bench.cli.output import drop, open_standard_files, remedy, tell
 from bench.errors import VcbenchError
 
-EXIT_REGRESSION = 1
 EXIT_INTERRUPTED = 2
 EXIT_INTERNAL = 3
 EXIT_USAGE = 4
-EXIT_NOTHING = 5
-EXIT_FAILED_CELLS = 6
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

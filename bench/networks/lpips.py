@@ -74,15 +74,6 @@ class LpipsNetwork:
         """Weighted squared differences of each stage, N x h x w at its resolution; their means add up to LPIPS."""
         return [_squares(*stage) for stage in zip(a.maps, b.maps, self._heads, strict=True)]
 
-    @inference()
-    def distance_map(self, a: Features, b: Features) -> torch.Tensor:
-        """LPIPS of two frames where it arises, H x W: the stages enlarged bilinearly and added (``spatial=True``)."""
-        enlarged = [
-            functional.interpolate(layer[:, None], (a.height, a.width), mode="bilinear", align_corners=False)
-            for layer in self.layer_maps(a, b)
-        ]
-        return torch.cat(enlarged).sum(dim=(0, 1))
-
     def _unit_maps(self, frames: Sequence[Frame]) -> Iterator[torch.Tensor]:
         for maps in self._backbone.maps(pictures(frames), self._pool):
             yield maps / torch.linalg.vector_norm(maps, dim=1, keepdim=True).add_(EPSILON)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,7 +50,7 @@ def dcvc(data: Mapping[str, Any], codec: str = "VTM-17.0", of: str = "the anchor
 
     Raises UsageError for a file with another structure, or with a dataset or a name that is not known here.
     """
-    try:
+    with _reading(of, "an anchor file of the DCVC family"):
         found = [
             _dcvc_curve(codec, dataset, file, printed, metric, points, of)
             for dataset, sequences in data.items()
@@ -69,10 +70,18 @@ def dcvc(data: Mapping[str, Any], codec: str = "VTM-17.0", of: str = "the anchor
             ),
             curves=tuple(found),
         )
-    except (KeyError, AttributeError, TypeError, IndexError) as error:
-        raise UsageError(f"{of} is not an anchor file of the DCVC family, or has no {error}") from None
+
+
+@contextmanager
+def _reading(of: str, what: str) -> Iterator[None]:
+    """Raises UsageError for a file of another structure, and for one with values that no curve has."""
+    try:
+        yield
     except ValidationError as error:
-        raise UsageError(f"{of} is wrong:\n  {explain(error)}") from None
+        raise UsageError(f"{of}: is wrong:\n  {explain(error)}") from None
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
+        missing = f"lacks {error}" if isinstance(error, KeyError) else error
+        raise UsageError(f"{of}: is not {what}: {missing}") from None
 
 
 def _dcvc_curve(
@@ -105,13 +114,9 @@ def aom_ctc(tables: Mapping[str, str]) -> PublishedSet:
     found: list[PublishedCurve] = []
     for codec, text in tables.items():
         rows = list(csv.DictReader(io.StringIO(text)))
-        try:
+        with _reading(codec, "a result table of AOM's common test conditions"):
             for name in dict.fromkeys(row["Name"] for row in rows):
                 found += _aom_curves(codec, [row for row in rows if row["Name"] == name])
-        except (KeyError, ValueError) as error:
-            raise UsageError(f"{codec}: is not a result table of AOM's common test conditions: {error}") from None
-        except ValidationError as error:
-            raise UsageError(f"{codec}: the table is wrong:\n  {explain(error)}") from None
     return PublishedSet(
         paper=Paper(
             name="aom-ctc",
@@ -169,13 +174,9 @@ def coolchic(tables: Mapping[str, Sequence[str]]) -> PublishedSet:
     for name, texts in tables.items():
         for text in texts:
             rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
-            try:
+            with _reading(name, "a result table of Cool-Chic"):
                 for sequence in sorted({row["seq_name"] for row in rows}):
                     found.append(_coolchic_curve(name, sequence, [row for row in rows if row["seq_name"] == sequence]))
-            except (KeyError, ValueError, TypeError) as error:
-                raise UsageError(f"{name}: is no result table of Cool-Chic: {error}") from None
-            except ValidationError as error:
-                raise UsageError(f"{name}: the table is wrong:\n  {explain(error)}") from None
     return PublishedSet(
         paper=Paper(
             name="cool-chic",

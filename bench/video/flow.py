@@ -44,11 +44,6 @@ class WarpReference:
     visible: Mask
     reason: str | None
 
-    @property
-    def visible_share(self) -> float:
-        """Share of the pixels that are compared, 0 to 1."""
-        return float(self.visible.mean())
-
 
 def dis_flow(a: npt.NDArray[Any], b: npt.NDArray[Any], preset: Preset = DEFAULT_PRESET, *, bit_depth: int = 8) -> Flow:
     """Dense flow from `a` to `b`, so that a(x) = b(x + flow(x)), by DIS (Kroeger et al. 2016).

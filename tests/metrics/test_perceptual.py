@@ -147,19 +147,6 @@ def test_lpips_is_that_of_the_package(net: str, fmt: VideoFormat, packages: dict
     assert found.value == pytest.approx(np.mean(expected), rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_the_map_is_the_spatial_one_of_the_package(net: str, packages: dict[str, Any]) -> None:
-    (a,), (b,) = clip(FORMATS[1], 1), clip(FORMATS[1], 1, noise=0.05)
-    packages[net].spatial = True
-    with torch.no_grad():
-        expected = packages[net](tensor(a), tensor(b), normalize=True)[0, 0]
-    packages[net].spatial = False
-    network = LpipsNetwork.get(net)
-    found = network.distance_map(network.features(a), network.features(b))
-    assert found.shape == (65, 97)
-    assert float((found - expected).abs().max() / expected.max()) < 1e-5
-
-
 @pytest.mark.parametrize(("name", "fmt"), [*(("dists", fmt) for fmt in FORMATS), ("dists:256", BEYOND_256)], ids=str)
 def test_dists_is_that_of_piq(name: str, fmt: VideoFormat, piq_dists: PiqDists, tmp_path: Path) -> None:
     source, decoded = clip(fmt, 1), clip(fmt, 1, noise=0.05)

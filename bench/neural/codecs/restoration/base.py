@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -145,8 +144,3 @@ def decode(data: bytes, fmt: VideoFormat, frames: int, base: Base = "svt-av1") -
             raise BitstreamError(f"the base is damaged: {error}") from None
     if count != frames:
         raise BitstreamError(f"the base has {'more' if count > frames else count} frames, the header says {frames}")
-
-
-def as_video(pictures: Iterable[Tensor]) -> Tensor:
-    """Pictures 1 x 3 x h x w in order, as 1 x T x 3 x h x w."""
-    return torch.stack(list(pictures), dim=1)
