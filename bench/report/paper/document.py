@@ -512,19 +512,27 @@ def _table_caption(measured: Measured, scope: Scope, metrics: Sequence[MetricFac
 def _write_document(out: Path, drawn: Iterable[Float], tables: Iterable[Float], style: str) -> None:
     """Write a document that shows everything, to be compiled in `out`, and to be copied from."""
     wide = "*" if style in {"double-column", "ieee-page"} else ""
-    width = r"[width=\linewidth]" if style == "slides" else ""
     floats = [
-        f"\\begin{{figure{wide}}}[tb]\n\\centering\n\\includegraphics{width}{{figures/{item.name}}}\n"
+        f"\\begin{{figure{wide}}}[tb]\n\\centering\n\\includegraphics{{figures/{item.name}}}\n"
         f"\\caption{{{latex(item.caption)}}}\n\\label{{fig:{item.name}}}\n\\end{{figure{wide}}}\n"
         for item in drawn
     ]
     floats += [f"\\input{{tables/{item.name}}}\n" for item in tables]
-    kind = (
-        "\\documentclass[journal]{IEEEtran}\n"
-        if style.startswith("ieee")
-        else "\\documentclass[10pt,twocolumn]{article}\n"
-        "\\usepackage[letterpaper,margin=0.64in,columnsep=0.2in]{geometry}\n\\usepackage{mathptmx}\n"
-    )
+    if style.startswith("ieee"):
+        kind = "\\documentclass[journal]{IEEEtran}\n"
+    elif style == "slides":  # one figure or table a page of 16:9
+        kind = (
+            "\\documentclass[12pt]{article}\n"
+            "\\usepackage[paperwidth=13.333in,paperheight=7.5in,margin=0.6in,footskip=0.3in]{geometry}\n"
+            "\\usepackage[scaled]{helvet}\n\\renewcommand{\\familydefault}{\\sfdefault}\n"
+            "\\let\\footnotesize\\large\n\\let\\scriptsize\\small\n"
+        )
+        floats = [f"{item}\\clearpage\n" for item in floats]
+    else:
+        kind = (
+            "\\documentclass[10pt,twocolumn]{article}\n"
+            "\\usepackage[letterpaper,margin=0.64in,columnsep=0.2in]{geometry}\n\\usepackage{mathptmx}\n"
+        )
     text = (
         f"{kind}\\usepackage[T1]{{fontenc}}\n\\usepackage[utf8]{{inputenc}}\n\\usepackage{{courier}}\n"
         "\\usepackage{booktabs,graphicx,textcomp}\n"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "pdf", "png")
 COLUMN_IN = 3.5
 IEEE_COLUMN_IN = 252 / 72.27
+IEEE_PAGE_IN = 7.14
 PAGE_IN = 7.16
 PNG_DPI = 300
 
@@ -98,7 +99,7 @@ LOOKS = {
     "single-column": Look(COLUMN_IN, 2.3, 1, 1, 8, 1.1, 4),
     "double-column": Look(PAGE_IN, 1.9, 3, 9, 8, 1.1, 4),
     "ieee-column": Look(IEEE_COLUMN_IN, 2.3, 1, 1, 8, 1.1, 4, serif=True),
-    "ieee-page": Look(PAGE_IN, 1.9, 3, 9, 8, 1.1, 4, serif=True),
+    "ieee-page": Look(IEEE_PAGE_IN, 1.9, 3, 9, 8, 1.1, 4, serif=True),
     "slides": Look(10, 4.6, 1, 1, 18, 2.4, 9),
 }
 
