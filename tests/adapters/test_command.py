@@ -593,7 +593,7 @@ AVM_STAND_IN = """\
 import sys, zlib
 args = sys.argv[1:]
 if args == ["--help"]:
-    print("Included encoders:\\n\\n    av2    - AOMedia Project AV2 Encoder 14.0.0 (default)")
+    print("Included encoders:\\n\\n    av2    - AOMedia Project AV2 Encoder v1.0.0 (default)")
     sys.exit(0)
 flags, short = {{"obu", "i420"}}, {{"-o": "output", "-w": "width", "-h": "height"}}
 options, files, rest = {{}}, [], iter(args)
@@ -673,7 +673,7 @@ class TestAvm:
     ) -> None:
         built = reference("avm", configuration)
         built.check()
-        assert built.tool()["version"] == "14.0.0"
+        assert built.tool()["version"] == "1.0.0"
         sequence = open_sequence(tiny_clip(67, 45, 4, pix_fmt))
         assert is_lossless(sequence, there_and_back(built, sequence, tmp_path, 160)[1])
 
