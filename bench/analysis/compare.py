@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.bd import (
     DISAGREEMENT,
+    FEW_POINTS,
     FLAG_TEXTS,
     BDResult,
     Cause,
@@ -33,7 +34,7 @@ from bench.analysis.curves import (
     curves,
     point_table,
 )
-from bench.analysis.hull import upper_hull
+from bench.analysis.hull import ladder_hull
 from bench.analysis.options import CONVENTIONS, CompareOptions, Convention, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, dataset_table, is_pooled
 from bench.analysis.quality import QualityAxis
@@ -397,11 +398,18 @@ def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False)
 
 
 def curve_doubts(curve: RDCurve) -> tuple[Doubt, ...]:
-    """What a curve lacks: rate points without a value, which its delta is taken without."""
-    if not curve.excluded:
-        return ()
-    count = "1 rate point has" if len(curve.excluded) == 1 else f"{len(curve.excluded)} rate points have"
-    return (Doubt(Cause.POINTS_LEFT_OUT, f"{curve.codec}: {count} no value ({_tally(_reasons(curve))})"),)
+    """What a curve lacks: rate points without a value, which its delta is taken without, and points on a ladder's hull.
+
+    The hull's corners are many more than what was measured of it.
+    """
+    doubts = []
+    if curve.is_ladder and len(curve.points) < FEW_POINTS:
+        text = f"{curve.codec}: its sizes' hull has {len(curve.points)} of the measured points; four or more are safer"
+        doubts.append(Doubt(Cause.THREE_POINTS, text))
+    if curve.excluded:
+        count = "1 rate point has" if len(curve.excluded) == 1 else f"{len(curve.excluded)} rate points have"
+        doubts.append(Doubt(Cause.POINTS_LEFT_OUT, f"{curve.codec}: {count} no value ({_tally(_reasons(curve))})"))
+    return tuple(doubts)
 
 
 def _is_mixed(anchor: RDCurve, test: RDCurve) -> bool:
@@ -445,7 +453,7 @@ class _Pair:
     def delta(self, delta: _Delta, label: str) -> BDResult:
         if self.problem:
             return BDResult.undefined(*self.problem, label)
-        result = delta(self.anchor.rates, self.anchor.delta_qualities, self.test.rates, self.test.delta_qualities)
+        result = delta(*self.anchor.delta_points, *self.test.delta_points)
         doubts = [*curve_doubts(self.anchor), *curve_doubts(self.test)]
         if result.value is None or not doubts:
             return result
@@ -472,7 +480,7 @@ class _Joint:
     test_quality: _Array
     left_out: dict[SequenceKey, str]
     notes: tuple[str, ...]
-    hulls: tuple[bool, bool]
+    scales: tuple[_Array, _Array]
     sign: int
 
     @classmethod
@@ -499,21 +507,21 @@ class _Joint:
             test_quality,
             left_out,
             notes,
-            (anchor.is_ladder, test.is_ladder),
+            (np.array(anchor.scales), np.array(test.scales)),
             1 if higher_is_better else -1,
         )
 
     def weighted(self, weights: _Array) -> tuple[_Array, _Array, _Array, _Array]:
         """Mean curves, as the arguments of a delta, of ladders their hulls; weights have shape (sequences,)."""
-        anchor = self._curve(weights @ self.anchor_rates, weights @ self.anchor_quality, hull=self.hulls[0])
-        test = self._curve(weights @ self.test_rates, weights @ self.test_quality, hull=self.hulls[1])
+        anchor = self._curve(weights @ self.anchor_rates, weights @ self.anchor_quality, self.scales[0])
+        test = self._curve(weights @ self.test_rates, weights @ self.test_quality, self.scales[1])
         return (*anchor, *test)
 
-    def _curve(self, rates: _Array, quality: _Array, *, hull: bool) -> tuple[_Array, _Array]:
-        if not hull or not np.isfinite(quality).all():
+    def _curve(self, rates: _Array, quality: _Array, scales: _Array) -> tuple[_Array, _Array]:
+        if np.unique(scales).size < 2 or not (np.isfinite(quality).all() and (rates > 0).all()):
             return rates, quality
-        kept = upper_hull(rates, self.sign * quality)
-        return rates[kept], quality[kept]
+        corners, best, _ = ladder_hull(rates, self.sign * quality, scales)
+        return corners, self.sign * best
 
 
 def _pairs(found: Mapping[CurveKey, RDCurve], anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:

@@ -6,12 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.hull import upper_hull
+from bench.analysis.hull import ladder_hull
 from bench.analysis.quality import QualityAxis
 from bench.errors import UnavailableError, UnknownNameError, UsageError
 
@@ -134,7 +135,7 @@ class RDCurve:
 
     sources: what was coded, one entry unless the table mixes frame counts, sizes or frame rates under one name.
     estimated: whether a rate is an estimate instead of the size of a bitstream. under: of a ladder, coded at several
-    sizes, the points under the upper convex hull in the plane of rate and quality, by rising rate; `points` are those
+    sizes, the points under the hull across them (`bench.analysis.hull.ladder_hull`), by rising rate; `points` are those
     on it.
     """
 
@@ -179,6 +180,19 @@ class RDCurve:
         """Qualities that a Bjontegaard delta works with, in the order of `rates`."""
         return np.array([point.delta_quality for point in self.points], dtype=np.float64)
 
+    @cached_property
+    def delta_points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rates and qualities that a Bjontegaard delta works with: the points, of a ladder the corners of its hull."""
+        if not self.is_ladder:
+            return self.rates, self.delta_qualities
+        usable, others = _usable(_all(self))
+        sign = 1 if _higher(self.metric) else -1
+        rates, qualities, _ = _hull(usable, sign)
+        return (
+            np.append(rates, [point.rate for point in others]),
+            np.append(sign * qualities, [point.delta_quality for point in others]),
+        )
+
     @property
     def key(self) -> SequenceKey:
         """Dataset and sequence."""
@@ -199,11 +213,6 @@ class PointTable:
     qualities: NDArray[np.float64]
     left_out: dict[SequenceKey, str]
     scales: tuple[float, ...] = ()
-
-    @property
-    def is_ladder(self) -> bool:
-        """Whether labels are of several sizes."""
-        return len(set(self.scales)) > 1
 
 
 @dataclass(frozen=True)
@@ -365,16 +374,26 @@ def _curve(key: CurveKey, axis: QualityAxis, rate_axis: RateAxis, rows: list[Any
 def on_hull(points: Sequence[RDPoint], *, higher_is_better: bool) -> tuple[tuple[RDPoint, ...], tuple[RDPoint, ...]]:
     """Points by rising rate: of a ladder those on its hull and those under it, of one size all and none.
 
-    A point without a finite rate and quality is under no chord and stays.
+    A point without a positive rate and a finite quality is under no curve and stays.
     """
     ordered = sorted(points, key=lambda point: point.rate)
     if len({point.scale for point in ordered}) < 2:
         return tuple(ordered), ()
-    sign = 1 if higher_is_better else -1
-    finite = [p for p in ordered if math.isfinite(p.rate) and math.isfinite(p.delta_quality)]
-    kept = upper_hull(np.array([p.rate for p in finite]), np.array([sign * p.delta_quality for p in finite]))
-    hull = {finite[index].label for index in kept.tolist()} | {p.label for p in ordered if p not in finite}
+    usable, others = _usable(ordered)
+    *_, corners = _hull(usable, 1 if higher_is_better else -1)
+    hull = {usable[index].label for index in corners.tolist() if index >= 0} | {point.label for point in others}
     return tuple(p for p in ordered if p.label in hull), tuple(p for p in ordered if p.label not in hull)
+
+
+def _usable(points: Sequence[RDPoint]) -> tuple[list[RDPoint], list[RDPoint]]:
+    """The points that a hull can be taken of, and the others."""
+    usable = [p for p in points if 0 < p.rate < math.inf and math.isfinite(p.delta_quality)]
+    return usable, [point for point in points if point not in usable]
+
+
+def _hull(points: Sequence[RDPoint], sign: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    rates, qualities, scales = np.array([(p.rate, sign * p.delta_quality, p.scale) for p in points]).reshape(-1, 3).T
+    return ladder_hull(rates, qualities, scales)
 
 
 def _all(curve: RDCurve) -> tuple[RDPoint, ...]:

@@ -118,7 +118,7 @@ def delta_pairs(
     settings, min_overlap = axis.curve_settings(options), options.min_overlap
     whole = [curve or RDCurve(name, *key, "", "bpp") for name, curve in zip(codecs, curves, strict=True)]
     reasons = _not_comparable(whole, mix_published=options.mix_published)
-    sides = [prepare(c.codec, c.rates, c.delta_qualities, domain, settings) for c in whole]
+    sides = [prepare(c.codec, *c.delta_points, domain, settings) for c in whole]
     encode = _time_ratios(curves, lambda point: point.encode_s, reasons)
     decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
     with np.errstate(all="ignore"):

@@ -42,7 +42,6 @@ _COOLCHIC_VIDEO = re.compile(r"(?P<set>[A-F]\d?)-(?P<name>.+)_(?P<width>\d+)x(?P
 _COOLCHIC_KODAK = re.compile(r"kodim(?P<number>\d\d)")
 # Of Kodak's 24 pictures of 768x512 these stand upright.
 _UPRIGHT = {"04", "09", "10", "17", "18", "19"}
-_IN_DB = "printed in dB, from which the ratio is"
 
 
 def dcvc(data: Mapping[str, Any], codec: str = "VTM-17.0", of: str = "the anchor JSON") -> PublishedSet:
@@ -126,7 +125,8 @@ def aom_ctc(tables: Mapping[str, str]) -> PublishedSet:
         extraction="Taken over digit for digit from the CSV tables; bits per pixel by their bitrate and frame rate.",
         protocol=(
             "AOM's common test conditions: cpu-used 0, 130 frames (random access, low delay), libvmaf's metrics; the"
-            " constant QPs of each table.",
+            " constant QPs of each table. Adaptive streaming (AS): random access at six sizes, scaled by a Lanczos"
+            " filter and measured at the full size.",
         ),
         curves=tuple(found),
     )
@@ -134,34 +134,29 @@ def aom_ctc(tables: Mapping[str, str]) -> PublishedSet:
 
 def _aom_curves(codec: str, rows: Sequence[Mapping[str, str]]) -> Iterable[PublishedCurve]:
     first = rows[0]
-    if len({row["CodedRes"] for row in rows}) > 1:
-        return  # a ladder: each rate at several sizes
     width, height = map(int, first["OrigRes"].split("x"))
     coded = Coded(frames=_AOM_FRAMES[first["TestCfg"]], width=width, height=height, fps=first["FPS"])
     for printed, metric in _AOM_METRICS.items():
-        pairs = sorted(
+        points = sorted(
             (
                 1000 * float(row["Bitrate(kbps)"]) / (width * height * float(first["FPS"])),
-                _aom_value(printed, row[printed]),
+                float(row[printed]),
+                round(int(row["CodedRes"].split("x")[0]) / width, 4),
             )
             for row in rows
         )
+        scales = tuple(scale for *_, scale in points)
         yield PublishedCurve(
             codec=f"{codec} {first['TestCfg']}",
             dataset=f"aom-ctc-{first['Class']}".lower(),
-            sequence=first["Name"].rpartition(".")[0],
+            sequence=first["Name"].removesuffix(".y4m"),
             coded=coded,
             metric=metric,
             printed_metric=printed,
             figure=f"{first['TestCfg']}, class {first['Class']}",
-            points=tuple(pairs),
-            notes=(_IN_DB,) if printed.endswith("(dB)") else (),
+            points=tuple((rate, value) for rate, value, _ in points),
+            scales=scales if len(set(scales)) > 1 else None,
         )
-
-
-def _aom_value(printed: str, text: str) -> float:
-    value = float(text)
-    return 1 - 10 ** (-value / 10) if printed.endswith("(dB)") else value
 
 
 def coolchic(tables: Mapping[str, Sequence[str]]) -> PublishedSet:

@@ -28,6 +28,7 @@ AS_PUBLISHED = "as published"
 Text = Annotated[str, StringConstraints(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Value = Annotated[float, Field(allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, le=1)]
 
 
 class Model(BaseModel):
@@ -56,7 +57,8 @@ class Coded(Model):
 class PublishedCurve(Model):
     """One codec's curve: ``points`` are (bit per pixel, value) by rising rate.
 
-    ``sequence`` and ``coded`` are there where the curve is of one sequence, and not of a whole dataset.
+    ``sequence`` and ``coded`` are there where the curve is of one sequence, and not of a whole dataset. ``scales``: of
+    a ladder, the size of each point as a share of the full one's sides.
     ``metric`` is our name of what the paper calls ``printed_metric``; ``notes`` say what is not known of the two.
     """
 
@@ -69,9 +71,12 @@ class PublishedCurve(Model):
     figure: Text
     points: Annotated[tuple[tuple[Rate, Value], ...], Field(min_length=1)]
     notes: tuple[Text, ...] = ()
+    scales: tuple[Scale, ...] | None = None
 
     @model_validator(mode="after")
     def _rising(self) -> PublishedCurve:
+        if self.scales is not None and len(self.scales) != len(self.points):
+            raise ValueError(f"points of {self.codec}: there are {len(self.points)}, and {len(self.scales)} scales")
         rates = [rate for rate, _ in self.points]
         if any(later <= earlier for earlier, later in itertools.pairwise(rates)):
             raise ValueError(f"points of {self.codec}: give them by rising rate, each rate once")
@@ -111,10 +116,12 @@ class PublishedSet(Model):
             coded = curve.coded.model_dump() if curve.coded else {}
             if coded:
                 coded["fps"] = float(Fraction(coded["fps"]))
-            for number, (rate, value) in enumerate(curve.points, start=1):
+            numbers: Counter[float] = Counter()
+            for (rate, value), scale in zip(curve.points, curve.scales or itertools.repeat(1.0), strict=False):
+                numbers[scale] += 1
                 yield {
                     "codec": self.label(curve),
-                    "rate": number,
+                    "rate": numbers[scale],
                     "parameter": "point",
                     "dataset": curve.dataset,
                     "sequence": curve.sequence or AS_PUBLISHED,
@@ -127,6 +134,7 @@ class PublishedSet(Model):
                     "status": "ok",
                     "pooling": None if curve.sequence else AS_PUBLISHED,
                     "source": self.source(curve),
+                    "scale": scale,
                 }
 
     def dataset_rows(self) -> Iterable[dict[str, Any]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.bd import bd_rate
+from bench.analysis.bd import Cause, bd_rate
 from bench.analysis.compare import compare
 from bench.analysis.curves import curves, mean_curve
 from bench.analysis.ladder import rungs, rungs_text
@@ -49,9 +49,19 @@ def table(metric: str = "psnr_y", *, sign: float = 1) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def on_hull(found: list[tuple[int, float, float]]) -> set[tuple[float, float]]:
+def between(found: list[tuple[int, float, float]]) -> list[tuple[float, float]]:
+    """One size's curve: its points, and seven between each two, evenly spaced in log rate and in quality."""
+    plane = [(r, q) for _, r, q in sorted(found, key=lambda point: point[1])]
+    ways = [
+        (left[0] ** (1 - t) * right[0] ** t, left[1] * (1 - t) + right[1] * t)
+        for left, right in pairwise(plane)
+        for t in (k / 8 for k in range(1, 8))
+    ]
+    return sorted([*plane, *ways])
+
+
+def on_hull(plane: list[tuple[float, float]]) -> set[tuple[float, float]]:
     """By definition: points that nothing dominates and that no chord of two others passes above."""
-    plane = [(r, q) for _, r, q in found]
     kept = set()
     for rate, quality in plane:
         dominated = any(r <= rate and q >= quality and (r, q) != (rate, quality) for r, q in plane)
@@ -70,17 +80,19 @@ def test_the_curve_is_the_hull_of_all_sizes(sign: int) -> None:
     metric = "psnr_y" if sign == 1 else "lpips_alex"
     for sequence in range(3):
         curve = curves(table(metric, sign=sign), metric)["ladder", "cif", f"s{sequence}"]
-        every = [point for scale in SIZES for point in points(sequence, scale)]
-        hull = on_hull(every)
-        assert {(p.rate, sign * p.quality) for p in curve.points} == hull
-        assert {(p.rate, sign * p.quality) for p in curve.under} == {(r, q) for _, r, q in every} - hull
-        assert curve.is_ladder
+        every = {(r, q) for scale in SIZES for _, r, q in points(sequence, scale)}
+        hull = on_hull([point for scale in SIZES for point in between(points(sequence, scale))])
+        assert {(p.rate, sign * p.quality) for p in curve.points} == hull & every
+        assert {(p.rate, sign * p.quality) for p in curve.under} == every - hull
+        assert curve.is_ladder and len(hull) > len(every)
+        rates, qualities = curve.delta_points
+        assert np.stack([rates, sign * qualities], axis=1) == pytest.approx(np.array(sorted(hull)))
 
 
 def test_bd_rate_is_that_of_the_hulls() -> None:
     found = compare(table(), "anchor", "ladder", "psnr_y")
     for s, result in enumerate(found.per_sequence):
-        hull = np.array(sorted(on_hull([p for scale in SIZES for p in points(s, scale)])))
+        hull = np.array(sorted(on_hull([p for scale in SIZES for p in between(points(s, scale))])))
         anchor = np.array(sorted((1.1 * r, q) for _, r, q in points(s, 1.0)))
         expected = bd_rate(anchor[:, 0], anchor[:, 1], hull[:, 0], hull[:, 1], cap=99.9)
         assert result.bd_rate.value == pytest.approx(expected.value)
@@ -89,19 +101,22 @@ def test_bd_rate_is_that_of_the_hulls() -> None:
 def test_mean_curves_are_hulls_of_mean_points() -> None:
     """Each size's point at a QP is averaged over the sequences before the hull is taken."""
     means = [
-        (
-            0,
-            float(np.mean([points(s, scale)[k][1] for s in range(3)])),
-            float(np.mean([points(s, scale)[k][2] for s in range(3)])),
-        )
+        [
+            (
+                0,
+                float(np.mean([points(s, scale)[k][1] for s in range(3)])),
+                float(np.mean([points(s, scale)[k][2] for s in range(3)])),
+            )
+            for k in range(len(QPS))
+        ]
         for scale in SIZES
-        for k in range(len(QPS))
     ]
+    corners = on_hull([point for size in means for point in between(size)])
     mean = mean_curve(c for c in curves(table(), "psnr_y").values() if c.codec == "ladder")
     assert {(round(p.rate, 9), round(p.quality, 9)) for p in mean.curve.points} == {
-        (round(r, 9), round(q, 9)) for r, q in on_hull(means)
+        (round(r, 9), round(q, 9)) for size in means for _, r, q in size if (r, q) in corners
     }
-    hull = np.array(sorted(on_hull(means)))
+    hull = np.array(sorted(corners))
     anchor = np.mean([[(1.1 * r, q) for _, r, q in points(s, 1.0)] for s in range(3)], axis=0)
     expected = bd_rate(anchor[:, 0], anchor[:, 1], hull[:, 0], hull[:, 1], cap=99.9)
     found = compare(table(), "anchor", "ladder", "psnr_y", convention="mean-curve")
@@ -116,6 +131,15 @@ def test_rungs_say_where_each_size_wins() -> None:
     assert small.points + large.points == len(curve.points)
     assert rungs_text([small, large]) == f"0.5x to {small.high:.3g}, 1x from {large.low:.3g}"
     assert rungs(curves(table(), "psnr_y")["anchor", "cif", "s0"]) == []
+
+
+def test_a_hull_of_few_measured_points_is_doubted() -> None:
+    frame = table()
+    kept = (frame.scale == 1) & frame.rate.isin([22, 27]) | (frame.scale == 0.5) & (frame.rate == 42)
+    few = frame[(frame.codec == "anchor") | kept]
+    (first, *_) = compare(few, "anchor", "ladder", "psnr_y").per_sequence
+    assert first.bd_rate.value is not None and Cause.THREE_POINTS in first.bd_rate.flags
+    assert "ladder: its sizes' hull has 3 of the measured points; four or more are safer" in first.bd_rate.notes
 
 
 def test_a_table_without_sizes_is_no_ladder() -> None:
