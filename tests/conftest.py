@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command_line import Outcome, Vcbench, in_process
 from needed import needed
+from untrained import awake
 
 if TYPE_CHECKING:
     from bench.neural.codecs.s2vc.model import S2vc
@@ -270,10 +271,7 @@ def tiny_s2vc() -> S2vc:
         "unet_widths": (16, 16), "vae_width": 8, "rates": 3, "reanchor_every": 2, "teacher_channels": 4,
     }  # fmt: skip
     torch.manual_seed(0)
-    model = build(sizes).eval()
-    for parameter in model.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
+    model: S2vc = awake(build(sizes), std=0.1)
     return model
 
 

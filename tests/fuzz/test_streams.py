@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from needed import needed
+from untrained import awake
 
 torch = pytest.importorskip("torch")
 needed("compressai", "diffusers")
@@ -66,15 +67,6 @@ def frames() -> list[Frame]:
     texture = cv2.resize(noise, (72, 72), interpolation=cv2.INTER_CUBIC)
     pictures = [np.ascontiguousarray(texture[2 * number :][:64, 2 * number :][:, :64]) for number in range(3)]
     return [Frame(FORMAT, colour.from_rgb(picture, FORMAT).data) for picture in pictures]
-
-
-def awake(model: torch.nn.Module) -> torch.nn.Module:
-    """Networks in which nothing is zero only because it is untrained."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.05)
-    return model.eval()
 
 
 def diff_sit_model() -> torch.nn.Module:

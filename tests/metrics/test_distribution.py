@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from untrained import standing_in
 
 from bench.engine.measure import DecodedVideo, measure_together
 from bench.errors import MetricError, UnavailableError, UnknownNameError
@@ -60,16 +60,7 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
-    folder = tmp_path_factory.mktemp("weights")
-    file = folder / "stand-in.pth"
-    torch.save(network.state_dict(), file)
-    data = file.read_bytes()
-    (folder / "weights.toml").write_text(
-        f'[[weights]]\nname = "inception-fid"\ntitle = "stand-in"\nfile = "{file.name}"\nmade = "seeded"\n'
-        f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nbytes = {len(data)}\nlicence = "none"\nsource = "this test"\n'
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VCBENCH_WEIGHTS", str(folder))
+    with standing_in(tmp_path_factory.mktemp("weights"), "inception-fid", network) as file:
         yield {"network": network, "file": file}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from untrained import standing_in
 
 from bench.engine.measure import DecodedVideo, measure_together
 from bench.errors import UnavailableError
@@ -31,16 +31,7 @@ def i3d(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
     torch.manual_seed(0)
     network = I3d().eval()
-    folder = tmp_path_factory.mktemp("weights")
-    file = folder / "stand-in.pt"
-    torch.save(network.state_dict(), file)
-    data = file.read_bytes()
-    (folder / "weights.toml").write_text(
-        f'[[weights]]\nname = "i3d"\ntitle = "stand-in"\nfile = "{file.name}"\nmade = "seeded"\n'
-        f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nbytes = {len(data)}\nlicence = "none"\nsource = "this test"\n'
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VCBENCH_WEIGHTS", str(folder))
+    with standing_in(tmp_path_factory.mktemp("weights"), "i3d", network):
         yield network
 
 

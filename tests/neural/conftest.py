@@ -1,10 +1,26 @@
-"""Trainings of a few steps, whose curves are drawn where a test looks at them."""
+"""Trainings of a few steps, whose curves are drawn where a test looks at them, and what they see pictures with."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from bench.neural.networks.perceptual_loss import DeepFeatures
+
+
+@pytest.fixture(scope="session")
+def features() -> DeepFeatures:
+    """A seeded, untrained network to compare pictures by."""
+    import torch
+    from torchvision.models import squeezenet1_0
+
+    from bench.neural.networks.perceptual_loss import DeepFeatures
+
+    torch.manual_seed(0)
+    return DeepFeatures(squeezenet1_0(weights=None).state_dict())
 
 
 @pytest.fixture

@@ -5,17 +5,11 @@ from __future__ import annotations
 import pytest
 
 torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+pytest.importorskip("torchvision")
 
 from bench.neural.networks.critic import Critic  # noqa: E402
 from bench.neural.networks.perceptual_loss import CHANNELS, DeepFeatures, moments_distance  # noqa: E402
 from bench.neural.training.likeness import likeness, mean_feature_distance, weights_of_error  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def features() -> DeepFeatures:
-    torch.manual_seed(0)
-    return DeepFeatures(torchvision.models.squeezenet1_0(weights=None).state_dict())
 
 
 def test_rates_are_weighted_evenly_in_logarithm() -> None:

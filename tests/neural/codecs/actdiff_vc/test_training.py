@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from needed import needed
+from untrained import batch_of, moving_clip
 
 torch = pytest.importorskip("torch")
 needed("compressai", "diffusers")
@@ -35,24 +36,9 @@ CONFIG = ActDiffConfig(
 )  # fmt: skip
 
 
-def moving_clip(seed: int, frames: int = 9, side: int = 128, step: int = 2) -> Pictures:
-    """Smooth noise that moves left and up by so many pixels per frame."""
-    generator = np.random.default_rng(seed)
-    coarse = generator.integers(0, 256, (1, 3, side // 8 + 8, side // 8 + 8)).astype(np.float32)
-    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), scale_factor=8, mode="bicubic")
-    picture = smooth[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
-    return np.stack([picture[t * step : t * step + side, t * step : t * step + side] for t in range(frames)])
-
-
 @pytest.fixture(scope="module")
 def clips() -> list[Pictures]:
-    return [moving_clip(seed) for seed in range(3)]
-
-
-@pytest.fixture(scope="module")
-def features() -> DeepFeatures:
-    torch.manual_seed(0)
-    return DeepFeatures(torchvision.models.squeezenet1_0(weights=None).state_dict())
+    return [moving_clip(seed, 9) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +54,6 @@ def model_of(state: dict[str, torch.Tensor]) -> ActDiffVc:
     model = small(CONFIG)
     model.load_state_dict(state)
     return model
-
-
-def batch_of(clips: list[Pictures], frames: int, size: int = 64) -> torch.Tensor:
-    return to_batch(np.stack([clip[:frames, :size, :size] for clip in clips[:2]]), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from needed import needed
+from untrained import awake
 
 torch = pytest.importorskip("torch")
 needed("compressai")
@@ -27,10 +28,7 @@ LOWEST = torch.tensor([0])
 
 def odfte() -> Odfte:
     torch.manual_seed(0)
-    built = small_odfte(CONFIG).eval().requires_grad_(False)
-    for name, parameter in built.named_parameters():
-        if not parameter.any() and not name.startswith("frame_types"):
-            torch.nn.init.normal_(parameter, std=0.05)
+    built: Odfte = awake(small_odfte(CONFIG).requires_grad_(False), keeps=lambda name: name.startswith("frame_types"))
     return built
 
 

@@ -39,14 +39,6 @@ def tiny(**changes: Any) -> S2vc:
     return S2vc(config, vae, small_unet(config.latent_channels, config.unet_widths, config.guidance))
 
 
-@pytest.fixture(scope="module")
-def features() -> DeepFeatures:
-    from torchvision.models import squeezenet1_0
-
-    torch.manual_seed(2)
-    return DeepFeatures(squeezenet1_0(weights=None).state_dict())
-
-
 def moving(frames: int = 4, size: int = 64) -> np.ndarray:
     """A smooth pattern that moves to the right by two pixels per frame."""
     y, x = np.mgrid[0:size, 0:size]
