@@ -442,7 +442,7 @@ class Training:
             if any(value.requires_grad for _, coder in coders(self.model) for value in coder.parameters()):
                 raise UsageError(
                     f"{origin}: stage {stage.name} trains the entropy coder, of which a weight file has only the "
-                    "alone; name other stages by --stages, or an after-STAGE.pt by --from"
+                    "tables; name other stages by --stages, or an after-STAGE.pt by --from"
                 )
 
     def _check_facts(self, path: Path) -> None:
