@@ -305,6 +305,13 @@ def prepare(
     """
     settings = settings or CurveSettings()
     points = _Points.read(name, rate, quality, settings)
+    return _prepared(name, points.rate.tobytes(), points.quality.tobytes(), domain, settings)
+
+
+@lru_cache(maxsize=1 << 13)
+def _prepared(name: str, rate: bytes, quality: bytes, domain: Domain, settings: CurveSettings) -> PreparedCurve:
+    """A curve made ready, from arrays of float64; remembered, since an anchor's is wanted for every test codec."""
+    points = _Points(name, np.frombuffer(rate), np.frombuffer(quality))
     doubts: list[Doubt] = []
     try:
         log_rate, oriented = _usable(points, settings, domain, doubts)
@@ -330,7 +337,7 @@ def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, m
         problem = overlap_problem(overlap, anchor.domain, min_overlap)
     values: dict[str, float] = {}
     if problem is None:
-        means = mean_differences(anchor, test, np.array([low, high]))
+        means = mean_differences(anchor, test, low, high)
         values = {
             name: value for name, mean in means.items() if (value := _value(mean, anchor.domain, settings)) is not None
         }
@@ -381,16 +388,23 @@ def overlap_problem(overlap: float, domain: Domain, min_overlap: float = 0.0) ->
     return None
 
 
-def mean_differences(anchor: PreparedCurve, test: PreparedCurve, ends: _Array) -> dict[str, float]:
-    """Mean of test minus anchor on the other axis between two ends, by each method that both curves have."""
-    found: dict[str, float] = {}
-    # Overflow shows as a value that is not finite, and that is no value.
+def mean_differences(anchor: PreparedCurve, test: PreparedCurve, low: float, high: float) -> dict[str, float]:
+    """Mean of test minus anchor on the other axis between two ends, by each method that both curves have.
+
+    What overflows is not finite, and no value.
+    """
+    return {
+        name: (_area(integral, low, high) - _area(anchor.integrals[name], low, high)) / (high - low)
+        for name, integral in test.integrals.items()
+        if name in anchor.integrals
+    }
+
+
+def _area(integral: _Integral, low: float, high: float) -> float:
+    if isinstance(integral, Antiderivative):
+        return integral.at(high) - integral.at(low)
     with np.errstate(all="ignore"):
-        for name, integral in test.integrals.items():
-            if name in anchor.integrals:
-                area = np.diff(integral(ends))[0] - np.diff(anchor.integrals[name](ends))[0]
-                found[name] = float(area / (ends[1] - ends[0]))
-    return found
+        return float(np.diff(integral(np.array([low, high])))[0])
 
 
 def pair_doubts(

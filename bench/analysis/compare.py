@@ -32,6 +32,7 @@ from bench.analysis.curves import (
     RDCurve,
     SequenceKey,
     curves,
+    curves_of,
     point_table,
 )
 from bench.analysis.hull import ladder_hull
@@ -205,31 +206,23 @@ def compare_results(
     for codec in (anchor, *tests):
         if codec not in results.codecs:
             raise UnknownNameError("codec", codec, results.codecs)
-    frame = results.to_pandas([axis.pooling for axis in axes if axis.pooling is not None])
+    by_dataset = _has_dataset_curves(results)
 
     def pooled(axis: QualityAxis) -> dict[str, pd.DataFrame] | None:
         """Values of whole datasets of each pair, where the metric has them or curves are published."""
-        found = {}
+        found: dict[str, pd.DataFrame] = {}
+        if axis.pooling is not None or not (is_pooled(axis.metric) or by_dataset):
+            return None
         for test in tests:
             both = results.only(codecs=(anchor, test))
-            if (
-                (is_pooled(axis.metric) or _has_dataset_curves(both))
-                and axis.metric in both.metrics
-                and axis.pooling is None
-            ):
+            if (is_pooled(axis.metric) or _has_dataset_curves(both)) and axis.metric in both.metrics:
                 found[test] = dataset_table(both, axis.metric)
         return found or None
 
+    found = curves_of(results, [axis.name for axis in axes], rate_axis=options.rate_axis)
     return {
-        axis.name: compare_codecs(
-            curves(frame, axis.name, rate_axis=options.rate_axis),
-            anchor,
-            tests,
-            DeltaAxis.of(axis.name),
-            options,
-            pooled=pooled(axis),
-        )
-        for axis in axes
+        axis.name: compare_codecs(curves_of_axis, anchor, tests, DeltaAxis.of(axis.name), options, pooled=pooled(axis))
+        for axis, curves_of_axis in zip(axes, found, strict=True)
     }
 
 

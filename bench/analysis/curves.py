@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from bench.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.records.cell_set import CellSet
 
 RateAxis = Literal["bpp", "kbps"]
 RATE_AXES = ("bpp", "kbps")
@@ -255,7 +258,6 @@ def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> 
     known = {str(name) for name in frame["metric"].dropna().unique()}
     if axis.metric not in known:
         raise UnknownNameError("metric", axis.metric, known)
-    failed = frame["metric"].isna() & (frame["status"] != "ok")
     columns = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in frame.columns)]
     if axis.pooling is not None:
         if axis.pooling not in frame.columns:
@@ -263,12 +265,35 @@ def curves(frame: pd.DataFrame, metric: str, *, rate_axis: RateAxis = "bpp") -> 
                 f"{metric}: the table lacks the column {axis.pooling}; load it with to_pandas(poolings=...)"
             )
         columns.append(axis.pooling)
+    failed = frame["metric"].isna() & (frame["status"] != "ok")
     table = frame.loc[(frame["metric"] == axis.metric) | failed, columns].astype(object)
-    rows: dict[CurveKey, list[Any]] = {}
-    records: Iterable[Any] = table.where(table.notna(), None).itertuples(index=False)
-    for row in records:
-        rows.setdefault(CurveKey(row.codec, row.dataset or "", row.sequence), []).append(row)
-    return {key: _curve(key, axis, rate_axis, rows[key]) for key in sorted(rows)}
+    return _of_rows(table.where(table.notna(), None).itertuples(index=False), axis, rate_axis)
+
+
+def curves_of(
+    results: CellSet, metrics: Iterable[str], *, rate_axis: RateAxis = "bpp"
+) -> Iterator[dict[CurveKey, RDCurve]]:
+    """The `curves` of a result set by each of ``metrics``, from its cells: no table is made, nor pandas imported."""
+    axes = [QualityAxis.parse(metric) for metric in metrics]
+    if rate_axis not in RATE_AXES:
+        raise UsageError(f"unknown rate axis {rate_axis!r}; there are: {', '.join(RATE_AXES)}")
+    for axis in axes:
+        if axis.metric not in results.metrics:
+            raise UnknownNameError("metric", axis.metric, results.metrics)
+    poolings = {axis.pooling for axis in axes if axis.pooling is not None}
+    lacking = dict.fromkeys([*COLUMNS, *OPTIONAL_COLUMNS, *poolings])
+    rows = [SimpleNamespace(**{**lacking, **row}) for row in results.rows(poolings, {axis.metric for axis in axes})]
+    for axis in axes:
+        own = (row for row in rows if row.metric == axis.metric or (row.metric is None and row.status != "ok"))
+        yield _of_rows(own, axis, rate_axis)
+
+
+def _of_rows(rows: Iterable[Any], axis: QualityAxis, rate_axis: RateAxis) -> dict[CurveKey, RDCurve]:
+    """The curves of rows of one metric, whose attributes are the table's columns, None where there is nothing."""
+    found: dict[CurveKey, list[Any]] = {}
+    for row in rows:
+        found.setdefault(CurveKey(row.codec, row.dataset or "", row.sequence), []).append(row)
+    return {key: _curve(key, axis, rate_axis, found[key]) for key in sorted(found)}
 
 
 def point_table(curves_of_codec: Iterable[RDCurve]) -> PointTable:

@@ -50,14 +50,15 @@ class Antiderivative:
 
     def __call__(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         if places.size <= _FEW:
-            return np.array([self._at(place) for place in places.ravel().tolist()]).reshape(places.shape)
+            return np.array([self.at(place) for place in places.ravel().tolist()]).reshape(places.shape)
         piece = np.clip(np.searchsorted(self._x, places, side="right") - 1, 0, len(self._pieces) - 1)
         step = places - np.array(self._x)[piece]
         a, b, c, d = np.array(self._pieces)[piece].transpose(-1, *range(places.ndim))
         found: NDArray[np.float64] = np.array(self._areas)[piece] + step * (d + step * (c + step * (b + step * a)))
         return found
 
-    def _at(self, place: float) -> float:
+    def at(self, place: float) -> float:
+        """The antiderivative at one place."""
         piece = min(max(bisect_right(self._x, place) - 1, 0), len(self._pieces) - 1)
         return self._areas[piece] + _value(self._pieces[piece], place - self._x[piece])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -54,8 +54,14 @@ def _rate(value: str) -> str:
 
 
 @lru_cache(maxsize=1024)
+def _fps(value: str) -> Fraction:
+    """Frames per second of a record; a result set has few, in thousands of cells."""
+    return Fraction(value)
+
+
+@lru_cache(maxsize=1024)
 def _format_problem(width: int, height: int, fps: str, pix_fmt: str) -> str | None:
-    """Why there is no such format; a result set has few, in thousands of cells."""
+    """Why there is no such format."""
     try:
         VideoFormat(width, height, fps=Fraction(fps)).with_pix_fmt(pix_fmt)
     except UsageError as error:
@@ -296,7 +302,9 @@ class CellResult(Model):
         """Kilobits (1000) of ``bits`` a second."""
         if self.bits is None:
             return None
-        return float(self.bits * Fraction(self.sequence.fps) / self.sequence.frames / 1000)
+        fps = _fps(self.sequence.fps)
+        # of whole numbers the quotient is rounded once
+        return self.bits * fps.numerator / (fps.denominator * self.sequence.frames * 1000)
 
     def kmac_per_pixel(self, cost: CostRecord | None) -> float | None:
         """Thousands of multiply-accumulates for each luma sample of the source's original size, of the cell's
@@ -309,11 +317,15 @@ class CellResult(Model):
     def _luma_samples(self) -> int:
         return self.sequence.frames * self.sequence.width * self.sequence.height
 
-    def rows(self, poolings: Iterable[str] = ()) -> Iterable[dict[str, Any]]:
+    def rows(self, poolings: Iterable[str] = (), metrics: Collection[str] | None = None) -> Iterable[dict[str, Any]]:
         """One row per metric for the table; a cell that failed, was skipped or has no metric gives one row without.
 
-        ``poolings`` are keys of a measurement's pooled values, each a further column.
+        ``poolings`` are keys of a measurement's pooled values, each a further column. ``metrics``: these alone, of the
+        cells that have any.
         """
+        measured = {name: found for name, found in self.measurements.items() if metrics is None or name in metrics}
+        if self.status == "ok" and self.measurements and not measured:
+            return
         shared = {
             "codec": self.codec.name,
             "rate": self.rate.value,
@@ -322,7 +334,7 @@ class CellResult(Model):
             "frames": self.sequence.frames,
             "width": self.sequence.width,
             "height": self.sequence.height,
-            "fps": float(Fraction(self.sequence.fps)),
+            "fps": float(_fps(self.sequence.fps)),
             "bytes": self.rate_bytes,
             "bpp": self.bpp,
             "kbps": self.kbps,
@@ -349,16 +361,16 @@ class CellResult(Model):
             outcome = {"metric": None, "value": None, "status": status, "reason": reason}
             yield {**shared, **outcome, "pooling": None, "value_capped": None}
             return
-        for name, measured in self.measurements.items():
+        for name, found in measured.items():
             yield {
                 **shared,
                 "metric": name,
-                "value": measured.value,
-                "status": measured.status,
-                "reason": measured.reason,
-                "pooling": measured.provenance.get("pooling"),
-                "value_capped": measured.pooled.get("mean_capped"),
-                **{name: measured.pooled.get(name) for name in poolings},
+                "value": found.value,
+                "status": found.status,
+                "reason": found.reason,
+                "pooling": found.provenance.get("pooling"),
+                "value_capped": found.pooled.get("mean_capped"),
+                **{name: found.pooled.get(name) for name in poolings},
             }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,9 +51,17 @@ class CellSet:
         import pandas as pd
 
         wanted = tuple(dict.fromkeys(poolings))
-        rows = [row for cell in self.cells for row in cell.rows(wanted)]
-        rows += [row for part in self.published for row in part.rows()]
-        return pd.DataFrame(rows, columns=[*_TABLE_COLUMNS, *wanted])
+        return pd.DataFrame(self.rows(wanted), columns=[*_TABLE_COLUMNS, *wanted])
+
+    def rows(self, poolings: Iterable[str] = (), metrics: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """The rows of `to_pandas`, those of published points without columns that do not apply to them.
+
+        ``metrics``: rows of these alone, and those without a metric.
+        """
+        wanted = tuple(poolings)
+        rows = [row for cell in self.cells for row in cell.rows(wanted, metrics)]
+        points = (row for part in self.published for row in part.rows())
+        return rows + [row for row in points if metrics is None or row["metric"] in metrics]
 
     def frames(self, metric: str) -> pd.DataFrame:
         """Per-frame values of a metric: codec, rate, dataset, sequence, frame, value."""
@@ -91,7 +99,7 @@ class CellSet:
         kept = self.published if published is None else published
         return type(self)(self.folders, cells, self.problems, kept, self.notes)
 
-    @property
+    @cached_property
     def codecs(self) -> list[str]:
         """Names of the codecs, measured and published, in alphabetical order."""
         measured = {cell.codec.name for cell in self.cells}

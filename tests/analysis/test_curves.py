@@ -1,6 +1,7 @@
 """Curves from a table small enough to read."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,14 @@ from bench.analysis.curves import (
     SequenceKey,
     Source,
     curves,
+    curves_of,
     mean_curve,
     point_table,
 )
 from bench.errors import UnknownNameError, UsageError
+from bench.results.result_set import load
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def row(codec: str, sequence: str, rate: object, bpp: float, value: float | None, **other: Any) -> dict[str, Any]:
@@ -211,3 +216,17 @@ def test_a_failed_cell_which_has_no_metric_is_excluded_from_every_curve_of_its_c
     failed = row("x265", "akiyo", 9, 0.2, None, metric=None, status="failed", reason="timeout: too slow")
     curve = only(curves(table(row("x265", "akiyo", 1, 0.4, 40.0), failed), "psnr_y"))
     assert curve.excluded == (ExcludedPoint("9", "failed", "timeout: too slow"),)
+
+
+def test_curves_of_cells_are_those_of_their_table() -> None:
+    """Failed cells, poolings and published curves among them, from results of an earlier vcbench and a paper."""
+    folders = (ROOT / "tests/results/old_result_set/set", ROOT / "results/published/dcvc")
+    results = load(*folders)
+    metrics = [results.metrics[0], f"{results.metrics[0]}@p5", results.metrics[-1]]
+    frame = results.to_pandas(["p5"])
+    for metric, found in zip(metrics, curves_of(results, metrics), strict=True):
+        assert found == curves(frame, metric)
+    with pytest.raises(UnknownNameError, match="no_such"):
+        list(curves_of(results, ["no_such"]))
+    with pytest.raises(UsageError, match="rate axis"):
+        list(curves_of(results, metrics, rate_axis="mpg"))  # type: ignore[arg-type]
