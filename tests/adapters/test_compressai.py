@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.adapters.base import RatePoint
+from bench.adapters import warm
+from bench.adapters.base import EncodeInfo, RatePoint
 from bench.adapters.child import ChildCodec
 from bench.adapters.compressai import CompressaiCodec
 from bench.cards import Catalog, load_card
 from bench.core.files import hash_file
 from bench.core.quiet_import import imported
-from bench.errors import BitstreamError, CardError, DecodeError, UnavailableError
+from bench.errors import BitstreamError, CardError, DecodeError, EncodeError, UnavailableError
 from bench.registry import build
 from bench.video import colour
 from bench.video.frame import Frame
@@ -234,6 +235,31 @@ def test_processes_of_their_own_agree(make: Make, tiny_clip: TinyClip, tmp_path:
     with child.open_decoder(tmp_path / "cell" / "stream.vcb", source.format) as decoder:
         theirs = [frame.data.tobytes() for frame in decoder.frames()]
     assert theirs == [frame.data.tobytes() for frame in codec.decode(tmp_path / "cell" / "stream.vcb")]
+
+
+def test_a_network_is_loaded_once_for_all_encodes_and_decodes(make: Make, tiny_clip: TinyClip, tmp_path: Path) -> None:
+    """Forks of the warm process have it: they code when its file is gone, which a process that begins anew cannot."""
+    source = open_sequence(tiny_clip(64, 64, 1))
+    child = ChildCodec(make("bmshj2018-factorized"), tmp_path, trust=False)
+
+    def encoded(name: str) -> EncodeInfo:
+        (tmp_path / name).mkdir()
+        return child.encode(source, RatePoint("quality", 1), tmp_path / name / "stream.vcb")
+
+    try:
+        first = encoded("first").usage
+        (tmp_path / "weights.pth").unlink()
+        second = encoded("second").usage
+        assert (tmp_path / "first/stream.vcb").read_bytes() == (tmp_path / "second/stream.vcb").read_bytes()
+        assert first is not None and second is not None and first.start_s == second.start_s
+        assert second.start_s is not None and second.start_s > second.cpu_s
+        with child.open_decoder(tmp_path / "second/stream.vcb", source.format) as decoder:
+            assert len(list(decoder.frames())) == 1
+        warm.end_all()
+        with pytest.raises(EncodeError, match="weights"):
+            encoded("anew")
+    finally:
+        warm.end_all()
 
 
 def test_a_decoder_that_chooses_other_tables_is_found_out(
