@@ -292,11 +292,19 @@ def _flags(
 
 def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_Pair, tuple[Cause, str]]:
     """Pairs whose curves are not of the same source, with the reason."""
+    distinct: list[Any] = []
+    for curve in curves:
+        if curve.points and len(curve.sources) == 1 and curve.sources not in distinct:
+            distinct.append(curve.sources)
+    of = [distinct.index(curve.sources) if curve.points and curve.sources in distinct else None for curve in curves]
     return {
         (row, column): problem
         for row, anchor in enumerate(curves)
         for column, test in enumerate(curves)
-        if row != column and (problem := pair_problem(anchor, test, mix_published=mix_published))
+        # two curves of the one source have no problem: most pairs of a long table
+        if row != column
+        and (of[row] is None or of[row] != of[column])
+        and (problem := pair_problem(anchor, test, mix_published=mix_published))
     }
 
 

@@ -12,6 +12,9 @@ from bench.report.escape import printable
 # In a script these end lines that JSON does not end; in HTML "<" begins a tag.
 _ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
+_AS_THEY_ARE = {int, bool, type(None)}
+_NUMBERS = {float, type(None)}
+
 
 def to_json(value: Any) -> str:
     """Strict JSON that is harmless in a script, in HTML and in a spreadsheet's import.
@@ -39,6 +42,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {printable(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        kinds = set(map(type, value))
+        # columns of numbers, the bulk of a long table, need no look at each
+        if kinds <= _AS_THEY_ARE or (kinds <= _NUMBERS and all(map(math.isfinite, filter(None, value)))):
+            return value
         return [_plain(item) for item in value]
     return value
 
