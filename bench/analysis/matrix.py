@@ -225,38 +225,52 @@ def _summaries(
         for step in ("encode", "decode")
     )
     measured = np.array([p.measured for p in pairs], dtype=bool).reshape(-1, count)
+    total = (measured[:, :, None] | measured[:, None, :]).sum(axis=0).tolist()
+    number = np.tensordot(weights, used, axes=1).tolist()
+    defined = used.sum(axis=0)
+    with np.errstate(all="ignore"):
+        mean = (np.where(used, values, 0).sum(axis=0) / defined).tolist()
+        means = np.where(used[:, None], methods, 0).sum(axis=0) / defined
+        spreads = np.stack([np.fmin.reduce(means), np.fmax.reduce(means)], axis=-1).tolist()
+        of_used = np.where(used, overlaps, math.inf).min(axis=0, initial=math.inf)
+        known = np.where(defined > 0, of_used, np.fmin.reduce(overlaps, initial=math.inf)).tolist()
+    lowest = np.where(used, ends[:, 0], math.inf).min(axis=0, initial=math.inf).tolist()
+    highest = np.where(used, ends[:, 1], -math.inf).max(axis=0, initial=-math.inf).tolist()
+    bits = np.bitwise_or.reduce(np.where(used, flags, 0), axis=0).tolist()
+    of_pair = np.moveaxis(used, 0, -1)
+    keys = {
+        row.tobytes(): tuple(p.key for p, ok in zip(decisive, row, strict=True) if ok)
+        for row in of_pair.reshape(count * count, len(decisive))
+    }
 
     def summary(anchor: int, test: int) -> Summary:
-        own, overlap = values[:, anchor, test], overlaps[:, anchor, test]
-        defined = used[:, anchor, test]
-        has_value = bool(defined.any())
-        known = overlap[defined] if has_value else overlap[~np.isnan(overlap)]
-        total = int((measured[:, anchor] | measured[:, test]).sum())
-        number = int(weights[defined].sum())
-        value = float(own[defined].mean()) if has_value else None
-        spread = compared = None
-        if has_value:
-            compared = (float(ends[defined, 0, anchor, test].min()), float(ends[defined, 1, anchor, test].max()))
-            means = methods[defined, :, anchor, test].mean(axis=0)
-            spread = (float(np.nanmin(means)), float(np.nanmax(means)))
-        partial = has_value and (not defined.all() if wholes is not None else number < total)
-        absent = [p for p, ok in zip(decisive, defined, strict=True) if not ok]
+        own = of_pair[anchor, test]
+        count_used = int(defined[anchor, test])
+        has_value = count_used > 0
+        value = mean[anchor][test] if has_value else None
+        spread = tuple(spreads[anchor][test]) if has_value else None
+        partial = has_value and (
+            count_used < len(decisive) if wholes is not None else number[anchor][test] < total[anchor][test]
+        )
+        reason = None
+        if partial or not has_value:
+            absent = (p for p, ok in zip(decisive, own, strict=True) if not ok)
+            otherwise = (None, OTHERS_LACK_IT if has_value else "")
+            reason = _told(p.reasons.get((anchor, test), otherwise)[1] for p in absent)
         return Summary(
             value,
-            _told(p.reasons.get((anchor, test), (None, OTHERS_LACK_IT if has_value else ""))[1] for p in absent)
-            if partial or not has_value
-            else None,
-            float(known.min()) if known.size else None,
-            compared,
+            reason,
+            None if math.isinf(known[anchor][test]) else known[anchor][test],
+            (lowest[anchor][test], highest[anchor][test]) if has_value else None,
             spread,
             intervals.get((anchor, test), _no_interval(has_value, None if wholes is None else whole)),
-            _overall_flags(flags[defined, anchor, test], value, spread, domain)
+            _overall_flags(bits[anchor][test], count_used, value, spread, domain)
             | (flag_bits([Cause.PARTIAL]) * partial),
-            number,
-            total,
+            number[anchor][test],
+            total[anchor][test],
             _number(encode[anchor, test]),
             _number(decode[anchor, test]),
-            tuple(p.key for p, ok in zip(decisive, defined, strict=True) if ok),
+            keys[own.tobytes()],
             wholes is None and (domain, anchor, test) in apart,
         )
 
@@ -264,12 +278,11 @@ def _summaries(
 
 
 def _overall_flags(
-    flags: NDArray[np.int64], value: float | None, spread: tuple[float, float] | None, domain: Domain
+    bits: int, sequences: int, value: float | None, spread: tuple[float, float] | None, domain: Domain
 ) -> int:
     """The flags of any sequence; that methods disagree is a matter of the means."""
-    bits = int(np.bitwise_or.reduce(flags)) if flags.size else 0
     disagree = flag_bits([Cause.METHODS_DISAGREE])
-    if flags.size > 1 and bits & disagree and value is not None and spread is not None:
+    if sequences > 1 and bits & disagree and value is not None and spread is not None:
         tolerance = 100 * DISAGREEMENT if domain == "quality" else 0.0
         if spread[1] - spread[0] <= max(tolerance, 0.1 * abs(value)):
             bits &= ~disagree
