@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import marshal
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -141,13 +140,10 @@ def codec_key(cell: CellResult) -> str:
 
 def _codec_keys(cells: Iterable[CellResult]) -> Iterator[str]:
     """The key of each cell; cells of one codec are mostly alike, and to see that takes a tenth of the time."""
-    known: dict[bytes, str] = {}
+    known: dict[str, str] = {}
     for cell in cells:
         facts = _what_writes(cell)
-        try:
-            seen = marshal.dumps(facts, 2)  # the last version in which equal values are equal bytes
-        except ValueError:  # of a cell that was not read from a file
-            seen = _text(facts).encode()
+        seen = repr(facts)  # quick, where the order of keys does not matter yet
         if seen not in known:
             known[seen] = _text(facts)
         yield known[seen]

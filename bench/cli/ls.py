@@ -205,12 +205,16 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
             key: ", ".join(map(str, value)) if isinstance(value, list | dict) else str(value)
             for key, value in row.items()
         }
-        shown["available"] = shown["readable"] = "yes" if row["available"] else f"no: {brief_reason(row, _TABLE_WIDTH)}"
+        shown["available"] = "yes" if row["available"] else f"no: {brief_reason(row, _TABLE_WIDTH)}"
+        shown["readable"] = "yes" if row["available"] else "no, see below"
         lines.append([shown.get(column, "") for column in columns])
     title = counted(len(rows), {"results": "result set", "published": "paper"}.get(kind, kind.removesuffix("s")))
     if kind == "published" and rows:
         title += f" in {Path(rows[0]['folder']).parent}"
     _print_fitted(title, list(columns), lines, cut=_CUT[kind])
+    for row in rows:
+        if kind == "results" and not row["available"]:
+            say(f"  {row['folder']}: {brief_reason(row)}")  # in one line, to copy the command from
 
 
 def brief_reason(row: dict[str, Any], width: int | None = None) -> str:

@@ -114,7 +114,7 @@ def own(codec: str, model: torch.nn.Module, **options: object) -> Target:
 def compressai_target(model: str, *widths: int) -> Target:
     from bench.core.quiet_import import imported
 
-    network = awake(imported("compressai.zoo.image").model_architectures[model](*widths))
+    network = awake(imported("compressai.zoo.image").model_architectures[model](*widths)).requires_grad_(False)
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.mul_(1.6)
