@@ -42,6 +42,7 @@ start((index) => {
     const why = notes();
     const wins = new Map();
     const tricked = [];
+    const reversed = new Map();
     let compared = 0;
     // Whether codec a needs fewer bits than b by a metric; null where that cannot be said.
     const ahead = (a, b, metric) => (all[metric]?.problem ? null : all[metric]?.quality.value[b][a] ?? null) === null ? null : all[metric].quality.value[b][a] < 0;
@@ -66,21 +67,27 @@ start((index) => {
       if (ranked.length < 2) return element("tr", {}, head, element("td", { colSpan: 6 }, why.mark(data.problem || data.texts[grid.reason[anchor][others(anchor)[0]]] || "nothing to compare", "no comparison")));
       const [best, next] = ranked;
       const clear = grid.high[next][best] !== null && grid.high[next][best] < 0;
-      const denied = denial(best, next, metric);
-      compared += 1;
-      if (denied) tricked.push(`${index.codecs[best].look.label} by ${index.metrics[metric].name} (fooled by ${index.metrics[metric].fooled.join(", ")}; ${denied})`);
-      else wins.set(best, [...(wins.get(best) ?? []), clear]);
       const lead = grid.value[next][best];
+      // against the anchor over one range of qualities, against each other over another
+      const behind = lead !== null && lead > 0 ? `needs more bits than ${index.codecs[next].look.label} where the two meet` : null;
+      const denied = behind ?? denial(best, next, metric);
+      compared += 1;
+      if (behind) {
+        const about = `${index.codecs[best].look.label} ${behind}`;
+        reversed.set(about, [...(reversed.get(about) ?? []), index.metrics[metric].name]);
+      } else if (denied) tricked.push(`${index.codecs[best].look.label} by ${index.metrics[metric].name} (fooled by ${index.metrics[metric].fooled.join(", ")}; ${denied})`);
+      else wins.set(best, [...(wins.get(best) ?? []), clear]);
       const told = grid.low[next][best] === null ? "no interval" : fromTo([grid.low[next][best], grid.high[next][best]], 1);
       const absent = others(anchor).filter((test) => !ranked.includes(test)).flatMap((test) => [element("div", {}, `${index.codecs[test].look.label} `, why.mark(of(test) === null ? data.texts[grid.reason[anchor][test]] : "over other sequences than the rest", ""))]);
       return element("tr", {}, head, element("td", {}, codecName(index, best)),
         best === anchor ? element("td", { className: "r" }, "anchor") : valueCell(of(best), "", marks(index, seen(grid.flags[anchor][best]), ofSequences(grid, anchor, best))),
         element("td", { className: "wide" }, codecName(index, next)),
         element("td", { className: "r wide" }, lead === null ? "undefined" : `${format.signed(lead)} %`, marks(index, seen(grid.flags[next][best]), ofSequences(grid, next, best)), element("span", { className: "under" }, told)),
-        element("td", { className: "wide text-cell" }, denied ? "not counted" : clear ? "clear" : grid.low[next][best] === null ? "too few sequences to tell" : "not clear", element("span", { className: "under" }, denied ?? "")), element("td", { className: "wide" }, ...absent));
+        element("td", { className: "wide text-cell" }, denied ? "not counted" : clear ? "clear" : lead === null ? "the two do not meet" : grid.low[next][best] === null ? "too few sequences to tell" : "not clear", element("span", { className: "under" }, denied ?? "")), element("td", { className: "wide" }, ...absent));
     });
     const tally = [...wins].sort(([, a], [, b]) => b.length - a.length).map(([test, clears]) => `${index.codecs[test].look.label} by ${clears.length} of ${compared} metrics (${clears.filter(Boolean).length} clearly)`);
-    const left = tricked.length ? ` Not counted: ${tricked.join("; ")}.` : "";
+    const doubted = [...[...reversed].map(([about, names]) => `${about} (${names.join(", ")})`), ...tricked];
+    const left = doubted.length ? ` Not counted: ${doubted.join("; ")}.` : "";
     get("glance-about").textContent = tally.length || left ? `Fewest bits for equal quality on ${index.scopes[scope].label}: ${tally.join("; ") || "no codec"}.${left}` : `No codec can be compared with ${index.codecs[anchor].look.label} on ${index.scopes[scope].label}.`;
     const headings = [{ text: "Metric" }, { text: "Best" }, { content: ["BD-rate", element("span", { className: "under" }, "against the anchor")], right: true }, { text: "Next", wide: true }, { content: ["Best against next", element("span", { className: "under" }, "95 % interval")], right: true, wide: true }, { text: "Lead", wide: true }, { text: "Not ranked", wide: true }];
     get("glance").replaceChildren(table(headings, rows, { label: "The best codec by each metric" }), ...why.list("Not ranked, and why"));

@@ -390,6 +390,28 @@ def test_a_lead_that_a_trick_explains_does_not_count(
     assert page.locator("#glance td:has-text('not counted')").count() == 2
 
 
+def test_a_lead_that_the_direct_comparison_denies_does_not_count(
+    cell: Callable[..., CellResult], tmp_path: Path, tab: Callable[..., Watched]
+) -> None:
+    """Fine saves most against the anchor, at its fine end alone, where coarse saves more."""
+    sizes = {"x265": (4000, 8000, 16000, 32000, 64000), "fine": (12800, 25600, 51200, 102400, 204800),
+             "coarse": (4400, 8400, 15000, 22000, 32000)}  # fmt: skip
+    first = {"x265": 30.0, "fine": 34.0, "coarse": 30.0}
+    cells = [
+        cell(codec, 40 - step, sequence, size=size, values={"psnr_y": first[codec] + 2 * step})
+        for codec in sizes
+        for sequence in ("akiyo", "bus", "crew")
+        for step, size in enumerate(sizes[codec])
+    ]
+    report = build_report(ResultSet((Path("results/run"),), cells), tmp_path / "report", anchor="x265")
+    page = tab((report.parent / "index.html").as_uri()).page
+    page.wait_for_selector("#glance tbody tr")
+    assert "Not counted: fine needs more bits than coarse where the two meet (psnr_y)." in page.inner_text(
+        "#glance-about"
+    )
+    assert page.locator("#glance td:has-text('not counted')").count() == 1
+
+
 def test_cells_open_by_their_rate_point_and_say_why_a_value_is_missing(
     cell: Callable[..., CellResult], tmp_path: Path, tab: Callable[..., Watched]
 ) -> None:
