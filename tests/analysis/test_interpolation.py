@@ -12,7 +12,8 @@ from bench.analysis.interpolation import Antiderivative
 def reference(x: list[float], y: list[float], method: str) -> object:
     if method == "linear":
         return lambda places: np.array([_area_below_lines(x, y, place) for place in places])
-    return (PchipInterpolator if method == "pchip" else Akima1DInterpolator)(x, y).antiderivative()
+    # two points are a line, which Akima's curve of SciPy before 1.16 is not
+    return (PchipInterpolator if method == "pchip" or len(x) == 2 else Akima1DInterpolator)(x, y).antiderivative()
 
 
 def _area_below_lines(x: list[float], y: list[float], end: float) -> float:
