@@ -73,7 +73,7 @@ start(async (index) => {
       if (video.codec === null) fact("rate", "none: the source");
       else {
         fact("rate", `${format.number(video.bpp)} bit/pixel over the whole sequence${index.codecs[video.codec].rate === "bitstream" ? "" : `, ${kindOf(index.codecs[video.codec]).mark}`}`);
-        for (const [name, value] of Object.entries(video.values[frame] ?? {})) fact(name, `${format.number(value, 5)} on this frame`);
+        for (const [name, value] of Object.entries(video.values[frame] ?? {})) fact(index.metrics.find((metric) => metric.name === name)?.label ?? name, `${format.number(value, 5)} on this frame`);
         fact("bitstream", `SHA-256 ${video.sha256.slice(0, 16)} …`);
       }
       return element("div", {}, element("h3", {}, `${title}: ${nameOf(video)}`), list);

@@ -10,7 +10,7 @@ start((index) => {
   let shown = null;
 
   fill(anchorBox, index.codecs.map((codec, number) => [number, codec.look.label]), chosenNumber(index.codecs, choice.get("anchor")));
-  fill(metricBox, index.metrics.map((metric, number) => [number, metric.name]), chosenNumber(index.metrics, choice.get("metric")));
+  fill(metricBox, index.metrics.map((metric, number) => [number, metric.label]), chosenNumber(index.metrics, choice.get("metric")));
   fill(scopeBox, index.scopes.map((scope, number) => [number, scope.label]), choice.get("dataset") === null ? index.first : chosenNumber(index.scopes, choice.get("dataset"), "label"));
   let marked = 0;  // the flags of the values in the table
 
@@ -53,13 +53,13 @@ start((index) => {
       if (!fooled.length) return null;
       const said = index.metrics.map((_, number) => ahead(best, next, number));
       const strict = index.metrics.findIndex(({ name }) => name === stricter);
-      if (said[strict] === false) return `${stricter} sees no lead`;
+      if (said[strict] === false) return `${index.metrics[strict].label} sees no lead`;
       const others = [...said.keys()].filter((number) => !index.metrics[number].fooled.length && said[number] !== null);
-      if (others.length) return others.some((number) => said[number]) ? null : `no lead by ${others.map((number) => index.metrics[number].name).join(", ")}`;
+      if (others.length) return others.some((number) => said[number]) ? null : `no lead by ${others.map((number) => index.metrics[number].label).join(", ")}`;
       return index.codecs[best].draws ? "no other metric compares them" : null;
     };
     const rows = all.map((data, metric) => {
-      const pick = element("button", { type: "button", className: "more", title: index.metrics[metric].title, onclick: () => { metricBox.value = metric; refresh().catch(vcbench.fail); } }, index.metrics[metric].name);
+      const pick = element("button", { type: "button", className: "more", title: `${index.metrics[metric].name}: ${index.metrics[metric].title}`, onclick: () => { metricBox.value = metric; refresh().catch(vcbench.fail); } }, index.metrics[metric].label);
       const grid = data.problem ? null : data.quality;
       const of = (test) => (test === anchor ? 0 : grid.value[anchor][test]);
       const ranked = grid ? [...index.codecs.keys()].filter((test) => test === anchor || (of(test) !== null && !grid.apart[anchor][test])).sort((a, b) => of(a) - of(b)) : [];
@@ -74,8 +74,8 @@ start((index) => {
       compared += 1;
       if (behind) {
         const about = `${index.codecs[best].look.label} ${behind}`;
-        reversed.set(about, [...(reversed.get(about) ?? []), index.metrics[metric].name]);
-      } else if (denied) tricked.push(`${index.codecs[best].look.label} by ${index.metrics[metric].name} (fooled by ${index.metrics[metric].fooled.join(", ")}; ${denied})`);
+        reversed.set(about, [...(reversed.get(about) ?? []), index.metrics[metric].label]);
+      } else if (denied) tricked.push(`${index.codecs[best].look.label} by ${index.metrics[metric].label} (fooled by ${index.metrics[metric].fooled.join(", ")}; ${denied})`);
       else wins.set(best, [...(wins.get(best) ?? []), clear]);
       const told = grid.low[next][best] === null ? "no interval" : fromTo([grid.low[next][best], grid.high[next][best]], 1);
       const absent = others(anchor).filter((test) => !ranked.includes(test)).flatMap((test) => [element("div", {}, `${index.codecs[test].look.label} `, why.mark(of(test) === null ? data.texts[grid.reason[anchor][test]] : "over other sequences than the rest", ""))]);
@@ -96,7 +96,7 @@ start((index) => {
 
   async function showTable() {
     const { anchor, metric, scope, data } = shown;
-    const name = index.metrics[metric].name;
+    const name = index.metrics[metric].label;
     const where = index.scopes[scope].label;
     for (const one of tabs) {
       const button = get(`tab-${one}`);
@@ -312,7 +312,7 @@ start((index) => {
     const { anchor, scope } = shown;
     const told = notes();
     const all = await Promise.all(index.metrics.map((_, metric) => load(scope, metric)));
-    const headings = [{ text: "Codec" }, ...index.metrics.map((metric) => ({ text: metric.name, right: true }))];
+    const headings = [{ text: "Codec" }, ...index.metrics.map((metric) => ({ text: metric.label, right: true }))];
     const rows = others(anchor).map((test) => element("tr", {}, element("th", { scope: "row", className: "first" }, codecName(index, test)),
       ...all.map((data) => tinted(data, anchor, test, told))));
     return [table(headings, rows, { label: "Every metric", narrow: true }), ...told.list()];

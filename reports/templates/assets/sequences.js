@@ -5,7 +5,7 @@ start((index) => {
   const [sequenceBox, metricBox] = [get("sequence"), get("metric")];
   const wanted = index.sequences.findIndex((one) => one.name === choice.get("sequence") && (!choice.get("dataset") || one.dataset === choice.get("dataset")));
   fill(sequenceBox, index.sequences.map((one, number) => [number, one.name, one.dataset]), Math.max(wanted, 0));
-  fill(metricBox, index.metrics.map((metric, number) => [number, metric.name]), chosenNumber(index.metrics, choice.get("metric")));
+  fill(metricBox, index.metrics.map((metric, number) => [number, metric.label]), chosenNumber(index.metrics, choice.get("metric")));
   let data = null;
   let frames = null;
 
@@ -87,7 +87,7 @@ start((index) => {
     if (got !== null && got !== undefined) return element("td", { className: "r" }, format.number(got, 4));
     if (cell.status !== "ok") return element("td");
     const told = cell.notOk?.[number];
-    return element("td", { className: "r" }, why.mark(`${index.metrics[number].name}: ${told ? data.texts[told[1]] : "not measured"}`, told ? told[0] : "not measured"));
+    return element("td", { className: "r" }, why.mark(`${index.metrics[number].label}: ${told ? data.texts[told[1]] : "not measured"}`, told ? told[0] : "not measured"));
   }
 
   // The chosen metric comes first, so that it is in sight however many there are.
@@ -97,7 +97,7 @@ start((index) => {
     const shown = order.filter((number) => !ok.length || ok.some((cell) => typeof cell.values[number] === "number" || typeof cell.values[number] === "string"));
     const absent = order.filter((number) => !shown.includes(number));
     const headings = [{ text: "Codec" }, { text: "Rate point" }, { text: "bit/pixel", right: true }, { text: "kbit/s", right: true, wide: true },
-      { text: "Encoding, s", right: true, wide: true }, { text: "Decoding, s", right: true, wide: true }, ...shown.map((number) => index.metrics[number]).map((one) => ({ text: one.name + (one.unit ? `, ${one.unit}` : ""), right: true }))];
+      { text: "Encoding, s", right: true, wide: true }, { text: "Decoding, s", right: true, wide: true }, ...shown.map((number) => index.metrics[number]).map((one) => ({ text: one.label + (one.unit ? `, ${one.unit}` : ""), right: true }))];
     const seconds = (cost) => element("td", { className: "r wide" }, cost ? format.number(cost.s, 3) + (cost.timing === "shared" ? " *" : "") : "");
     const row = (why) => (cell) => {
       const known = cell.status === "ok";
@@ -107,7 +107,7 @@ start((index) => {
         seconds(cell.encode), seconds(cell.decode), ...shown.map((number) => value(cell, number, why)));
     };
     const loaded = data.cells.some((cell) => cell.encode?.timing === "shared" || cell.decode?.timing === "shared");
-    const lacking = absent.map((number) => `${index.metrics[number].name} (${data.texts[ok[0].notOk[number]?.[1]] ?? "not measured"})`);
+    const lacking = absent.map((number) => `${index.metrics[number].label} (${data.texts[ok[0].notOk[number]?.[1]] ?? "not measured"})`);
     paged(get("cells"), data.cells.length, (from, to) => [from, to], ([from, to]) => {
       const why = notes();
       const rows = data.cells.slice(from, to).map(row(why));

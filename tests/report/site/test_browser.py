@@ -119,8 +119,8 @@ def test_another_anchor_and_metric_change_the_numbers(usual_report: Path, tab: C
     page.select_option("#anchor", label="double")
     page.wait_for_selector("#comparison-title:text('against double')")
     assert page.inner_text(value) == "−75.00 %"
-    page.select_option("#metric", label="ssim")
-    page.wait_for_selector("#comparison-about:text('ssim on set')")
+    page.select_option("#metric", label="SSIM")
+    page.wait_for_selector("#comparison-about:text('SSIM on set')")
     assert "anchor=double&metric=ssim" in page.url
     page.click("#comparison tr:has-text('half') button")
     assert page.locator("#comparison tr.inner:not([hidden]) tbody tr").count() == 4
@@ -153,7 +153,7 @@ def test_the_keyboard_is_enough(usual_report: Path, tab: Callable[..., Watched])
     page.focus("#tab-ranking")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#tab-metrics:focus")
-    page.wait_for_selector("#comparison thead :text('ssim')")
+    page.wait_for_selector("#comparison thead :text('SSIM')")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#tab-pairs:focus")
     page.wait_for_selector("#comparison-about:text('anchor of the column')")
@@ -330,7 +330,7 @@ def test_doubts_are_seen_beside_the_values(doubtful_report: Path, tab: Callable[
     ):
         assert text in told, text
     page.click("#tab-metrics")
-    page.wait_for_selector("#comparison thead :text('ssim')")
+    page.wait_for_selector("#comparison thead :text('SSIM')")
     assert page.locator("#comparison sup.flag:text('p 3/4')").count() == 4
 
 
@@ -346,7 +346,7 @@ def test_who_is_best_is_seen_first_with_whether_the_lead_is_clear(
     best = page.locator("#glance tbody tr").all_inner_texts()
     assert [text.split() for text in best] == [
         [name, "half", "−50.00", "%", "x265", "−50.00", "%", "−50.0", "to", "−50.0", "%", "clear"]
-        for name in ("psnr_y", "ssim")
+        for name in ("PSNR-Y", "SSIM")
     ]
     page.select_option("#anchor", label="half")
     page.wait_for_selector("#glance td:text-is('anchor')")
@@ -355,8 +355,8 @@ def test_who_is_best_is_seen_first_with_whether_the_lead_is_clear(
         ["Encoding, s/frame", "Decoding, s/frame", "Encoder memory, MiB", "Decoder memory, MiB"],
         ["0.2", "0.2", "9.54e−7", "9.54e−7"],
     ]
-    page.click("#glance button:text-is('ssim')")
-    page.wait_for_selector("#comparison-about:text('ssim on set')")
+    page.click("#glance button:text-is('SSIM')")
+    page.wait_for_selector("#comparison-about:text('SSIM on set')")
     page = tab((doubtful_report / "index.html").as_uri()).page
     page.wait_for_selector("#glance tbody tr")
     row = page.locator("#glance tbody tr").first.inner_text()
@@ -385,8 +385,8 @@ def test_a_lead_that_a_trick_explains_does_not_count(
     page.wait_for_selector("#glance tbody tr")
     said = page.inner_text("#glance-about")
     assert "x265 by 4 of 6 metrics" in said
-    assert "Not counted: " in said and "sharp by vmaf (fooled by sharpen; vmaf_neg sees no lead)" in said
-    assert "grainy by niqe (fooled by grain, sharpen, filter; no lead by psnr_y, ms_ssim)" in said
+    assert "Not counted: " in said and "sharp by VMAF (fooled by sharpen; VMAF NEG sees no lead)" in said
+    assert "grainy by NIQE (fooled by grain, sharpen, filter; no lead by PSNR-Y, MS-SSIM)" in said
     assert page.locator("#glance td:has-text('not counted')").count() == 2
 
 
@@ -406,7 +406,7 @@ def test_a_lead_that_the_direct_comparison_denies_does_not_count(
     report = build_report(ResultSet((Path("results/run"),), cells), tmp_path / "report", anchor="x265")
     page = tab((report.parent / "index.html").as_uri()).page
     page.wait_for_selector("#glance tbody tr")
-    assert "Not counted: fine needs more bits than coarse where the two meet (psnr_y)." in page.inner_text(
+    assert "Not counted: fine needs more bits than coarse where the two meet (PSNR-Y)." in page.inner_text(
         "#glance-about"
     )
     assert page.locator("#glance td:has-text('not counted')").count() == 1
@@ -423,13 +423,13 @@ def test_cells_open_by_their_rate_point_and_say_why_a_value_is_missing(
     page = tab(build_report(ResultSet((), cells), tmp_path / "report").with_name("sequences.html").as_uri()).page
     page.wait_for_selector("#cells tbody tr")
     headings = page.locator("#cells thead th").all_inner_texts()
-    assert headings[-2:] == ["psnr_y, dB", "ssim"], "vmaf has no value at all"
+    assert headings[-2:] == ["PSNR-Y, dB", "SSIM"], "vmaf has no value at all"
     rows = page.locator("#cells tbody tr").all_inner_texts()
     assert "2 *" in rows[0] and "undefined[1]" in rows[1] and "failed[2]" in rows[2]
-    assert page.locator("#cells ol li").all_inner_texts() == ["ssim: no frame has a value", "timeout: broken"]
-    assert "No cell of this sequence has a value of vmaf (no frame has a value)." in page.inner_text("#cells")
-    page.select_option("#metric", label="ssim")
-    page.wait_for_selector("#cells thead th:nth-child(7):text-is('ssim')")
+    assert page.locator("#cells ol li").all_inner_texts() == ["SSIM: no frame has a value", "timeout: broken"]
+    assert "No cell of this sequence has a value of VMAF (no frame has a value)." in page.inner_text("#cells")
+    page.select_option("#metric", label="SSIM")
+    page.wait_for_selector("#cells thead th:nth-child(7):text-is('SSIM')")
     page.click("#cells button:text-is('qp 22')")
     assert "enc x265" in page.inner_text("#cell-facts")
 
