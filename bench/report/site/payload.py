@@ -73,8 +73,14 @@ def index(measured: Measured, title: str) -> dict[str, Any]:
         ],
         "metrics": [
             {
-                **{"name": m.name, "label": m.short, "title": m.title, "unit": m.unit, "better": m.direction, "problem": m.problem},
-                **{"axisUnit": m.axis_unit, "scale": m.scale, "pooled": m.pooled},
+                **{"name": m.name, "label": m.short, "title": m.title, "unit": m.unit},
+                **{
+                    "better": m.direction,
+                    "problem": m.problem,
+                    "axisUnit": m.axis_unit,
+                    "scale": m.scale,
+                    "pooled": m.pooled,
+                },
                 **{"fooled": list(m.fooled), "stricter": stricter(m.name)},
             }
             for m in measured.metrics
