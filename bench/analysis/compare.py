@@ -720,4 +720,4 @@ def _reasons(curve: RDCurve) -> list[str]:
 
 
 def _tally(reasons: Iterable[str]) -> str:
-    return ", ".join(f"{reason} x{count}" if count > 1 else reason for reason, count in Counter(reasons).items())
+    return ", ".join(f"{count} x {reason}" if count > 1 else reason for reason, count in Counter(reasons).items())

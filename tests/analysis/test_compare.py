@@ -259,8 +259,8 @@ def test_a_sequence_of_one_codec_alone_is_listed() -> None:
 def test_failed_cells_are_counted_with_their_reasons() -> None:
     failed = rows("anchor", "b", RATES, PSNR) + rows("test", "b", RATES, PSNR, status="failed", reason="timeout")
     result = compared(pair("a", 0.5) + failed)
-    assert result.per_sequence[1].bd_rate.reason == "test: no value (timeout x4)"
-    assert "test: points without a value: 4 (timeout x4)" in result.warnings
+    assert result.per_sequence[1].bd_rate.reason == "test: no value (4 x timeout)"
+    assert "test: points without a value: 4 (4 x timeout)" in result.warnings
 
 
 def test_the_mean_curve_leaves_out_sequences_that_miss_a_point() -> None:

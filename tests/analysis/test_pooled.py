@@ -328,7 +328,7 @@ class TestComparison:
     def test_a_missing_sequence_leaves_it_undefined_with_the_reason(self, build: Callable[..., Builder]) -> None:
         found = compared(build().curves({"x265": 1.0}).curves({"half": 0.5}, ["akiyo"]).results)
         assert found.bd_rate.value is None
-        assert found.bd_rate.reason == "half: no value (no result of bus x4)"
+        assert found.bd_rate.reason == "half: no value (4 x no result of bus)"
         assert found.per_sequence[0].bd_rate.value is not None
         assert any("rate points without a value pooled over the dataset set: 4" in text for text in found.warnings)
 

@@ -33,7 +33,7 @@ def test_what_follows_from_a_missing_measurement_stands_under_its_cause() -> Non
     rows = [row("measurement", weights, codec=codec, metric="niqe", sequence="bus", rate=22.0) for codec in ("a", "b")]
     rows += [
         row("BD-rate overall", "no sequence has a value (set/bus: ...)", codec="b", metric="niqe"),
-        row("BD-rate", f"a: no value ({weights} x4)", codec="b", metric="niqe", sequence="bus"),
+        row("BD-rate", f"a: no value (4 x {weights})", codec="b", metric="niqe", sequence="bus"),
         row("BD-rate", "the curves have no quality in common (overlap 0 %)", codec="b", metric="vmaf", sequence="bus"),
         row("BD-rate overall", "no sequence has a value (set/bus: ...)", codec="b", metric="vmaf"),
     ]
