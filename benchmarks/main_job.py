@@ -7,7 +7,8 @@ them; printed are medians of wall time and of the ratios run by run.
 
     loop        what people script: for each QP an encode, then an FFmpeg pass with libvmaf, both with all threads
     vcbench -j  ``vcbench run`` with psnr and vmaf
-    threads     the same with ``--jobs 2 --backend threading``
+    loky        the same with ``--jobs 2 --backend loky``
+    encodes     the encodes of ``--jobs 1`` alone, one after the other, each on one thread as vcbench runs it
     ssim        ``vcbench run --jobs 2`` with psnr, ssim and ms_ssim
     compressai  ``python -m compressai.utils.video.bench x265`` for the same points (``--compressai`` names the
                 interpreter that has it; it runs once, for it takes minutes)
@@ -69,7 +70,18 @@ def bare_loop(clip: Path, folder: Path) -> None:
         )  # fmt: skip
 
 
-def vcbench(clip: Path, folder: Path, jobs: int, metrics: str, backend: str = "loky") -> None:
+def encodes(clip: Path, folder: Path) -> None:
+    """What ``--jobs 1`` cannot do without: one encode after the other, on one thread."""
+    for qp in QPS:
+        subprocess.run(
+            [*ffmpeg.base_command(), "-i", str(clip), "-c:v", "libx265", "-preset", "medium", "-x265-params",
+             f"qp={qp}:keyint=32:min-keyint=32:scenecut=0:pools=none:wpp=0:frame-threads=1:info=0:log-level=error",
+             str(folder / f"{qp}.hevc")],
+            check=True,
+        )  # fmt: skip
+
+
+def vcbench(clip: Path, folder: Path, jobs: int, metrics: str, backend: str = "auto") -> None:
     subprocess.run(
         [sys.executable, "-m", "bench.cli", "run", "--codecs", "x265", "--rates", ",".join(map(str, QPS)), "--input",
          str(clip), "--metrics", metrics, "--jobs", str(jobs), "--backend", backend, "--out", str(folder / "out")],
@@ -114,7 +126,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--compressai", metavar="PYTHON")
     parser.add_argument("--frames", type=int, help="instead of those of the size")
-    parser.add_argument("--only", help="names of contenders, such as 'vcbench -j2,threads'; the loop always runs")
+    parser.add_argument("--only", help="names of contenders, such as 'vcbench -j2,loky'; the loop always runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for size in arguments.sizes.split(","):
@@ -125,7 +137,8 @@ def main() -> None:
                 "loop": lambda folder, clip=clip: bare_loop(clip, folder),
                 "vcbench -j2": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf"),
                 "vcbench -j1": lambda folder, clip=clip: vcbench(clip, folder, 1, "psnr_y,psnr_u,psnr_v,vmaf"),
-                "threads": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf", "threading"),
+                "loky": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,vmaf", "loky"),
+                "encodes": lambda folder, clip=clip: encodes(clip, folder),
                 "ssim": lambda folder, clip=clip: vcbench(clip, folder, 2, "psnr_y,psnr_u,psnr_v,ssim,ms_ssim"),
             }
             if arguments.only:

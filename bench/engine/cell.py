@@ -6,11 +6,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal, TypeVar
 
 from bench.adapters.base import Codec, EncodeInfo, ExternalCodec, RunningDecoder, copy_alone
@@ -136,7 +137,21 @@ def run_cells(task: Task) -> list[CellResult]:
     return finished + _run_cells(task, store)
 
 
+@cache
+def _begin_to_prepare(metrics: tuple[str, ...]) -> None:
+    """Have metrics load what they need, once a process, beside its first encoder."""
+
+    def work() -> None:
+        for name in metrics:
+            with suppress(Exception):  # it happens again, and is told, where the metric is measured
+                metric_class(name).prepare()
+
+    Thread(target=work, name="metrics get ready").start()
+
+
 def _run_cells(task: Task, store: Store) -> list[CellResult]:
+    if task.timing == "shared":
+        _begin_to_prepare(tuple(name for name in task.metrics if name not in task.unavailable))
     try:
         with ExitStack() as stack:
             works = [

@@ -114,6 +114,10 @@ class Metric(ABC):
         """Raise UnavailableError, saying what to do, if the metric cannot run on this machine."""
 
     @classmethod
+    def prepare(cls) -> None:
+        """Load what takes long once a process; a cell's first encoder works meanwhile. Safe beside other threads."""
+
+    @classmethod
     def identity(cls) -> dict[str, Any]:
         """What values depend on beside the frames, for the measurement's key."""
         return {"name": cls.name, "version": cls.version}

@@ -18,6 +18,7 @@ from bench.metrics.kernels import (
     plane_sse,
     psnr,
     ssim_ms_ssim,
+    warm_up,
 )
 from bench.video import colour
 from bench.video.formats import VideoFormat
@@ -226,6 +227,11 @@ class Similarity(Fidelity):
             of = "" if (height, width) == (fmt.height, fmt.width) else f"a chroma plane of {fmt.width}x{fmt.height}, "
             window = f"{self.window_side}x{self.window_side} window"
             raise MetricError(f"{self.name}: {of}{width}x{height} is smaller than its {window}")
+
+    @classmethod
+    def prepare(cls) -> None:
+        if cls.picture != "all planes":
+            warm_up()
 
     @abstractmethod
     def similarities(self, pair: FramePair) -> Iterable[float | None]:
