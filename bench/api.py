@@ -148,14 +148,17 @@ def compare_folders(
     one. Raises UsageError or UnknownNameError for what cannot be compared.
     """
     from bench.analysis.compare import USUAL, compare_results
+    from bench.core.garbage import garbage_kept
 
-    results, pairs = _codec_pairs(paths(folders, distinct=False), anchor, test)
-    results = _only(results, dataset)
-    wanted, left_out = (list(names(metrics)), []) if metrics else _comparable_metrics(results)
-    tests: dict[str, list[str]] = {}
-    for name, other in pairs:
-        tests.setdefault(name, []).append(other)
-    found = {name: compare_results(results, name, others, wanted, options or USUAL) for name, others in tests.items()}
+    with garbage_kept():
+        results, pairs = _codec_pairs(paths(folders, distinct=False), anchor, test)
+        results = _only(results, dataset)
+        wanted, left_out = (list(names(metrics)), []) if metrics else _comparable_metrics(results)
+        tests: dict[str, list[str]] = {}
+        for name, other in pairs:
+            tests.setdefault(name, []).append(other)
+        how = options or USUAL
+        found = {name: compare_results(results, name, others, wanted, how) for name, others in tests.items()}
     return FolderComparison(results, pairs, wanted, found, left_out)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.core.garbage import garbage_kept
 from bench.core.paths import local_path
 from bench.errors import StoreError
 from bench.records.cell import CellResult, read_cell
@@ -100,23 +99,6 @@ class ResultSet(CellSet):
         return pd.DataFrame([{**row, **row.pop("values")} for row in rows])
 
 
-@contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """While many objects are made that all stay: looking for garbage among them takes a quarter of the time.
-
-    Afterwards they count as old, so that they are not looked through three times as they age.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.freeze()
-            gc.unfreeze()
-            gc.enable()
-
-
 def load(*folders: str | Path, apart: bool = True) -> ResultSet:
     """Load one or more result sets. Damaged result files are left out and named in ``problems``.
 
@@ -125,7 +107,7 @@ def load(*folders: str | Path, apart: bool = True) -> ResultSet:
     are stored. Raises StoreError for a folder without results.
     """
     paths = tuple(map(local_path, folders))
-    with _garbage_kept():
+    with garbage_kept():
         return _loaded(paths, apart=apart)
 
 
