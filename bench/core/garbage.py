@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def garbage_kept() -> Iterator[None]:
-    """Look for no garbage in this block: among the objects of a large result set that takes longer than the work itself.
+    """Look for no garbage in this block: among the objects of a large result set that takes longer than the work.
 
     Afterwards they count as old, so that they are not looked through three times as they age. Blocks may lie in others.
     """
