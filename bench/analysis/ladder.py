@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from bench.analysis.curves import RDCurve, curves
+from bench.analysis.curves import RDCurve, curves_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.records.cell import CellResult
+    from bench.records.cell_set import CellSet
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,13 @@ def scales(cells: Iterable[CellResult]) -> dict[str, str]:
     }
 
 
-def ladder_curves(
-    cells: Sequence[CellResult], frame: pd.DataFrame, metrics: Iterable[str]
-) -> dict[tuple[str, str], list[RDCurve]]:
+def ladder_curves(results: CellSet, metrics: Sequence[str]) -> dict[tuple[str, str], list[RDCurve]]:
     """The curves of codecs that were coded at several sizes, by codec and metric, sequence by sequence."""
     found: dict[tuple[str, str], list[RDCurve]] = {}
-    if not scales(cells):
+    if not scales(results.cells):
         return found
-    for metric in metrics:
-        for curve in curves(frame, metric).values():
+    for metric, own in zip(metrics, curves_of(results, metrics), strict=True):
+        for curve in own.values():
             if curve.is_ladder:
                 found.setdefault((curve.codec, metric), []).append(curve)
     return found

@@ -54,19 +54,29 @@ def is_pooled(metric: str) -> bool:
 
 def dataset_table(results: CellSet, metric: str) -> pd.DataFrame:
     """One row per codec, rate and dataset: see `ResultSet.datasets`."""
+    return dataset_tables(results, [metric])[metric]
+
+
+def dataset_tables(results: CellSet, metrics: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """The `dataset_table` of each of ``metrics``, for which the cells are gathered once."""
     import pandas as pd
 
-    if metric not in results.metrics:
-        raise UnknownNameError("metric", metric, results.metrics)
     groups: dict[tuple[str, float, str, float], list[CellResult]] = {}
     expected: dict[str, set[str]] = {}
     for cell in results.cells:
         groups.setdefault((cell.codec.name, cell.rate.value, cell.sequence.dataset, cell.scale), []).append(cell)
         expected.setdefault(cell.sequence.dataset, set()).add(cell.sequence.name)
     features = _Features(results.folders)
-    rows = [_row(groups[key], metric, expected[key[2]], features) for key in sorted(groups)]
-    rows += [row for part in results.published for row in part.dataset_rows() if row["metric"] == metric]
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+    alike = [(cells, _shared(cells), expected[key[2]]) for key, cells in sorted(groups.items())]
+    published = [row for part in results.published for row in part.dataset_rows()]
+    found = {}
+    for metric in metrics:
+        if metric not in results.metrics:
+            raise UnknownNameError("metric", metric, results.metrics)
+        rows = [_row(cells, shared, metric, sequences, features) for cells, shared, sequences in alike]
+        rows += [row for row in published if row["metric"] == metric]
+        found[metric] = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return found
 
 
 def dataset_curves(table: pd.DataFrame, rate_axis: RateAxis = "bpp") -> dict[DatasetKey, RDCurve]:
@@ -131,25 +141,31 @@ class _Features:
         return found
 
 
-def _row(cells: list[CellResult], metric: str, expected: set[str], features: _Features) -> dict[str, Any]:
+def _shared(cells: list[CellResult]) -> dict[str, Any]:
+    """What the rows of all metrics have in common."""
     first = cells[0]
-    pool = _pool_of(metric)
-    row: dict[str, Any] = {
+    return {
         "codec": first.codec.name,
         "rate": first.rate.value,
         "dataset": first.sequence.dataset,
         "sequences": len({cell.sequence.name for cell in cells}),
         "frames": sum(cell.sequence.frames for cell in cells),
         "rate_kind": "estimate" if any(cell.codec.rate_kind == "estimate" for cell in cells) else "bitstream",
-        "metric": metric,
-        "pooling": OVER_SEQUENCES if pool is None else OVER_DATASET,
+        "bpp": fmean(cell.bpp or 0 for cell in cells),
+        "kbps": fmean(cell.kbps or 0 for cell in cells),
         "source": _source(cells),
         "scale": first.scale,
     }
+
+
+def _row(
+    cells: list[CellResult], shared: dict[str, Any], metric: str, expected: set[str], features: _Features
+) -> dict[str, Any]:
+    pool = _pool_of(metric)
+    row = {**shared, "metric": metric, "pooling": OVER_SEQUENCES if pool is None else OVER_DATASET}
     problems = [*_problems(cells, metric, expected, pool)]
     if problems:
-        return {**row, "status": "undefined", "reason": "; ".join(problems)}
-    row |= {"bpp": fmean(cell.bpp or 0 for cell in cells), "kbps": fmean(cell.kbps or 0 for cell in cells)}
+        return {**row, "bpp": None, "kbps": None, "status": "undefined", "reason": "; ".join(problems)}
     try:
         value = _mean(cells, metric) if pool is None else _pooled(cells, metric, features)
     except (MetricError, StoreError) as error:

@@ -97,7 +97,7 @@ def show_ladders(results: ResultSet, metrics: Sequence[str]) -> None:
         return
     rows = [
         [codec, metric, curve.sequence, rungs_text(rungs(curve))]
-        for (codec, metric), own in ladder_curves(results.cells, results.to_pandas(), metrics).items()
+        for (codec, metric), own in ladder_curves(results, metrics).items()
         for curve in own
     ]
     say()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-_TABLE_COLUMNS = (
+TABLE_COLUMNS = (
     "codec", "rate", "dataset", "sequence", "frames", "width", "height", "fps", "bytes", "bpp", "kbps", "rate_kind",
     "metric", "value", "status", "reason", "encode_s", "decode_s", "timing", "parameter", "pooling", "value_capped",
     "source", "cell", "scale", "encode_kmac_per_pixel", "decode_kmac_per_pixel", "parameters",
@@ -51,7 +51,7 @@ class CellSet:
         import pandas as pd
 
         wanted = tuple(dict.fromkeys(poolings))
-        return pd.DataFrame(self.rows(wanted), columns=[*_TABLE_COLUMNS, *wanted])
+        return pd.DataFrame(self.rows(wanted), columns=[*TABLE_COLUMNS, *wanted])
 
     def rows(self, poolings: Iterable[str] = (), metrics: Collection[str] | None = None) -> list[dict[str, Any]]:
         """The rows of `to_pandas`, those of published points without columns that do not apply to them.

@@ -48,6 +48,7 @@ def build_report(
     """
     from bench.analysis.options import CompareOptions
     from bench.core.folders import check_rewritable, rewritten
+    from bench.core.garbage import garbage_kept
     from bench.core.paths import local_path
     from bench.errors import StoreError
     from bench.report.measured import Measured
@@ -58,11 +59,12 @@ def build_report(
     out = local_path(out)
     check_rewritable(out, "report")
     options = CompareOptions(min_overlap=min_overlap, mix_published=mix_published)
-    measured = Measured.of(results, anchor, metrics, options, looks)
     shown = PictureOptions(pictures, tuple(clips), tuple(paths), trust)
     try:
-        with rewritten(out, "report") as folder:
-            write_site(Report(measured, folder, shown, title))
+        with garbage_kept():
+            measured = Measured.of(results, anchor, metrics, options, looks)
+            with rewritten(out, "report") as folder:
+                write_site(Report(measured, folder, shown, title))
     except OSError as error:
         raise StoreError(
             f"{out}: the report cannot be written there: {error.strerror or error}; name a folder that can be written"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -166,9 +167,9 @@ def comparisons(grid: Grid) -> list[Compared]:
     measured, metric = grid.measured, grid.metric
     compared = []
     for scope in measured.scopes:
-        there, scoped = _There.on(measured, scope), _Pairs.of(grid, scope)
+        scoped = _Pairs.of(grid, scope)
         for number, test in sorted(enumerate(measured.codecs[1:], start=1), key=lambda one: one[1]):
-            problem = there.problem(measured.anchor, test, metric)
+            problem = _problem(measured, scope, test, metric)
             both = {measured.anchor, test}
             compared.append(
                 Compared(
@@ -190,36 +191,28 @@ def comparisons(grid: Grid) -> list[Compared]:
 def speeds(measured: Measured, compared: Sequence[Compared]) -> list[Speed]:
     """The times of every codec in every scope; ratios are those of the first metric that has them."""
     cells, anchor, labels = measured.results.cells, measured.anchor, measured.labels
+    own: dict[tuple[Scope, str], list[CellResult]] = defaultdict(list)
+    for cell in cells:
+        for scope in (Scope(None), Scope(cell.sequence.dataset)):
+            own[scope, cell.codec.name].append(cell)
     return [
-        _speed(scope, name, labels[name], anchor, [cell for cell in cells if _within(cell, scope, name)], compared)
+        _speed(scope, name, labels[name], anchor, own[scope, name], compared)
         for scope in scopes(cells)
         for name in sorted({cell.codec.name for cell in cells}, key=lambda name: (name != anchor, name))
     ]
 
 
-class _There(NamedTuple):
-    """What has any result in a scope."""
-
-    scope: Scope
-    codecs: frozenset[str]
-    metrics: frozenset[str]
-
-    @classmethod
-    def on(cls, measured: Measured, scope: Scope) -> _There:
-        frame = measured.frame
-        part = frame if scope.dataset is None else frame[frame["dataset"] == scope.dataset]
-        return cls(scope, frozenset(part["codec"]), frozenset(part["metric"].dropna()))
-
-    def problem(self, anchor: str, test: str, metric: MetricFacts) -> str | None:
-        """Why there is nothing to compare."""
-        if metric.direction is None:
-            return metric.problem
-        for name in (anchor, test):
-            if name not in self.codecs:
-                return f"{name}: has no result on {self.scope.label}"
-        if metric.name not in self.metrics:
-            return f"{metric.name}: has no measurement on {self.scope.label}"
-        return None
+def _problem(measured: Measured, scope: Scope, test: str, metric: MetricFacts) -> str | None:
+    """Why there is nothing to compare."""
+    if metric.direction is None:
+        return metric.problem
+    codecs, metrics = measured.found[scope]
+    for name in (measured.anchor, test):
+        if name not in codecs:
+            return f"{name}: has no result on {scope.label}"
+    if metric.name not in metrics:
+        return f"{metric.name}: has no measurement on {scope.label}"
+    return None
 
 
 class _Pairs(NamedTuple):
@@ -351,10 +344,6 @@ def _told(summary: Summary, own: Sequence[Pairs], test: int) -> str | None:
         return f"no sequence has a value ({listed})"
     listed = "; ".join(f"without {few(names)} ({why})" for why, names in absent.items())
     return f"{summary.used} of {summary.total} sequences: {listed}"
-
-
-def _within(cell: CellResult, scope: Scope, codec: str) -> bool:
-    return cell.codec.name == codec and scope.dataset in {None, cell.sequence.dataset}
 
 
 def _speed(

@@ -32,6 +32,10 @@ _T1_LETTERS = frozenset(map(chr, (*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
+# What the csv module itself writes as `csv_cell` does.
+_AS_THEY_ARE = {int, float, type(None)}
+
+
 def printable(text: object) -> str:
     """The text with control characters, direction marks and what UTF-8 cannot hold replaced by U+FFFD."""
     return _UNPRINTABLE.sub("\ufffd", str(text).replace("\r\n", "\n")).encode("utf-8", "replace").decode("utf-8")
@@ -60,7 +64,10 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(csv_cell(column) for column in columns)
-        writer.writerows([csv_cell(row.get(column)) for column in columns] for row in rows)
+        writer.writerows(
+            [value if type(value) in _AS_THEY_ARE else csv_cell(value) for value in map(row.get, columns)]
+            for row in rows
+        )
 
 
 def markdown(text: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.analysis.bd import Domain
-from bench.analysis.curves import CurveKey, DatasetSource, RDCurve, SequenceKey, curves
+from bench.analysis.curves import CurveKey, DatasetSource, RDCurve, SequenceKey, curves_of
 from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
 from bench.report.measured import Measured, MetricFacts, Scope
@@ -45,7 +45,7 @@ class Grid:
         domains: Sequence[Domain] = DOMAINS,
     ) -> Grid:
         """The grid of a metric; `pooled` is `ResultSet.datasets` of it where that is at hand."""
-        found = curves(measured.frame, metric.name)
+        (found,) = curves_of(measured.results, [metric.name])
         codecs, axis, options = measured.codecs, metric.axis, measured.options
         by_sequence = {key: [found.get(CurveKey(codec, *key)) for codec in codecs] for key in measured.sequences}
         wholes: Mapping[DatasetKey, RDCurve] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.analysis.curves import SequenceKey
 from bench.analysis.fooled import fooled_by
@@ -26,9 +26,6 @@ from bench.protocols import common
 from bench.records.cell import CellResult, SequenceRecord
 from bench.records.published import PublishedSet
 from bench.results.result_set import ResultSet
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NOT_RECORDED = "not recorded"
 DEFAULT_ANCHOR = "x265"
@@ -199,9 +196,9 @@ class Measured:
         return cls(results, chosen, why, codecs, published, facts, remarks, options, looks_file)
 
     @cached_property
-    def frame(self) -> pd.DataFrame:
-        """One row a (cell, metric)."""
-        return self.results.to_pandas()
+    def found(self) -> dict[Scope, tuple[frozenset[str], frozenset[str]]]:
+        """Names of the codecs and of the metrics that have any result in each scope."""
+        return {scope: _names(self.results.only(dataset=scope.dataset)) for scope in self.scopes}
 
     @cached_property
     def estimated(self) -> frozenset[str]:
@@ -250,6 +247,13 @@ class Measured:
     def environment(self) -> list[tuple[str, list[str]]]:
         """Versions, machines and command lines: what, and its distinct values."""
         return environment(self.results, self.results.cells)
+
+
+def _names(results: ResultSet) -> tuple[frozenset[str], frozenset[str]]:
+    """Codecs that were run or published, and metrics that a finished cell or a published curve has."""
+    measured = {name for cell in results.cells if cell.status == "ok" for name in cell.measurements}
+    published = {curve.metric for part in results.published for curve in part.curves}
+    return frozenset(results.codecs), frozenset(measured | published)
 
 
 def _by_protocol(options: CompareOptions, cells: Iterable[CellResult]) -> CompareOptions:

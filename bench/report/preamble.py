@@ -191,7 +191,7 @@ def overfitted(cells: Iterable[CellResult]) -> Iterator[str]:
 
 def _ladders(measured: Measured) -> Iterator[str]:
     """Which codecs were coded at several sizes, and at which rates each size is the best."""
-    found = ladder_curves(measured.results.cells, measured.frame, measured.metric_names[:1])
+    found = ladder_curves(measured.results, measured.metric_names[:1])
     for codec, sizes in scales(measured.results.cells).items():
         yield (
             f"{measured.labels[codec]} was coded at several sizes ({sizes}) and scaled back before it was measured: its"

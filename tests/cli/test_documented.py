@@ -67,12 +67,12 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 def test_every_field_of_a_result_file_and_every_column_is_documented() -> None:
     from bench.records.cell import CellResult
-    from bench.records.cell_set import _TABLE_COLUMNS
+    from bench.records.cell_set import TABLE_COLUMNS
 
     text = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
     named = {part for code in re.findall(r"`([^`\n]+)`", text) for part in re.split(r"[.\s,]+", code)}
     assert fields(CellResult) - named == set()
-    assert set(_TABLE_COLUMNS) - named == set()
+    assert set(TABLE_COLUMNS) - named == set()
 
 
 @pytest.mark.neural

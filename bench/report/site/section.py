@@ -15,6 +15,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.curves import SequenceKey
+from bench.analysis.pooled import dataset_tables
 from bench.core.folders import Rewriting
 from bench.records.cell import CellResult
 from bench.report.comparisons import Compared, Speed, speeds
@@ -72,7 +73,7 @@ class Report:
     @cached_property
     def datasets(self) -> Mapping[str, pd.DataFrame]:
         """Values of whole datasets by metric."""
-        return {name: self.measured.results.datasets(name) for name in self.measured.metric_names}
+        return dataset_tables(self.measured.results, self.measured.metric_names)
 
     @cached_property
     def excluded(self) -> Sequence[Row]:

@@ -11,6 +11,7 @@ import numpy as np
 from bench.analysis.bd import Cause, Domain
 from bench.analysis.ladder import ladder_curves
 from bench.analysis.matrix import Pairs, Summary, flag_bits
+from bench.records.cell_set import TABLE_COLUMNS
 from bench.report.comparisons import comparisons
 from bench.report.grid import Grid
 from bench.report.measured import Scope
@@ -41,12 +42,12 @@ def _values(report: Report) -> dict[str, Any]:
 def _tables(report: Report) -> Iterator[Table]:
     measured, compared = report.measured, report.compared
     cells = measured.results.cells
-    yield tables.results_table(list(measured.frame.columns), [*cells, *measured.results.published])
+    yield tables.results_table(TABLE_COLUMNS, [*cells, *measured.results.published])
     yield tables.rd_table(cells, measured.metric_names)
     yield tables.datasets_table(report.datasets.values())
     yield tables.bd_rate_table(compared, report.no_comparison)
     yield tables.speed_table(report.speeds, measured.anchor)
-    ladders = ladder_curves(cells, measured.frame, measured.metric_names)
+    ladders = ladder_curves(measured.results, measured.metric_names)
     if ladders:
         yield tables.ladder_table(ladders)
     yield tables.complexity_table(report.speeds)
