@@ -63,6 +63,29 @@ class Antiderivative:
         return self._areas[piece] + _value(self._pieces[piece], place - self._x[piece])
 
 
+def areas(
+    curves: Sequence[Antiderivative | None], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Integral of each curve from ``low`` to ``high``, which have a row of places for each; NaN where there is none.
+
+    What calling each curve gives, for all that have equally many points at once.
+    """
+    found = np.full(low.shape, math.nan)
+    alike: dict[int, list[int]] = {}
+    for row, curve in enumerate(curves):
+        if curve is not None:
+            alike.setdefault(len(curve._x), []).append(row)
+    for rows in alike.values():
+        own = [one for row in rows if (one := curves[row]) is not None]
+        x, pieces, before = (np.array([getattr(one, part) for one in own]) for part in ("_x", "_pieces", "_areas"))
+        places = np.stack([low[rows], high[rows]])
+        at = np.clip((places[..., None] >= x[:, None, :]).sum(axis=-1) - 1, 0, before.shape[1] - 1)
+        of = np.arange(len(rows))[:, None]
+        start, end = before[of, at] + _value(np.moveaxis(pieces[of, at], -1, 0), places - x[of, at])
+        found[rows] = end - start
+    return found
+
+
 _Piece = tuple[float, float, float, float]
 """Coefficients of an antiderivative's fourth, third, second and first power of the step from a point."""
 

@@ -26,6 +26,7 @@ from bench.analysis.bd import (
 )
 from bench.analysis.compare import OTHERS_LACK_IT, USUAL, curve_doubts, pair_problem
 from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
+from bench.analysis.interpolation import areas
 from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET
 from bench.analysis.shared_sequences import averaged_sequences, common_sequences
@@ -328,12 +329,9 @@ def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array, _
     """
     low, high = (np.array([getattr(side, end) for side in sides], dtype=np.float64) for end in ("low", "high"))
     common_low, common_high = np.maximum.outer(low, low), np.minimum.outer(high, high)
-    area = np.full((len(SPREAD_METHODS), *common_low.shape), math.nan)
-    for row, side in enumerate(sides):
-        ends = np.clip([common_low[row], common_high[row]], side.low, side.high)
-        for number, method in enumerate(SPREAD_METHODS):
-            if method in side.integrals:
-                area[number, row] = np.diff(side.integrals[method](ends), axis=0)[0]
+    within = np.clip([common_low, common_high], low[:, None], high[:, None])
+    integrals: list[Any] = [side.integrals.get(method) for method in SPREAD_METHODS for side in sides]
+    area = areas(integrals, *np.tile(within, (1, len(SPREAD_METHODS), 1))).reshape(-1, *common_low.shape)
     # Halved, as for one pair: the length of an interval may overflow where half of it cannot.
     lengths = (high / 2 - low / 2)[:, None]
     common = np.maximum(common_high / 2 - common_low / 2, 0)

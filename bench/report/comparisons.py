@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from bench.analysis.matrix import Pairs, Summary, flags_of
 from bench.analysis.options import Convention
 from bench.analysis.significance import Interval
 from bench.records.cell import CellResult
-from bench.report.grid import Grid
+from bench.report.grid import DOMAINS, Grid
 from bench.report.measured import Measured, MetricFacts, Scope, scopes
 
 NO_INTERVAL = Interval(None, None)
@@ -166,6 +167,12 @@ def comparisons(grid: Grid) -> list[Compared]:
     """Every codec against the anchor by the metric of a grid, for each scope."""
     measured, metric = grid.measured, grid.metric
     compared = []
+
+    @cache
+    def on(key: SequenceKey, test: int) -> OnSequence:
+        """Remembered, since the sequences of all datasets together are those of each dataset once more."""
+        return OnSequence(key, *(_on(grid.pairs[domain][key], domain, test) for domain in DOMAINS))
+
     for scope in measured.scopes:
         scoped = _Pairs.of(grid, scope)
         for number, test in sorted(enumerate(measured.codecs[1:], start=1), key=lambda one: one[1]):
@@ -177,7 +184,7 @@ def comparisons(grid: Grid) -> list[Compared]:
                     measured.anchor,
                     test,
                     metric,
-                    _deltas(grid, scoped, number) if problem is None else None,
+                    _deltas(grid, scoped, number, on) if problem is None else None,
                     problem,
                     measured.estimated & both,
                     frozenset(measured.published.keys() & both),
@@ -233,7 +240,7 @@ class _Pairs(NamedTuple):
         return cls(*grid.on(scope), averaged, means, grid.over(scope))
 
 
-def _deltas(grid: Grid, scoped: _Pairs, test: int) -> Deltas:
+def _deltas(grid: Grid, scoped: _Pairs, test: int, on: Callable[[SequenceKey, int], OnSequence]) -> Deltas:
     """The codec of that number against the first one, the anchor."""
     measured = grid.measured
     own, wholes, averaged, means, summaries = scoped
@@ -241,9 +248,7 @@ def _deltas(grid: Grid, scoped: _Pairs, test: int) -> Deltas:
     published = {measured.codecs[0], measured.codecs[test]} & measured.published.keys()
     coded = all if published else any
     per_sequence = tuple(
-        OnSequence(rate.key, _on(rate, "quality", test), _on(quality, "rate", test))
-        for rate, quality in zip(own["quality"], own["rate"], strict=True)
-        if coded((rate.measured[0], rate.measured[test]))
+        on(pairs.key, test) for pairs in own["quality"] if coded((pairs.measured[0], pairs.measured[test]))
     )
 
     def overall(domain: Domain) -> Delta:

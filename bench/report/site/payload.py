@@ -120,4 +120,5 @@ def short(value: Any, digits: int = DIGITS) -> Any:
 
 def rounded(table: NDArray[np.float64], digits: int = DIGITS) -> list[list[float | None]]:
     """A table with few digits, None for NaN."""
-    return [[None if math.isnan(v) else float(f"{v:.{digits}g}") for v in row] for row in table.tolist()]
+    form = f"%.{digits}g"
+    return [[None if math.isnan(v) else float(form % v) for v in row] for row in table.tolist()]
