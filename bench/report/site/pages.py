@@ -28,7 +28,7 @@ def write_site(report: Report) -> None:
         section.write(report)
     write_script(report.data, "index", report.index)
     tables = [table for section in found.values() for table in section.tables(report)]
-    report.files.extend(write_tables(report.out / "tables", tables))
+    report.files.extend(write_tables(report.out / "tables", tables, report.forks))
     assets = _write_assets(report.out / "assets")
     for number, (name, section) in enumerate(found.items()):
         file = _file(number, name)

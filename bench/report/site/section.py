@@ -28,6 +28,9 @@ from bench.report.text.tables import Row, Table, excluded_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+FEW_MEASUREMENTS = 20_000
+"""How many are done before another process has begun."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -54,6 +57,12 @@ class Report:
     def data(self) -> Path:
         """The folder of what pages load."""
         return self.out / "data"
+
+    @property
+    def forks(self) -> int | None:
+        """How many processes its work is shared out to; None: one a CPU."""
+        few = len(self.measured.results.cells) * len(self.measured.metrics) <= FEW_MEASUREMENTS
+        return 1 if few else None
 
     @cached_property
     def speeds(self) -> Sequence[Speed]:

@@ -14,6 +14,7 @@ from bench.analysis.compare import SpeedRatio
 from bench.analysis.curves import RDCurve
 from bench.analysis.ladder import rungs, rungs_text
 from bench.analysis.pooled import OVER_DATASET
+from bench.core.forks import in_forks
 from bench.records.cell import CellResult
 from bench.records.published import PublishedSet
 from bench.report.comparisons import Compared, Delta, Deltas, OnSequence, Speed
@@ -91,15 +92,19 @@ class Table:
     nothing: str = ""
 
 
-def write_tables(folder: Path, tables: Iterable[Table]) -> Iterator[tuple[str, str]]:
-    """Write tables into a new folder; names of the files, with what they hold."""
+def write_tables(folder: Path, tables: Sequence[Table], forks: int | None = 1) -> Iterator[tuple[str, str]]:
+    """Write tables into a new folder; names of the files, with what they hold. `forks`: see `in_forks`."""
     folder.mkdir()
-    for table in tables:
+
+    def write(table: Table) -> None:
         write_csv(folder / f"{table.name}.csv", table.columns, table.rows)
-        yield f"{table.name}.csv", table.what
         if table.grids is not None:
             text = "\n".join(map(_markdown_grid, table.grids)) or f"{markdown(table.nothing)}\n"
             (folder / f"{table.name}.md").write_text(text, encoding="utf-8")
+
+    for table, _ in zip(tables, in_forks(write, tables, forks), strict=True):
+        yield f"{table.name}.csv", table.what
+        if table.grids is not None:
             yield f"{table.name}.md", f"{table.what}, Markdown"
 
 

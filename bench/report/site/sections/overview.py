@@ -11,26 +11,34 @@ import numpy as np
 from bench.analysis.bd import Cause, Domain
 from bench.analysis.ladder import ladder_curves
 from bench.analysis.matrix import Pairs, Summary, flag_bits
+from bench.core.forks import in_forks
 from bench.records.cell_set import TABLE_COLUMNS
-from bench.report.comparisons import comparisons
+from bench.report.comparisons import Compared, comparisons
 from bench.report.grid import Grid
 from bench.report.measured import Scope
 from bench.report.site.data_script import write_script
 from bench.report.site.payload import Texts, rounded, short
 from bench.report.site.section import Report, Section
 from bench.report.text import tables
-from bench.report.text.tables import Table
+from bench.report.text.tables import Row, Table
 
 
 def _write(report: Report) -> None:
     """One file of data a scope and metric, so that a page loads no more than it shows."""
-    measured = report.measured
-    for number, metric in enumerate(measured.metrics):
-        grid = Grid.of(measured, metric, report.datasets[metric.name])
-        report.compared.extend(comparisons(grid))
+    measured, datasets = report.measured, report.datasets
+
+    def write(number: int) -> tuple[list[Compared], list[Row]]:
+        metric = measured.metrics[number]
+        grid = Grid.of(measured, metric, datasets[metric.name])
+        left_out: list[Row] = []
         for scope, on_scope in enumerate(_on_scopes(grid)):
-            report.left_out.extend(on_scope.pop("leftOut"))
+            left_out.extend(on_scope.pop("leftOut"))
             write_script(report.data, f"compare-{scope}-{number}", on_scope)
+        return comparisons(grid), left_out
+
+    for compared, left_out in in_forks(write, range(len(measured.metrics)), report.forks):
+        report.compared.extend(compared)
+        report.left_out.extend(left_out)
     report.compared.sort(key=lambda c: measured.scopes.index(c.scope))
     report.index["costs"] = [_costs(report, scope) for scope in measured.scopes]
 

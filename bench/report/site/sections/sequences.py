@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from bench.analysis.curves import SequenceKey
+from bench.core.forks import in_forks
 from bench.records.cell import CellResult, CostRecord
 from bench.report.measured import Measured, MetricFacts, command_text, dataset_text
 from bench.report.site import frame_values
@@ -23,10 +24,15 @@ DB_DIGITS = 12
 def _write(report: Report) -> None:
     """One file of data a sequence, and one of its per-frame values as far as there is room for them."""
     measured, room, shown = report.measured, frame_values.MOST_VALUES, 0
-    for number, (key, own) in enumerate(report.cells.items()):
+
+    def write(number: int) -> int:
+        key = measured.sequences[number]
+        return write_script(report.data, f"sequence-{number}", _cells(measured, key, report.cells[key]))
+
+    list(in_forks(write, range(len(report.cells)), report.forks))
+    for number, own in enumerate(report.cells.values()):
         entry = report.index["sequences"][number]
         entry["framesData"] = False
-        write_script(report.data, f"sequence-{number}", _cells(measured, key, own))
         count = frame_values.count(own)
         if count > room:
             continue
