@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
-from bench.analysis.interpolation import Antiderivative
+from bench.analysis.interpolation import Antiderivative, areas
 
 
 def reference(x: list[float], y: list[float], method: str) -> object:
@@ -44,6 +44,19 @@ def test_integrals_are_scipys(method: str, count: int) -> None:
         # few places are worked out one by one
         assert np.allclose(ours(places[10:12]), expected[10:12], rtol=1e-12, atol=1e-12)
         assert ours(places.reshape(2, 5, 5)).tolist() == ours(places).reshape(2, 5, 5).tolist()
+
+
+def test_areas_of_many_curves_are_those_of_each() -> None:
+    chance = np.random.default_rng(1)
+    points = [(np.sort(chance.uniform(0, 9, count)), chance.normal(size=count)) for count in (5, 4, 5, 9, 2)]
+    curves = [Antiderivative(x.tolist(), y.tolist(), "pchip") for x, y in points]
+    # beyond the points too, and at them
+    low, high = np.sort(chance.uniform(-1, 10, (2, len(curves), 12)), axis=0)
+    low[0, :5] = points[0][0]
+    found = areas([*curves[:2], None, *curves[2:]], *(np.insert(ends, 2, 0.0, axis=0) for ends in (low, high)))
+    assert np.isnan(found[2]).all()
+    each = [curve(ends[1]) - curve(ends[0]) for curve, ends in zip(curves, np.stack([low, high], axis=1), strict=True)]
+    assert np.delete(found, 2, axis=0).tolist() == np.array(each).tolist()
 
 
 @pytest.mark.parametrize("method", ["pchip", "akima"])

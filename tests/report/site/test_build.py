@@ -13,6 +13,7 @@ import pytest
 from bench.errors import StoreError, UnknownNameError, UsageError
 from bench.records.cell import CellResult
 from bench.report import build_report
+from bench.report.site import section
 from bench.results.result_set import ResultSet
 
 Curve = Callable[..., list[CellResult]]
@@ -28,7 +29,13 @@ def method(folder: Path) -> str:
     return (folder / "method.html").read_text(encoding="utf-8")
 
 
-def test_equal_results_give_equal_files(usual: list[CellResult], usual_report: Path, report: Report) -> None:
+@pytest.mark.parametrize("forks", [1, 2])
+def test_equal_results_give_equal_files(
+    usual: list[CellResult], usual_report: Path, report: Report, monkeypatch: pytest.MonkeyPatch, forks: int
+) -> None:
+    if forks > 1:
+        monkeypatch.setattr(section, "FEW_MEASUREMENTS", 0)
+        monkeypatch.setattr("bench.core.forks.cpu_count", lambda: forks)
     again = report(usual)
     names = sorted(path.relative_to(usual_report) for path in usual_report.rglob("*") if path.is_file())
     assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
