@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.video.formats import VideoFormat
-from bench.video.frame import Frame
+from bench.video.frame import Frame, Samples
 
 Plane = npt.NDArray[np.float64]
 Distortion = Callable[[Plane, int], Plane]
@@ -27,8 +27,15 @@ def none(plane: Plane, _: int) -> Plane:
 def clip(fmt: VideoFormat, frames: int, distortion: Distortion = none, *, seed: int = 0) -> Iterator[Frame]:
     """Frames of the material, distorted plane by plane; ``seed`` picks another picture."""
     for index in range(frames):
-        planes = [distortion(plane, index) for plane in _scene(fmt, index, seed)]
-        yield Frame.from_planes(fmt, [np.rint(plane.clip(0, 1) * fmt.peak) for plane in planes])
+        # a copy, since what is checked may write into it
+        yield Frame(fmt, _samples(fmt, index, distortion, seed).copy())
+
+
+@lru_cache(maxsize=512)
+def _samples(fmt: VideoFormat, index: int, distortion: Distortion, seed: int) -> Samples:
+    """A frame's samples; the rules about a metric look at the same few hundred frames, of the size of a stamp."""
+    planes = [distortion(plane, index) for plane in _scene(fmt, index, seed)]
+    return Frame.from_planes(fmt, [np.rint(plane.clip(0, 1) * fmt.peak) for plane in planes]).data
 
 
 def _scene(fmt: VideoFormat, index: int, seed: int) -> Iterator[Plane]:
