@@ -52,6 +52,8 @@ def imported(module: str) -> Any:
     hollow: of diffusers those of its pipelines and of hooks for other libraries' layers. To it peft is not installed
     then: adapters are peft's to add. A library that somebody else has imported whole is imported from as it is.
     """
+    if not isinstance(sys.modules.get(module, _Hollow("")), _Hollow):
+        return importlib.import_module(module)  # at hand in no time: a coder asks for it with every picture
     library = module.partition(".")[0]
     with warnings.catch_warnings(), _lock:
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)

@@ -43,6 +43,12 @@ def test_models_are_there_and_point_clouds_are_not() -> None:
     assert not any(name.partition(".")[0] == "torch_geometric" for name in set(sys.modules) - before)
 
 
+def test_what_is_at_hand_is_not_imported_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = imported("compressai.ops")
+    monkeypatch.setattr("bench.core.quiet_import._quietly", lambda *_: pytest.fail("imported again"))
+    assert imported("compressai.ops") is module is sys.modules["compressai.ops"]
+
+
 def test_finders_are_left_as_they_were() -> None:
     before = list(sys.meta_path)
     with pytest.raises(ModuleNotFoundError):
