@@ -150,7 +150,7 @@ class _Forked(Supervised):
         try:
             socket.send_fds(self._warm, [b"f"], fds)
             folder = str(settings["cwd"] or Path.cwd())
-            os.write(say, json.dumps([*argv, folder]).encode())
+            os.write(say, json.dumps([*argv, folder, os.environ.get("TMPDIR")]).encode())
         except OSError as error:
             begun.close()
             raise LostError(error.errno, "the warm process has ended") from None
@@ -273,8 +273,9 @@ def _become(streams: Sequence[int], work: Callable[[Sequence[str]], object], beg
     for number, fd in enumerate(standard):
         os.dup2(fd, number)
     with os.fdopen(request) as stream:
-        *words, folder = json.load(stream)
+        *words, folder, temporary = json.load(stream)
     os.chdir(folder)
+    _use_for_temporary_files(temporary)
     os.closerange(3, begun)
     os.closerange(begun, os.sysconf("SC_OPEN_MAX"))
     if "numpy" in sys.modules:  # or what a codec leaves to chance would be the same each time, and nobody would see it
@@ -285,3 +286,12 @@ def _become(streams: Sequence[int], work: Callable[[Sequence[str]], object], beg
         traceback.print_exc()
         sys.exit(1)
     sys.exit(0)
+
+
+def _use_for_temporary_files(folder: str | None) -> None:
+    """What was prepared may stand for many calls, each with a folder of its own for temporary files, or none."""
+    if folder is None:
+        os.environ.pop("TMPDIR", None)
+    else:
+        os.environ["TMPDIR"] = folder
+    tempfile.tempdir = None

@@ -49,6 +49,7 @@ maximum = 9
 SOURCE = '''
 import os
 import random
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -84,7 +85,7 @@ class Prepared(Codec):
         bitstream.write_bytes(bytes(byte ^ MASK for byte in source.path.name.encode()))
         return EncodeInfo(notes={
             "pid": os.getpid(), "prepared_in": self.prepared_in, "seen": seen, "folder": str(Path.cwd()),
-            "chance": [float(np.random.random()), random.random()],
+            "chance": [float(np.random.random()), random.random()], "temporary": tempfile.gettempdir(),
         })
 
     def decode(self, bitstream):
@@ -198,6 +199,19 @@ def test_the_decoder_would_find_the_name_of_a_source(sequence: Sequence, tmp_pat
     looked = "import sys, prepared; print(any(sys.argv[1].encode() in part.tobytes() for part in prepared.memory()))"
     argv = [sys.executable, "-c", looked, sequence.path.name]
     assert subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_temporary_files_go_where_they_go_at_the_time_of_the_call(
+    prepared: Make, sequence: Sequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = prepared()
+    for name in ("a", "b"):
+        folder = tmp_path / f"temporary {name}"
+        folder.mkdir()
+        monkeypatch.setenv("TMPDIR", str(folder))
+        assert encoded(codec, sequence, tmp_path / name).notes["temporary"] == str(folder)
+    monkeypatch.delenv("TMPDIR")
+    assert "temporary" not in encoded(codec, sequence, tmp_path / "c").notes["temporary"]
 
 
 def test_failures_are_told_as_by_an_interpreter(prepared: Make, sequence: Sequence, tmp_path: Path) -> None:
