@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command_line import Vcbench
 
+from bench.adapters import warm
 from bench.cards import load_card
 from bench.conformance import Check, check_codec
 from bench.conformance import codec as kit
@@ -65,6 +66,9 @@ def unsealed(stream):
 class Honest(Codec):
     """Drops low bits, packs each frame, and checks each part that it reads."""
 
+    def prepare(self):
+        """To have imported this file is all that its processes can share."""
+
     def tool(self):
         return {"zlib": zlib.ZLIB_VERSION}
 
@@ -84,6 +88,10 @@ class Honest(Codec):
             for _ in range(frames):
                 samples = np.frombuffer(zlib.decompress(unsealed(stream)), "u1" if fmt.bit_depth == 8 else "<u2")
                 yield Frame(fmt, samples << dropped)
+
+
+class Unprepared(Honest):
+    prepare = Codec.prepare
 
 
 class Heavy(Honest):
@@ -237,7 +245,7 @@ Run = Callable[..., dict[str, Check]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Check a codec of the file above by some of the rules."""
     (tmp_path / "packed.py").write_text(SOURCE)
 
@@ -249,7 +257,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             monkeypatch.setattr(kit, "RULES", {rule: kit.RULES[rule] for rule in rules})
         return {check.name: check for check in check_codec(entry, time_limit=time_limit)}
 
-    return checked
+    yield checked
+    warm.end_all()
 
 
 def test_an_honest_codec_keeps_the_contract(run: Run) -> None:
@@ -259,6 +268,12 @@ def test_an_honest_codec_keeps_the_contract(run: Run) -> None:
     assert found["damage"].message == "7 of 7 damaged bitstreams are refused"
     assert found["rates"].message.startswith("bytes fall with dropped (0: ")
     assert "yuv420p10le" in found["formats"].message
+
+
+def test_a_codec_that_is_not_prepared_keeps_it_too(run: Run) -> None:
+    """Each of its processes is an interpreter of its own."""
+    found = run("Unprepared", "encode", "decode", "determinism", "decoding")
+    assert {check.outcome for check in found.values()} == {"ok"}, found
 
 
 @pytest.mark.parametrize(
