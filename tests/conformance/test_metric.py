@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -13,12 +15,13 @@ import numpy as np
 import pytest
 
 from bench.conformance import FORMATS, MAX_HELD, NOISE, USUAL, Finding, check_metric, clip
+from bench.conformance import metric as kit
 from bench.engine.measure import measure
 from bench.errors import MetricError, UnavailableError
 from bench.metrics.base import DeferredMetric, FramePair, Metric, Values
-from bench.registry import BUILTIN_METRICS, metric_class
+from bench.registry import BUILTIN_METRICS, metric_class, metric_from_file
 from bench.video.formats import VideoFormat
-from bench.video.frame import CodingTransform
+from bench.video.frame import CodingTransform, Frame
 
 pytestmark = pytest.mark.slow
 
@@ -432,14 +435,78 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of features see pictures at half their size where these are large: the network has tests of its own."""
+    import torch
+
+    from bench.networks import features
+
+    whole = features.pictures
+
+    def pictures(frame: Frame, patch: int | None = None) -> Any:
+        seen = whole(frame, patch)
+        return torch.nn.functional.avg_pool2d(seen, 2) if min(seen.shape[-2:]) > 100 else seen
+
+    monkeypatch.setattr(features, "pictures", pictures)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No interpreter for each of our metrics, which takes most of a fast one's check: one looks at them all, below."""
+    monkeypatch.setattr(kit, "_start", lambda kind: ())
+
+
 @pytest.mark.parametrize("name", OURS)
-def test_our_metrics_conform(name: str, shared_weights: Path, one_thread: None) -> None:
+def test_our_metrics_conform(name: str, shared_weights: Path, one_thread: None, started: None, halved: None) -> None:
     found = check_metric(metric_class(name), name=name)
     assert [str(finding) for finding in found if finding.level == "error"] == []
 
 
+def test_our_metrics_load_no_heavy_library_before_they_measure() -> None:
+    """What the rule "start" asks of one metric, of each in a fork of an interpreter that has imported none."""
+    code = f"""
+import os, sys
+from bench.registry import metric_class
+
+for name in {OURS!r}:
+    if not os.fork():
+        kind = metric_class(name)
+        try:
+            kind.check()
+        except Exception:
+            pass
+        print(name, *[module for module in {kit.HEAVY!r} if module in sys.modules], flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == OURS, done.stdout + done.stderr
+
+
+HEAVY = """
+import cv2
+from bench.metrics.base import Metric
+
+class Heavy(Metric):
+    "The mean of luma."
+    name, title, direction = "heavy", "Heavy", "lower"
+
+    def update(self, pair):
+        return float(cv2.absdiff(*(frame.planes[0] for frame in (pair.reference, pair.distorted))).mean())
+"""
+
+
+def test_a_heavy_library_is_found_when_the_class_is_imported(tmp_path: Path) -> None:
+    """In an interpreter of its own, whatever this one has loaded; and one of ours starts there without."""
+    (tmp_path / "heavy.py").write_text(HEAVY)
+    found = told(check_metric(metric_from_file(f"{tmp_path / 'heavy.py'}:Heavy", trust=True)))
+    assert "loads cv2, which every listing would wait for" in found["start"]
+    assert list(kit._start(metric_class("psnr_y"))) == []
+
+
 def test_metrics_measured_together_have_the_values_they_have_alone(
-    shared_weights: Path, one_thread: None, tmp_path: Path
+    shared_weights: Path, one_thread: None, halved: None, tmp_path: Path
 ) -> None:
     """What they keep with the frames they share is kept under keys of their own."""
     kinds = []
