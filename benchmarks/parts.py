@@ -32,6 +32,9 @@ from bench.video.sequence import open_sequence
 
 DRAWS = 2000
 METRICS = "psnr_y,ms_ssim,vmaf_neg,niqe,fd_squeezenet,kd_squeezenet,ewarp,flicker"
+DECIMALS = {"ms_ssim": 4, "vmaf_neg": 1}
+"""Of a difference; of other metrics two."""
+
 Done = TypeVar("Done")
 Row = dict[str, Any]
 
@@ -82,6 +85,8 @@ def measured(codec: str, names: Sequence[str], frames: list[Frame], rate: int, m
             (found,) = measure_together(iter(frames), [DecodedVideo(iter(decoded), kinds, same, Path(folder))])
         if isinstance(found, Exception):
             raise found
+        if missing := [f"{one.metric}: {one.reason or one.status}" for one in found if one.value is None]:
+            raise SystemExit("\n".join(missing))
         values = {one.metric: one.value for one in found}
         times = {"encode_s": encode_s / len(frames), "decode_s": decode_s / len(frames)}
         yield {"codec": name, "bpp": bpp, "values": values, **times}
@@ -134,11 +139,17 @@ def values(by: dict[tuple[str, str], Row], clips: Sequence[str], name: str, metr
 def difference(by: dict[tuple[str, str], Row], clips: Sequence[str], names: tuple[str, str], metric: str) -> str:
     """Mean of the second less the first, its interval, and on how many clips the first is better."""
     ours, theirs = (values(by, clips, name, metric) for name in names)
-    apart = theirs - ours
-    draws = np.random.default_rng(0).integers(len(apart), size=(DRAWS, len(apart)))
-    low, high = np.percentile(apart[draws].mean(axis=1), [2.5, 97.5])
+    return apart(metric, ours, theirs)
+
+
+def apart(metric: str, ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Mean of theirs less ours, clip by clip, its interval, and on how many clips ours is better."""
+    found = theirs - ours
+    draws = np.random.default_rng(0).integers(len(found), size=(DRAWS, len(found)))
+    low, high = np.percentile(found[draws].mean(axis=1), [2.5, 97.5])
     better = sum(is_better(metric, one, two) for one, two in zip(ours, theirs, strict=True))
-    return f"{np.mean(apart):+.3g} ({low:+.3g} to {high:+.3g}), {better}/{len(apart)}"
+    mean, low, high = (f"{value:+.{DECIMALS.get(metric, 2)}f}" for value in (np.mean(found), low, high))
+    return f"{mean} ({low} to {high}), {better}/{len(found)}"
 
 
 if __name__ == "__main__":
