@@ -74,18 +74,13 @@ def test_a_good_codec_is_measured(tmp_path: Path, clip: Path, codec) -> None:
     assert result.decode.peak_rss_bytes > 1e6
 
 
-@pytest.mark.alone
-def test_fault_02_worker_killed_once(tmp_path: Path, clip: Path, codec) -> None:
-    bad, good = run_one(tmp_path, clip, codec("encode-kills-worker"), codec("good"), jobs=2, backend="loky")
+def test_fault_02_workers_are_killed(tmp_path: Path, clip: Path, codec) -> None:
+    """By one encoder once, by another again and again; a third one's cell comes to no harm."""
+    names = [codec(mode) for mode in ("encode-kills-worker", "encode-always-kills-worker", "good")]
+    once, always, good = run_one(tmp_path, clip, *names, jobs=2, backend="loky")
     assert (tmp_path / "once").exists()
-    assert (bad.status, good.status) == ("ok", "ok")
-
-
-@pytest.mark.alone
-def test_fault_02_worker_killed_again_and_again(tmp_path: Path, clip: Path, codec) -> None:
-    bad, good = run_one(tmp_path, clip, codec("encode-always-kills-worker"), codec("good"), jobs=2, backend="loky")
-    assert (bad.status, bad.reason) == ("failed", "worker_lost")
-    assert good.status == "ok"
+    assert (once.status, good.status) == ("ok", "ok")
+    assert (always.status, always.reason) == ("failed", "worker_lost")
 
 
 ODD_CODEC = """
@@ -130,6 +125,8 @@ def test_failed_cells_give_exit_code_6_and_are_tried_again_next_time(
         tmp_path / "out",
         "--metrics",
         "psnr_y",
+        "--jobs",
+        1,
     )
     first = vcbench(*arguments)
     assert first.code == 6, first.err
@@ -288,9 +285,8 @@ def comparable(folder: Path) -> list[dict]:
     ]
 
 
-@pytest.mark.alone
 def test_fault_01_kill_9_in_mid_run(vcbench: Vcbench, tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.y4m", frames=30, size="176x144")
+    clip = make_clip(tmp_path / "clip.y4m", frames=15, size="96x80")
     out = tmp_path / "killed"
     arguments = [
         "run",
@@ -336,7 +332,6 @@ def ended_within(seconds: float, command: str) -> bool:
     return True
 
 
-@pytest.mark.alone
 def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
     name = codec("encode-hangs")
     driver = subprocess.Popen(
@@ -353,13 +348,13 @@ def test_fault_03_ctrl_c(tmp_path: Path, clip: Path, codec) -> None:
     assert driver.returncode == 2, said
     assert "interrupted" in said
     # an encoder that was being started as its worker ended is ended by the kernel, a moment later
-    assert ended_within(5, str(tmp_path / "tool.py"))
+    assert ended_within(30, str(tmp_path / "tool.py"))
 
 
-@pytest.mark.alone
 def test_fault_18_two_runs_on_one_store(vcbench: Vcbench, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.y4m", frames=9, size="96x80")
-    arguments = ["run", "--codecs", "x264,x265", "--input", clip, "--metrics", "psnr_y", "--jobs", "2", "--out"]
+    arguments = ["run", "--codecs", "x264,x265", "--rates", "30,40", "--input", clip, "--metrics", "psnr_y",
+                 "--jobs", "2", "--out"]  # fmt: skip
     drivers = [
         subprocess.Popen(argv(*arguments, tmp_path / "both"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                          text=True)
@@ -396,21 +391,16 @@ def metrics_of(folder: Path) -> dict[str, set[str]]:
 
 
 def test_fault_18_two_runs_with_different_metrics(tmp_path: Path, clip: Path, codec) -> None:
-    """Both read that nothing is measured before either writes: their encoders wait for each other."""
-    name = codec("encode-meets")
-    common = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "-j", 1, "--out")
+    """Both read that nothing is measured before either writes: their encoders wait for each other.
+
+    Values of two bitstreams cannot stand together: where the encoder never gives the same bits, the run whose bitstream
+    is not kept measures the other's.
+    """
+    names = ",".join(codec(mode) for mode in ("encode-meets", "encode-meets-and-differs"))
+    common = ("run", "--codecs", names, "--input", clip, "--path", tmp_path, "--trust", "-j", 1, "--out")
     calls = [(*common, tmp_path / "out", "--metrics", metric) for metric in ("psnr_y", "ssim")]
     assert drivers(*calls) == [0, 0]
-    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}]
-
-
-def test_two_runs_of_an_encoder_that_never_gives_the_same_bits(tmp_path: Path, clip: Path, codec) -> None:
-    """Values of two bitstreams cannot stand together: the run whose bitstream is not kept measures the other's."""
-    name = codec("encode-meets-and-differs")
-    common = ("run", "--codecs", name, "--input", clip, "--path", tmp_path, "--trust", "-j", 1, "--out")
-    calls = [(*common, tmp_path / "out", "--metrics", metric) for metric in ("psnr_y", "ssim")]
-    assert drivers(*calls) == [0, 0]
-    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}]
+    assert list(metrics_of(tmp_path / "out").values()) == [{"psnr_y", "ssim"}] * 2
 
 
 @pytest.mark.parametrize("mode", ["good", "encode-differs"])

@@ -42,7 +42,7 @@ if fault == "stops-halfway" and os.path.exists(os.environ["SLOW"]):
         out.write(data[: len(data) // 2])
     time.sleep(600)
 if direction == "encode" and "meets" in mode:
-    meeting = once + "-met"
+    meeting = once + "-" + mode
     os.makedirs(meeting, exist_ok=True)
     open(os.path.join(meeting, str(os.getpid())), "w").close()
     while len(os.listdir(meeting)) < 2:
