@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import secrets
@@ -98,11 +99,20 @@ def contents(out: Path) -> dict[str, Any]:
 
 
 def soak(
-    argv: list[str], out: Path, done: Soak, *, every: float, driver_kills: int, fill: bool, grace: float = GRACE_S
+    argv: list[str],
+    out: Path,
+    done: Soak,
+    *,
+    every: float,
+    driver_kills: int,
+    fill: bool,
+    worker_kills: float = math.inf,
+    grace: float = GRACE_S,
 ) -> Soak:
     """Run a command until it ends well, disturbing it.
 
-    ``every``: seconds between two kills of a worker, at least; a cell is finished in between. ``grace``: seconds after
+    ``every``: seconds between two kills of a worker, at least; a cell is finished in between. ``worker_kills``: how
+    many of them at most. ``grace``: seconds after
     which nothing may be left of a driver that has ended.
     """
     environment = {**os.environ, _TOKEN: secrets.token_hex(16)}
@@ -135,7 +145,8 @@ def soak(
                 break
             workers = _workers(driver)
             # where processes take longer to start than that, the run would never come to a cell
-            if time.monotonic() - killed >= every and workers and len(seen) > finished:
+            due = time.monotonic() - killed >= every and len(seen) > finished
+            if due and workers and done.worker_kills < worker_kills:
                 _kill(dice.choice(workers))
                 done.worker_kills += 1
                 killed, finished = time.monotonic(), len(seen)
