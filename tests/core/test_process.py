@@ -16,7 +16,6 @@ import pytest
 from bench.core import supervisor
 from bench.core.process import Process, ProcessError, StoppedError, run, stop_programs
 
-pytestmark = pytest.mark.alone
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -28,12 +27,12 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
 
 
-def wait_until(condition, seconds: float = 10) -> bool:  # type: ignore[no-untyped-def]
+def wait_until(condition, seconds: float = 60) -> bool:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        os.sched_yield()
+        time.sleep(0.005)
     return True
 
 
@@ -69,7 +68,7 @@ def test_a_grandchild_that_holds_the_pipe_open_does_not_outlast_the_time_limit()
     with pytest.raises(ProcessError, match="time limit"), Process(argv, stdout="pipe", time_limit=0.3) as process:
         assert process.stdout.read() == b""
         process.finish()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_what_a_program_leaves_behind_is_ended(tmp_path: Path) -> None:
@@ -104,6 +103,7 @@ def test_error_copes_with_a_signal_without_a_name() -> None:
 
 
 @linux_only
+@pytest.mark.alone  # memory is looked at every so often, and the program that holds it lives for 0.2 s
 @pytest.mark.parametrize("seconds", [0, 0.2], ids=["at once", "held"])
 def test_peak_memory_is_the_programs_own(seconds: float) -> None:
     ballast = bytearray(300 << 20)  # this process is large while the small one starts
@@ -143,15 +143,15 @@ def test_peak_memory_counts_children() -> None:
 
 
 def test_time_spent_on_what_a_program_gave_does_not_count_towards_its_limit() -> None:
-    with Process(["cat"], stdin="pipe", stdout="pipe", time_limit=0.5) as process:
+    with Process(["cat"], stdin="pipe", stdout="pipe", time_limit=1) as process:
         with process.held():
-            time.sleep(1)
+            time.sleep(1.2)
         process.stdin.write(b"still here")
         process.stdin.close()
         assert process.stdout.read() == b"still here"
         process.finish()
     with Process(["cat"], stdin="pipe", time_limit=0.2) as process:
-        time.sleep(0.6)
+        time.sleep(0.3)
         with pytest.raises(ProcessError, match=r"time limit of 0\.2 s"):
             process.finish()
 

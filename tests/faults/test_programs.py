@@ -16,7 +16,7 @@ from command_line import argv
 import bench
 from bench.engine.store.folder import Store
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 
 
 def test_fault_04_encoder_fails(trial) -> None:

@@ -90,7 +90,6 @@ def quiet(folder: Path, tiny_clip) -> tuple[Path, Plan, dict[str, tuple[Any, ...
     return tiny_clip(), planned, measured(run(planned, Store.create(folder / "quiet")))
 
 
-@pytest.mark.alone
 def test_a_dask_scheduler_of_the_users_gives_what_one_process_gives(
     tmp_path: Path, dask_scheduler: str, quiet: tuple[Path, Plan, dict[str, Any]]
 ) -> None:
@@ -106,7 +105,6 @@ def test_a_dask_scheduler_of_the_users_gives_what_one_process_gives(
     assert seen[-1].left_s == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.alone
 def test_a_dask_worker_that_is_killed_loses_no_cell(
     tmp_path: Path, dask_scheduler: str, cards: Path, tiny_clip
 ) -> None:
@@ -118,7 +116,6 @@ def test_a_dask_worker_that_is_killed_loses_no_cell(
     assert {result.measurements["psnr_y"].value for result in results} == {float("inf")}
 
 
-@pytest.mark.alone
 def test_a_cell_that_kills_every_worker_fails_and_the_others_are_measured(
     tmp_path: Path, dask_scheduler: str, cards: Path, tiny_clip
 ) -> None:
@@ -129,7 +126,6 @@ def test_a_cell_that_kills_every_worker_fails_and_the_others_are_measured(
     assert (good.status, good.message) == ("ok", None)
 
 
-@pytest.mark.alone
 def test_workers_that_do_not_listen_do_not_hold_up_the_end(
     tmp_path: Path, quiet: tuple[Path, Plan, dict[str, Any]]
 ) -> None:
@@ -160,7 +156,6 @@ def needing_a_gpu(planned: Plan) -> Plan:
     return replace(planned, cells=tuple(map(changed, planned.cells)))
 
 
-@pytest.mark.alone
 def test_a_gpu_cell_waits_for_no_worker_without_one(
     tmp_path: Path, dask_scheduler: str, quiet: tuple[Path, Plan, dict[str, Any]]
 ) -> None:
@@ -171,7 +166,6 @@ def test_a_gpu_cell_waits_for_no_worker_without_one(
     assert '--resources "GPU=1"' in str(result.message)
 
 
-@pytest.mark.alone
 def test_a_ray_cluster_gives_what_one_process_gives_and_says_when_it_is_gone(
     tmp_path: Path, quiet: tuple[Path, Plan, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +173,7 @@ def test_a_ray_cluster_gives_what_one_process_gives_and_says_when_it_is_gone(
     _, planned, expected = quiet
     # what Ray says of its own future, and the files that it leaves for the collector
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    with open_pool("ray", 2) as pool:
+    with open_pool("ray", 1) as pool:
         try:
             pool.start()
         except UnavailableError as error:

@@ -7,7 +7,7 @@ import pytest
 from bench.engine.pools import workers
 from bench.engine.pools.workers import end_workers, warm_up
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 
 
 def test_workers_that_are_ended_while_they_warm_up_end_without_a_fault() -> None:

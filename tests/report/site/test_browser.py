@@ -19,7 +19,7 @@ from bench.report.board.leaderboard import Board, Leaderboard, Row
 from bench.report.board.page import write_leaderboard
 from bench.results.result_set import ResultSet
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGES = ("index", "sequences", "frames", "gaps", "method")
