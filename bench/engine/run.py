@@ -113,10 +113,19 @@ def plan(options: RunOptions) -> Plan:
 
 def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[Any]:
     """Cells of a plan that still have something to measure, in order."""
+    return _unfinished(planned, _stored(planned, store), timing)
+
+
+def _stored(planned: Plan, store: Store) -> dict[str, CellResult | None]:
+    """What is stored of each cell, by name."""
+    return {cell.name: store.read(cell.name) for cell in planned.cells}
+
+
+def _unfinished(planned: Plan, stored: Mapping[str, CellResult | None], timing: Timing) -> list[Any]:
     return [
         cell
         for cell in planned.cells
-        if not is_done(store.read(cell.name), planned.metrics, timing, planned.unavailable, cell.sequence.transfer)
+        if not is_done(stored[cell.name], planned.metrics, timing, planned.unavailable, cell.sequence.transfer)
     ]
 
 
@@ -141,11 +150,12 @@ def run(
         ) as opened:
             return run(planned, store, options, pool=opened, facts=facts, progress=progress)
     mode: Timing = "alone" if options.timing else "shared"
-    todo = unfinished(planned, store, mode)
+    stored = _stored(planned, store)
+    todo = _unfinished(planned, stored, mode)
     report = progress or (lambda _: None)
     if not todo:
         report(Progress(len(planned.cells), len(planned.cells)))
-        return [found for cell in planned.cells if (found := store.read(cell.name)) is not None]
+        return [found for found in stored.values() if found is not None]
     pool.start()
     if options.copy_inputs:
         for clip in dict.fromkeys(cell.sequence for cell in todo):
@@ -160,13 +170,14 @@ def run(
     outcomes: dict[str, CellResult] = {}
     for _ in range(_ROUNDS):
         outcomes |= _work(planned, todo, shared, store, pool, workers, report)
-        todo = _lost(planned, outcomes, store, mode)
+        stored = _listed(planned, store)
+        todo = _lost(planned, outcomes, stored, mode)
         if not todo:
             break
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.status != "ok"}
     failed |= {cell.name: failed_result(shared, cell, "failed", "overwritten", _OVERWRITTEN) for cell in todo}
     # of a cell that failed now, what was measured before stays stored
-    told = (failed.get(cell.name) or store.read(cell.name) for cell in planned.cells)
+    told = (failed.get(name) or found for name, found in stored.items())
     return [result for result in told if result is not None]
 
 
@@ -192,14 +203,21 @@ def _work(
     return outcomes
 
 
-def _lost(planned: Plan, outcomes: Mapping[str, CellResult], store: Store, timing: Timing) -> list[Any]:
-    """Cells that were measured, before or by this run, and of which something is not stored now."""
+def _listed(planned: Plan, store: Store) -> dict[str, CellResult | None]:
+    """What is stored of each cell, by other machines too."""
     # what another machine wrote just now is seen on a network file system once the folder is listed again
     for _ in (store.root / "cells").iterdir():
         break
+    return _stored(planned, store)
+
+
+def _lost(
+    planned: Plan, outcomes: Mapping[str, CellResult], stored: Mapping[str, CellResult | None], timing: Timing
+) -> list[Any]:
+    """Cells that were measured, before or by this run, and of which something is not stored now."""
     return [
         cell
-        for cell in unfinished(planned, store, timing)
+        for cell in _unfinished(planned, stored, timing)
         if cell.name not in outcomes or not _has_failed(outcomes[cell.name], planned)
     ]
 
