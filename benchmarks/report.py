@@ -2,8 +2,9 @@
 
     python benchmarks/report.py --rows 100000
 
-Prints the seconds of loading, of building, the largest files, and, where Chromium and playwright are here, the time
-from opening the overview to its first table and figure.
+Prints the seconds of loading and of building, by the clock and of all processes' CPU, the largest files, and, where
+Chromium and playwright are here, the time from opening the overview to its first table and figure, with the CPU time of
+the page's main thread until then, which other work on the machine does not change.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import random
 import tempfile
 import time
@@ -61,12 +63,19 @@ def build(results: Path, out: Path) -> Path:
     from bench.report import build_report
     from bench.results.result_set import load
 
-    started = time.perf_counter()
+    started = _clocks()
     loaded = load(results)
-    ready = time.perf_counter()
+    ready = _clocks()
     page = build_report(loaded, out)
-    print(f"load {ready - started:.1f} s, build {time.perf_counter() - ready:.1f} s")
+    ended = _clocks()
+    for what, before, after in (("load", started, ready), ("build", ready, ended)):
+        print(f"{what} {after[0] - before[0]:.1f} s, CPU time {after[1] - before[1]:.1f} s")
     return page
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds by the clock, and of CPU time of this process and of those it has waited for."""
+    return time.perf_counter(), sum(os.times()[:4])
 
 
 def open_in_browser(page: Path) -> None:
@@ -80,12 +89,16 @@ def open_in_browser(page: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for attempt in ("first", "second"):
             tab = browser.new_page()
+            watch = tab.context.new_cdp_session(tab)
+            watch.send("Performance.enable")
             started = time.perf_counter()
             tab.goto(page.as_uri(), wait_until="commit")
             tab.wait_for_selector("#comparison table")
             table = time.perf_counter() - started
             tab.wait_for_selector("#rd-plot .main-svg")
-            print(f"{attempt} opening: table after {table:.2f} s, curves after {time.perf_counter() - started:.2f} s")
+            curves = time.perf_counter() - started
+            cpu = {one["name"]: one["value"] for one in watch.send("Performance.getMetrics")["metrics"]}["ThreadTime"]
+            print(f"{attempt} opening: table after {table:.2f} s, curves after {curves:.2f} s, CPU time {cpu:.2f} s")
             started = time.perf_counter()
             tab.select_option("#anchor", "7")
             tab.wait_for_function("document.getElementById('comparison-title').textContent.includes('codec-07')")
