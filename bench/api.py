@@ -147,7 +147,8 @@ def compare_folders(
     folder's before them. ``metrics``: default all that were measured and are installed here. ``dataset``: only this
     one. Raises UsageError or UnknownNameError for what cannot be compared.
     """
-    from bench.analysis.compare import USUAL, compare_results
+    from bench.analysis.compare import compare_results
+    from bench.analysis.options import USUAL
     from bench.core.garbage import garbage_kept
 
     with garbage_kept():

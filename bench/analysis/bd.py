@@ -422,19 +422,18 @@ def pair_doubts(
     unit = " %" if anchor.domain == "quality" else ""
     tolerance = 100 * DISAGREEMENT if anchor.domain == "quality" else DISAGREEMENT * abs(anchor.slope)
     doubts += disagreement(value, by_method, tolerance, unit)
-    falling = [
+    return doubts + falling(anchor, test, *ends)
+
+
+def falling(anchor: PreparedCurve, test: PreparedCurve, low: float, high: float) -> list[Doubt]:
+    """The doubt of cubic fits that fall somewhere between two ends."""
+    names = [
         name
         for name, curve in (("anchor", anchor), ("test", test))
-        if curve.derivative is not None and _falls(curve.derivative, *ends)
+        if curve.derivative is not None and _falls(curve.derivative, low, high)
     ]
-    if falling:
-        doubts.append(
-            Doubt(
-                Cause.FIT_FALLS,
-                f"the cubic fit of {' and '.join(falling)} falls instead of rising; use --method pchip",
-            )
-        )
-    return doubts
+    text = f"the cubic fit of {' and '.join(names)} falls instead of rising; use --method pchip"
+    return [Doubt(Cause.FIT_FALLS, text)] if names else []
 
 
 def little_overlap(overlap: float, domain: Domain) -> Doubt:

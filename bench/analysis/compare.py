@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.bd import (
     DISAGREEMENT,
-    FEW_POINTS,
     FLAG_TEXTS,
     BDResult,
     Cause,
+    Domain,
     Doubt,
     bd_metric,
     bd_rate,
@@ -27,7 +26,6 @@ from bench.analysis.bd import (
 from bench.analysis.curves import (
     CurveKey,
     DatasetSource,
-    PublishedSource,
     RateAxis,
     RDCurve,
     SequenceKey,
@@ -36,10 +34,11 @@ from bench.analysis.curves import (
     point_table,
 )
 from bench.analysis.hull import ladder_hull
-from bench.analysis.options import CONVENTIONS, CompareOptions, Convention, DeltaAxis
+from bench.analysis.matrix import NOT_COMPARABLE, Pairs, delta_pairs, is_mixed, reasons_of, tally
+from bench.analysis.options import CONVENTIONS, USUAL, CompareOptions, Convention, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, dataset_table, is_pooled
 from bench.analysis.quality import QualityAxis
-from bench.analysis.shared_sequences import averaged_sequences
+from bench.analysis.shared_sequences import OTHERS_LACK_IT, averaged_sequences
 from bench.analysis.significance import Interval, Statistic, bootstrap_interval
 from bench.core.signatures import takes
 from bench.errors import UnknownNameError, UsageError
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
 
     from bench.records.cell_set import CellSet
 
-USUAL = CompareOptions()
-OTHERS_LACK_IT = "others in the table lack it"
-
 MIXED = (
     "values of different protocols are mixed: frames, size, colour conversion and backbone may differ. On UVG near"
     " 0.024 bpp one paper gives DCVC-FM an LPIPS of 0.257, another about 0.15"
@@ -59,6 +55,7 @@ MIXED = (
 
 _Delta = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], BDResult]
 _Array = NDArray[np.float64]
+DOMAINS: tuple[Domain, ...] = ("quality", "rate")
 
 
 @dataclass(frozen=True)
@@ -266,14 +263,11 @@ def compare_codecs(
 
     Raises UsageError for a wrong setting.
     """
-    label, metric, rate_axis = options.label, axis.metric, options.rate_axis
-    how = {**vars(axis.curve_settings(options)), "min_overlap": options.min_overlap}
-    deltas: dict[str, Callable[..., BDResult]] = {
-        "BD-rate": partial(bd_rate, **how),
-        "BD-metric": partial(bd_metric, **how),
-    }
+    tests = list(tests)
+    metric, rate_axis = axis.metric, options.rate_axis
+    on_sequences = _pairs(found, (anchor, *tests), axis, options)
     sides: dict[str, _Side] = {}
-    for test in tests:
+    for number, test in enumerate(tests, start=1):
         table = None if pooled is None else pooled.get(test)
         published = {curve.codec for curve in found.values() if curve.published_for_dataset} & {anchor, test}
         if published and table is None:
@@ -283,63 +277,125 @@ def compare_codecs(
         known = [name for name in CONVENTIONS if name != "dataset" or table is not None]
         if chosen not in known:
             raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
-        pairs = [] if published else _pairs(found, anchor, test, metric, rate_axis)
-        mix = options.mix_published
-        wholes = None if table is None else _dataset_pairs(table, anchor, test, metric, rate_axis, mix=mix)
-        results = {name: [pair.delta(delta, label) for pair in pairs] for name, delta in deltas.items()}
-        joint = _Joint.of(pairs, axis.cap, higher_is_better=axis.higher_is_better)
-        sides[test] = _Side(test, chosen, pairs, wholes, results, joint)
+        pairs = (
+            [] if published else [pair for one in on_sequences if (pair := _Pair.of(one, number, metric, rate_axis))]
+        )
+        sides[test] = _Side(
+            test,
+            chosen,
+            pairs,
+            None if table is None else _dataset_pairs(table, anchor, test, axis, options),
+            _Joint.of(pairs, axis.cap, higher_is_better=axis.higher_is_better),
+        )
     among = averaged_sequences(
-        {(side.test, name): side.averageable(name) for side in sides.values() for name in deltas}
+        {(side.test, domain): side.averageable(domain) for side in sides.values() for domain in DOMAINS}
     )
-    interval = partial(
-        bootstrap_interval, resamples=options.resamples, confidence=options.confidence, seed=options.seed
-    )
+    how = {**vars(axis.curve_settings(options)), "min_overlap": options.min_overlap}
+    deltas: dict[Domain, _Delta] = {"quality": partial(bd_rate, **how), "rate": partial(bd_metric, **how)}
     return {
-        test: _comparison(anchor, metric, side, deltas, {name: among[test, name] for name in deltas}, label, interval)
+        test: _comparison(anchor, metric, side, deltas, {one: among[test, one] for one in DOMAINS}, options)
         for test, side in sides.items()
     }
 
 
 @dataclass(frozen=True)
+class _Pair:
+    """The curves of both codecs on one sequence, or over one dataset, with their deltas and ratios of time.
+
+    ratios: logarithm of the time of test over that of anchor, of encoding and decoding, NaN where there is none.
+    """
+
+    key: SequenceKey
+    anchor: RDCurve
+    test: RDCurve
+    results: Mapping[Domain, BDResult]
+    ratios: tuple[float, float]
+
+    @classmethod
+    def of(cls, on: _OnKey, number: int, metric: str, rate_axis: RateAxis) -> _Pair | None:
+        """The pair of the codec of that number; None where neither it nor the anchor was measured."""
+        both = on.curves[0], on.curves[number]
+        if both == (None, None):
+            return None
+        anchor, test = (
+            curve or RDCurve(name, *on.key, metric, rate_axis)
+            for curve, name in zip(both, (on.codecs[0], on.codecs[number]), strict=True)
+        )
+        times = on.deltas["quality"]
+        ratios = float(times.encode[0, number]), float(times.decode[0, number])
+        return cls(on.key, anchor, test, {one: pairs.result(0, number) for one, pairs in on.deltas.items()}, ratios)
+
+    @property
+    def is_comparable(self) -> bool:
+        return self.results["quality"].cause not in NOT_COMPARABLE
+
+
+class _OnKey(NamedTuple):
+    """The curves of an anchor, the first, and of others on one sequence, and their deltas."""
+
+    key: SequenceKey
+    codecs: Sequence[str]
+    curves: Sequence[RDCurve | None]
+    deltas: Mapping[Domain, Pairs]
+
+    @classmethod
+    def of(
+        cls,
+        key: SequenceKey,
+        codecs: Sequence[str],
+        curves: Sequence[RDCurve | None],
+        axis: DeltaAxis,
+        options: CompareOptions,
+    ) -> _OnKey:
+        names = ["anchor", *["test"] * (len(codecs) - 1)]
+        deltas = {
+            domain: delta_pairs(key, curves, codecs, domain, axis, options, names=names, anchors=1)
+            for domain in DOMAINS
+        }
+        return cls(key, codecs, curves, deltas)
+
+
+@dataclass(frozen=True)
 class _Side:
-    """One test codec against the anchor: its curves and the deltas of each sequence, by "BD-rate" and "BD-metric"."""
+    """One test codec against the anchor, on each sequence, over each dataset, and by their mean curves."""
 
     test: str
     convention: Convention
     pairs: list[_Pair]
     wholes: list[_Pair] | None
-    results: dict[str, list[BDResult]]
     joint: _Joint
 
-    def averageable(self, name: str) -> list[SequenceKey]:
-        return [p.key for p, result in zip(self.pairs, self.results[name], strict=True) if result.averageable]
+    def averageable(self, domain: Domain) -> list[SequenceKey]:
+        return [pair.key for pair in self.pairs if pair.results[domain].averageable]
 
 
 def _comparison(
     anchor: str,
     metric: str,
     side: _Side,
-    deltas: Mapping[str, Callable[..., BDResult]],
-    among: Mapping[str, Collection[SequenceKey]],
-    label: str,
-    interval: Callable[[Statistic, int], Interval],
+    deltas: Mapping[Domain, _Delta],
+    among: Mapping[Domain, Collection[SequenceKey]],
+    options: CompareOptions,
 ) -> Comparison:
-    pairs, chosen = side.pairs, side.convention
+    pairs, chosen, label = side.pairs, side.convention, options.label
 
-    def overall(name: str, tolerance: float) -> dict[Convention, Overall]:
+    def overall(domain: Domain) -> dict[Convention, Overall]:
+        both = [(pair.key, pair.results[domain]) for pair in pairs]
+        values = np.array([result.value for key, result in both if key in among[domain]], dtype=np.float64)
         estimates: dict[Convention, _Estimate] = {
-            "per-sequence": _mean_of_results(pairs, side.results[name], among[name], label, tolerance),
-            "mean-curve": _delta_of_means(deltas[name], side.joint, len(pairs), label),
+            "per-sequence": _Estimate(
+                mean_of_results(both, among[domain], domain, label), lambda weights: weights @ values, values.size
+            ),
+            "mean-curve": _delta_of_means(deltas[domain], side.joint, len(pairs), label),
         }
         if side.wholes is not None:
-            whole_results = [pair.delta(deltas[name], label) for pair in side.wholes]
-            estimates["dataset"] = _delta_of_datasets(side.wholes, whole_results, label, tolerance)
+            of_wholes = mean_of_datasets([(pair.key, pair.results[domain]) for pair in side.wholes], domain, label)
+            estimates["dataset"] = _Estimate(of_wholes, None, _sequences(side.wholes, domain))
         not_chosen = Interval(None, None, f"computed for the chosen convention alone, {chosen}")
         return {
             convention: Overall(
                 **{field.name: getattr(estimate.result, field.name) for field in fields(BDResult)},
-                interval=_interval(estimate, interval) if convention == chosen else not_chosen,
+                interval=_interval(estimate, options) if convention == chosen else not_chosen,
                 convention=convention,
                 sequences_used=estimate.used,
                 sequences_total=len(pairs),
@@ -347,9 +403,8 @@ def _comparison(
             for convention, estimate in estimates.items()
         }
 
-    # Of a mean of BD-metrics there is no one curve whose slope says what a share of rate is worth.
-    bd_rates, bd_metrics = overall("BD-rate", 100 * DISAGREEMENT), overall("BD-metric", 0.0)
-    timed = [pair for pair in pairs if pair.key in among["BD-rate"]] or pairs
+    bd_rates, bd_metrics = overall("quality"), overall("rate")
+    timed = [pair for pair in pairs if pair.key in among["quality"]] or pairs
     return Comparison(
         anchor=anchor,
         test=side.test,
@@ -358,100 +413,21 @@ def _comparison(
         bd_rates=bd_rates,
         bd_metrics=bd_metrics,
         per_sequence=tuple(
-            SequenceResult(pair.key.dataset, pair.key.sequence, rate, quality)
-            for pair, rate, quality in zip(pairs, side.results["BD-rate"], side.results["BD-metric"], strict=True)
+            SequenceResult(pair.key.dataset, pair.key.sequence, pair.results["quality"], pair.results["rate"])
+            for pair in pairs
         ),
-        encode=_speed(timed, lambda curve: [point.encode_s for point in curve.points]),
-        decode=_speed(timed, lambda curve: [point.decode_s for point in curve.points]),
+        encode=_speed(pair.ratios[0] for pair in timed),
+        decode=_speed(pair.ratios[1] for pair in timed),
         warnings=(
-            *_warnings(pairs, side.results, side.joint),
-            *_dataset_warnings(side.wholes or []),
+            *_warnings(pairs, side.joint),
+            *_dataset_warnings(side.wholes or [], mixed=options.mix_published),
             *_interval_notes({"BD-rate": bd_rates[chosen], "BD-metric": bd_metrics[chosen]}),
         ),
     )
 
 
-def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False) -> tuple[Cause, str] | None:
-    """Why two curves are not of the same thing, and so have no delta; None where they are."""
-    for curve in (anchor, test):
-        if not curve.points:
-            why = f"no value ({_tally(_reasons(curve))})" if curve.excluded else "not measured"
-            return Cause.NOT_MEASURED, f"{curve.codec}: {why}"
-        if len(curve.sources) > 1:
-            return Cause.SOURCE_DIFFERS, f"{curve.codec}: mixes {' and '.join(map(str, curve.sources))}"
-    mixed = _is_mixed(anchor, test)
-    if mixed and not mix_published:
-        return Cause.PROTOCOL_DIFFERS, (
-            f"{anchor.codec} is {_origin(anchor)}, {test.codec} {_origin(test)}: protocols"
-            " differ, so they are compared only with --mix-published"
-        )
-    if anchor.sources != test.sources and not mixed and not _agree(anchor, test):
-        return Cause.SOURCE_DIFFERS, f"{anchor.codec} coded {anchor.sources[0]}, {test.codec} {test.sources[0]}"
-    return None
-
-
-def curve_doubts(curve: RDCurve) -> tuple[Doubt, ...]:
-    """What a curve lacks: rate points without a value, which its delta is taken without, and points on a ladder's hull.
-
-    The hull's corners are many more than what was measured of it.
-    """
-    doubts = []
-    if curve.is_ladder and len(curve.points) < FEW_POINTS:
-        text = f"{curve.codec}: its sizes' hull has {len(curve.points)} of the measured points; four or more are safer"
-        doubts.append(Doubt(Cause.THREE_POINTS, text))
-    if curve.excluded:
-        count = "1 rate point has" if len(curve.excluded) == 1 else f"{len(curve.excluded)} rate points have"
-        doubts.append(Doubt(Cause.POINTS_LEFT_OUT, f"{curve.codec}: {count} no value ({_tally(_reasons(curve))})"))
-    return tuple(doubts)
-
-
-def _is_mixed(anchor: RDCurve, test: RDCurve) -> bool:
-    """Whether a published curve meets one of another paper, or a measured one."""
-    return (anchor.published or test.published) and anchor.sources != test.sources and not _agree(anchor, test)
-
-
 def _has_dataset_curves(results: CellSet) -> bool:
     return any(curve.sequence is None for part in results.published for curve in part.curves)
-
-
-def _agree(anchor: RDCurve, test: RDCurve) -> bool:
-    """Whether a curve published for one sequence is of the frames that the other is of."""
-    if len(anchor.sources) != 1 or len(test.sources) != 1:
-        return False
-    (first,), (second,) = anchor.sources, test.sources
-    pairs = ((first, second), (second, first))
-    return any(isinstance(one, PublishedSource) and one.agrees(other) for one, other in pairs)
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """The curves of both codecs on one sequence, and why they are not comparable if they are not.
-
-    mix: a published curve may be compared with one of another source.
-    """
-
-    key: SequenceKey
-    anchor: RDCurve
-    test: RDCurve
-    mix: bool = False
-
-    @property
-    def problem(self) -> tuple[Cause, str] | None:
-        return pair_problem(self.anchor, self.test, mix_published=self.mix)
-
-    @property
-    def is_mixed(self) -> bool:
-        return _is_mixed(self.anchor, self.test)
-
-    def delta(self, delta: _Delta, label: str) -> BDResult:
-        if self.problem:
-            return BDResult.undefined(*self.problem, label)
-        result = delta(*self.anchor.delta_points, *self.test.delta_points)
-        doubts = [*curve_doubts(self.anchor), *curve_doubts(self.test)]
-        if result.value is None or not doubts:
-            return result
-        flags = dict.fromkeys((*result.flags, *(doubt.flag for doubt in doubts)))
-        return replace(result, flags=tuple(flags), notes=(*result.notes, *(doubt.text for doubt in doubts)))
 
 
 @dataclass(frozen=True)
@@ -478,7 +454,7 @@ class _Joint:
 
     @classmethod
     def of(cls, pairs: Iterable[_Pair], cap: float | None, *, higher_is_better: bool) -> _Joint:
-        comparable = [pair for pair in pairs if not pair.problem]
+        comparable = [pair for pair in pairs if pair.is_comparable]
         anchor = point_table(pair.anchor for pair in comparable)
         test = point_table(pair.test for pair in comparable)
         common = set(anchor.sequences) & set(test.sequences)
@@ -517,83 +493,71 @@ class _Joint:
         return corners, self.sign * best
 
 
-def _pairs(found: Mapping[CurveKey, RDCurve], anchor: str, test: str, metric: str, rate_axis: RateAxis) -> list[_Pair]:
-    def curve(codec: str, key: SequenceKey) -> RDCurve:
-        return found.get(CurveKey(codec, *key)) or RDCurve(codec, *key, metric, rate_axis)
-
-    keys = sorted({curve.key for curve in found.values() if curve.codec in (anchor, test)})
-    return [_Pair(key, curve(anchor, key), curve(test, key)) for key in keys]
+def _pairs(
+    found: Mapping[CurveKey, RDCurve], codecs: Sequence[str], axis: DeltaAxis, options: CompareOptions
+) -> list[_OnKey]:
+    """The curves of an anchor, the first, and of others on every sequence that any was measured on."""
+    unmixed = replace(options, mix_published=False)
+    keys = sorted({curve.key for curve in found.values() if curve.codec in codecs})
+    return [
+        _OnKey.of(key, codecs, [found.get(CurveKey(codec, *key)) for codec in codecs], axis, unmixed) for key in keys
+    ]
 
 
 def _dataset_pairs(
-    pooled: pd.DataFrame, anchor: str, test: str, metric: str, rate_axis: RateAxis, *, mix: bool
+    pooled: pd.DataFrame, anchor: str, test: str, axis: DeltaAxis, options: CompareOptions
 ) -> list[_Pair]:
     """The curves of values pooled over each dataset; their sequence is what they are pooled over."""
-    found = dataset_curves(pooled, rate_axis)
-
-    def curve(codec: str, dataset: str) -> RDCurve:
-        return found.get(DatasetKey(codec, dataset)) or RDCurve(codec, dataset, OVER_DATASET, metric, rate_axis)
-
-    datasets = sorted({key.dataset for key in found if key.codec in (anchor, test)})
-    return [_Pair(SequenceKey(name, OVER_DATASET), curve(anchor, name), curve(test, name), mix) for name in datasets]
-
-
-def _origin(curve: RDCurve) -> str:
-    return str(curve.sources[0]) if curve.published else "measured here"
+    found = dataset_curves(pooled, options.rate_axis)
+    both = (anchor, test)
+    keys = [SequenceKey(name, OVER_DATASET) for name in sorted({key.dataset for key in found if key.codec in both})]
+    on_datasets = (
+        _OnKey.of(key, both, [found.get(DatasetKey(codec, key.dataset)) for codec in both], axis, options)
+        for key in keys
+    )
+    return [pair for one in on_datasets if (pair := _Pair.of(one, 1, axis.metric, options.rate_axis))]
 
 
-def _interval(estimate: _Estimate, bootstrap: Callable[[Statistic, int], Interval]) -> Interval:
+def _interval(estimate: _Estimate, options: CompareOptions) -> Interval:
     if estimate.statistic is None:
         return Interval(None, None, f"values are {OVER_DATASET}, so its sequences cannot be drawn again")
-    return bootstrap(estimate.statistic, estimate.used)
+    resamples, confidence, seed = options.resamples, options.confidence, options.seed
+    return bootstrap_interval(estimate.statistic, estimate.used, resamples=resamples, confidence=confidence, seed=seed)
 
 
-def _delta_of_datasets(pairs: Sequence[_Pair], results: Sequence[BDResult], label: str, tolerance: float) -> _Estimate:
-    used = sum(
-        source.sequences
-        for pair, result in zip(pairs, results, strict=True)
-        for source in pair.test.sources
-        if result.value is not None and isinstance(source, DatasetSource)
-    )
-    if len(results) == 1:
-        return _Estimate(results[0], None, used)
-    among = [pair.key for pair, result in zip(pairs, results, strict=True) if result.averageable]
-    mean = _mean_of_results(pairs, results, among, label, tolerance, what="datasets").result
-    return _Estimate(replace(mean, notes=(f"mean over {len(among)} datasets", *mean.notes)), None, used)
-
-
-def _mean_of_results(
-    pairs: Sequence[_Pair],
-    results: Sequence[BDResult],
+def mean_of_results(
+    both: Sequence[tuple[SequenceKey, BDResult]],
     among: Collection[SequenceKey],
+    domain: Domain,
     label: str,
-    tolerance: float,
     what: str = "sequences",
-) -> _Estimate:
-    """The mean over the sequences `among`; "partial", with the others and their reasons, where these are not all."""
-    both = list(zip(pairs, results, strict=True))
-    used = [(pair, result) for pair, result in both if pair.key in among]
-    values = np.array([result.value for _, result in used], dtype=np.float64)
+    unit: str = "",
+) -> BDResult:
+    """The mean over the sequences `among`; "partial", with the others and their reasons, where these are not all.
+
+    unit: of the values by other interpolations, in the notes.
+    """
+    used = [(key, result) for key, result in both if key in among]
     overlap = min((r.overlap for _, r in used or both if r.overlap is not None), default=None)
     if not used:
         listed = "; ".join(f"{names}: {why}" for why, names in _left_out(both, among).items())
-        nothing = BDResult.undefined(Cause.NO_SEQUENCE, f"no sequence has a value ({listed})", label, overlap)
-        return _Estimate(nothing, lambda weights: weights @ values, 0)
-    value = float(values.mean())
+        return BDResult.undefined(Cause.NO_SEQUENCE, f"no sequence has a value ({listed})", label, overlap)
+    value = float(np.array([result.value for _, result in used], dtype=np.float64).mean())
     by_method = {
         method: float(np.mean([result.by_method[method] for _, result in used]))
         for method in used[0][1].by_method
         if all(method in result.by_method for _, result in used)
     }
-    named = [(str(pair.key), result) for pair, result in used]
-    flags, notes = _flags_of_all(named, value, by_method, tolerance, what)
+    # Of a mean of BD-metrics there is no one curve whose slope says what a share of rate is worth.
+    apart = disagreement(value, by_method, 100 * DISAGREEMENT if domain == "quality" else 0.0, unit)
+    flags, notes = _flags_of_all([(str(key), result) for key, result in used], apart, what)
     reason = None
     if len(used) < len(both):
         listed = "; ".join(f"without {names} ({why})" for why, names in _left_out(both, among).items())
         reason = f"{len(used)} of {len(both)} {what}: {listed}"
         flags = (*flags, Cause.PARTIAL)
     ends = [result.compared for _, result in used if result.compared is not None]
-    result = BDResult(
+    return BDResult(
         value,
         "ok" if reason is None else "partial",
         reason,
@@ -604,11 +568,21 @@ def _mean_of_results(
         compared=(min(low for low, _ in ends), max(high for _, high in ends)) if ends else None,
         by_method=by_method,
     )
-    return _Estimate(result, lambda weights: weights @ values, len(used))
+
+
+def mean_of_datasets(
+    results: Sequence[tuple[SequenceKey, BDResult]], domain: Domain, label: str, unit: str = ""
+) -> BDResult:
+    """That of the one dataset, or the mean over several."""
+    if len(results) == 1:
+        return results[0][1]
+    among = [key for key, result in results if result.averageable]
+    mean = mean_of_results(results, among, domain, label, "datasets", unit)
+    return replace(mean, notes=(f"mean over {len(among)} datasets", *mean.notes))
 
 
 def _flags_of_all(
-    named: Sequence[tuple[str, BDResult]], value: float, by_method: Mapping[str, float], tolerance: float, what: str
+    named: Sequence[tuple[str, BDResult]], apart: Iterable[Doubt], what: str
 ) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
     """The flags of several results, each with where it holds; of one result, its own notes.
 
@@ -621,26 +595,32 @@ def _flags_of_all(
         for flag in result.flags:
             if flag is not Cause.METHODS_DISAGREE:
                 flags.setdefault(flag, []).append(name)
-    notes = [f"{FLAG_TEXTS[flag]} ({len(names)} of {len(named)} {what}: {few(names)})" for flag, names in flags.items()]
-    doubtful = any(Cause.METHODS_DISAGREE in result.flags for _, result in named)
-    apart = disagreement(value, by_method, tolerance) if doubtful else []
+    notes = [
+        f"{FLAG_TEXTS[flag]} ({len(names)} of {len(named)} {what}: {_few(names)})" for flag, names in flags.items()
+    ]
+    if not any(Cause.METHODS_DISAGREE in result.flags for _, result in named):
+        apart = ()
     return (*flags, *(doubt.flag for doubt in apart)), (*notes, *(doubt.text for doubt in apart))
 
 
-def _left_out(both: Iterable[tuple[_Pair, BDResult]], among: Collection[SequenceKey]) -> dict[str, str]:
+def _left_out(both: Iterable[tuple[SequenceKey, BDResult]], among: Collection[SequenceKey]) -> dict[str, str]:
     """The sequences that a mean lacks, by reason, the first of them by name."""
     reasons: dict[str, list[str]] = {}
-    for pair, result in both:
-        if pair.key not in among:
+    for key, result in both:
+        if key not in among:
             why = result.reason or (FLAG_TEXTS[Cause.FIT_FALLS] if Cause.FIT_FALLS in result.flags else OTHERS_LACK_IT)
-            reasons.setdefault(why, []).append(str(pair.key))
-    return {why: few(names) for why, names in reasons.items()}
+            reasons.setdefault(why, []).append(str(key))
+    return {why: _few(names) for why, names in reasons.items()}
 
 
-def few(names: Sequence[str], most: int = 3) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _sequences(wholes: Iterable[_Pair], domain: Domain) -> int:
+    """How many sequences the values of datasets are over."""
+    return sum(
+        source.sequences
+        for pair in wholes
+        for source in pair.test.sources
+        if pair.results[domain].value is not None and isinstance(source, DatasetSource)
+    )
 
 
 def _delta_of_means(delta: _Delta, joint: _Joint, total: int, label: str) -> _Estimate:
@@ -662,31 +642,27 @@ def _delta_of_means(delta: _Delta, joint: _Joint, total: int, label: str) -> _Es
     return _Estimate(replace(result, notes=joint.notes + result.notes), statistic, count)
 
 
-def _speed(pairs: Iterable[_Pair], times: Callable[[RDCurve], list[float | None]]) -> SpeedRatio:
-    ratios: list[float] = []
-    for pair in pairs:
-        anchor, test = ([time for time in times(curve) if time is not None] for curve in (pair.anchor, pair.test))
-        if not pair.problem and anchor and test:
-            ratios.append(float(np.log(test).mean() - np.log(anchor).mean()))
-    if not ratios:
+def _speed(ratios: Iterable[float]) -> SpeedRatio:
+    timed = [ratio for ratio in ratios if not math.isnan(ratio)]
+    if not timed:
         return SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
-    return SpeedRatio(math.exp(math.fsum(ratios) / len(ratios)), None, len(ratios))
+    return SpeedRatio(math.exp(math.fsum(timed) / len(timed)), None, len(timed))
 
 
-def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]], joint: _Joint) -> Iterator[str]:
+def _warnings(pairs: Sequence[_Pair], joint: _Joint) -> Iterator[str]:
     for side in ([pair.anchor for pair in pairs], [pair.test for pair in pairs]):
-        reasons = [reason for curve in side for reason in _reasons(curve)]
+        reasons = [reason for curve in side for reason in reasons_of(curve)]
         if reasons:
-            yield f"{side[0].codec}: points without a value: {len(reasons)} ({_tally(reasons)})"
+            yield f"{side[0].codec}: points without a value: {len(reasons)} ({tally(reasons)})"
         lossless = sum(point.delta_quality != point.quality for curve in side for point in curve.points)
         if lossless:
             yield f"{side[0].codec}: {lossless} points have lossless frames, each counted as the metric's cap"
         if any(curve.estimated for curve in side):
             yield f"{side[0].codec}: rate is an estimate, not the size of a bitstream"
-    for name, per_sequence in results.items():
-        causes = [str(result.cause) for result in per_sequence if result.cause]
+    for name, domain in (("BD-rate", DOMAINS[0]), ("BD-metric", DOMAINS[1])):
+        causes = [str(cause) for pair in pairs if (cause := pair.results[domain].cause)]
         if causes:
-            yield f"{name} is undefined on {len(causes)} of {len(pairs)} sequences ({_tally(causes)})"
+            yield f"{name} is undefined on {len(causes)} of {len(pairs)} sequences ({tally(causes)})"
     for key, reason in joint.left_out.items():
         yield f"the mean curve leaves out {key} ({reason})"
     datasets = sorted({pair.key.dataset for pair in pairs})
@@ -695,17 +671,17 @@ def _warnings(pairs: Sequence[_Pair], results: Mapping[str, Sequence[BDResult]],
         yield f"sequences of {len(datasets)} datasets are pooled: {names}"
 
 
-def _dataset_warnings(pairs: Sequence[_Pair]) -> Iterator[str]:
+def _dataset_warnings(pairs: Sequence[_Pair], *, mixed: bool) -> Iterator[str]:
     for codec in sorted({c.codec for pair in pairs for c in (pair.anchor, pair.test) if c.published}):
         yield f"{codec}: read from a paper's figures, not measured here"
-    if any(pair.mix and pair.is_mixed for pair in pairs):
+    if mixed and any(is_mixed(pair.anchor, pair.test) for pair in pairs):
         yield MIXED
     for curve in (curve for pair in pairs for curve in (pair.anchor, pair.test)):
         if curve.excluded:
             name = curve.dataset or "direct input"
             yield (
                 f"{curve.codec}: rate points without a value {OVER_DATASET} {name}: {len(curve.excluded)} "
-                f"({_tally(_reasons(curve))})"
+                f"({tally(reasons_of(curve))})"
             )
 
 
@@ -715,9 +691,7 @@ def _interval_notes(overall: Mapping[str, Overall]) -> Iterator[str]:
             yield f"{name}, {delta.interval.note}"
 
 
-def _reasons(curve: RDCurve) -> list[str]:
-    return [point.reason for point in curve.excluded]
-
-
-def _tally(reasons: Iterable[str]) -> str:
-    return ", ".join(f"{count} x {reason}" if count > 1 else reason for reason, count in Counter(reasons).items())
+def _few(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,46 +14,58 @@ from numpy.typing import NDArray
 
 from bench.analysis.bd import (
     DISAGREEMENT,
+    FEW_POINTS,
     FLAG_TEXTS,
     LITTLE_OVERLAP,
     OUT_OF_RANGE,
     SPREAD_METHODS,
+    BDResult,
     Cause,
     Domain,
     Doubt,
     PreparedCurve,
+    disagreement,
+    falling,
+    little_overlap,
     overlap_problem,
     prepare,
 )
-from bench.analysis.compare import OTHERS_LACK_IT, USUAL, curve_doubts, pair_problem
-from bench.analysis.curves import DatasetSource, RDCurve, RDPoint, SequenceKey
+from bench.analysis.curves import DatasetSource, PublishedSource, RDCurve, RDPoint, SequenceKey
 from bench.analysis.interpolation import areas
-from bench.analysis.options import CompareOptions, DeltaAxis
+from bench.analysis.options import USUAL, CompareOptions, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET
-from bench.analysis.shared_sequences import averaged_sequences, common_sequences
+from bench.analysis.shared_sequences import OTHERS_LACK_IT, averaged_sequences, common_sequences
 from bench.analysis.significance import Interval, mean_intervals
 
 REASONS_TOLD = 3
 FLAGS: tuple[Cause, ...] = tuple(FLAG_TEXTS)
 """What the bits of `Pairs.flags` stand for, the lowest first."""
 
+NOT_COMPARABLE = frozenset({Cause.NOT_MEASURED, Cause.SOURCE_DIFFERS, Cause.PROTOCOL_DIFFERS})
+"""Causes of a pair that has no delta because its curves are not of the same thing."""
+
+_LARGEST = math.log(sys.float_info.max)
 _Array = NDArray[np.float64]
 _Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The deltas of all codecs on one sequence; arrays of shape (anchors, tests), NaN where undefined.
+    """The deltas of codecs on one sequence; arrays of shape (anchors, tests), NaN where undefined.
 
-    methods: the value by each of `SPREAD_METHODS`, shape (methods, anchors, tests). compared: low and high end of the
-    interval, in the metric's unit or of rate, shape (2, anchors, tests); on the diagonal that of a codec's own curve,
-    NaN where curves do not meet. encode, decode: logarithm of the ratio of test's time to anchor's, NaN where either
-    was not timed. flags: bits for the doubts, see `FLAGS`. doubts: those of each codec's own curve, in words. reasons:
-    why two different codecs have no value, as its cause and in words, by (anchor, test). measured: codecs that have a
-    curve, even one without points. sequences: how many the values are over, 1 but for curves of a whole dataset.
+    Anchors are the first of the codecs, or all. methods: the value by each of `SPREAD_METHODS`, shape (methods,
+    anchors, tests). compared: low and high end of the interval, in the metric's unit or of rate, shape (2, anchors,
+    tests); on the diagonal that of a codec's own curve, NaN where curves do not meet. encode, decode: logarithm of the
+    ratio of test's time to anchor's, NaN where either was not timed. flags: bits for the doubts, see `FLAGS`. doubts:
+    those of each codec's own curve, in words, at their end lacking: what it lacks (`curve_doubts`). falls: that a fit
+    falls, by (anchor, test). reasons: why two different codecs have no value, as its cause and in words, by (anchor,
+    test). measured: codecs that have a curve, even one without points. sequences: how many the values are over, 1 but
+    for curves of a whole dataset. label: the method in words.
     """
 
     key: SequenceKey
+    domain: Domain
+    label: str
     value: _Array
     overlap: _Array
     methods: _Array
@@ -61,9 +74,51 @@ class Pairs:
     decode: _Array
     flags: NDArray[np.int64]
     doubts: Mapping[int, tuple[Doubt, ...]]
+    lacking: Mapping[int, tuple[Doubt, ...]]
+    falls: Mapping[_Pair, Doubt]
     reasons: Mapping[_Pair, tuple[Cause, str]]
     measured: NDArray[np.bool_]
     sequences: int = 1
+
+    def result(self, anchor: int, test: int) -> BDResult:
+        """One pair as `bd_rate` or `bd_metric` has it, with what its curves lack; undefined, too, of other sources."""
+        spot = anchor, test
+        overlap = None if math.isnan(self.overlap[spot]) else float(self.overlap[spot])
+        doubts = [d for one in spot for d in self.doubts.get(one, ()) if d not in self.lacking.get(one, ())]
+        value = float(self.value[spot])
+        if math.isnan(value):
+            cause, reason = self.reasons[spot]
+            if cause in NOT_COMPARABLE:
+                return BDResult.undefined(cause, reason, self.label)
+            return BDResult(
+                None, "undefined", reason, overlap, self.label, cause, notes=tuple(doubt.text for doubt in doubts)
+            )
+        assert overlap is not None
+        flags = flags_of(int(self.flags[spot]))
+        by_method = {
+            name: one
+            for name, one in zip(SPREAD_METHODS, self.methods[:, *spot].tolist(), strict=True)
+            if math.isfinite(one)
+        }
+        if Cause.LITTLE_OVERLAP in flags:
+            doubts.append(little_overlap(overlap, self.domain))
+        if Cause.METHODS_DISAGREE in flags:
+            doubts += disagreement(value, by_method, 0.0, " %" if self.domain == "quality" else "")
+        if spot in self.falls:
+            doubts.append(self.falls[spot])
+        doubts += [doubt for one in spot for doubt in self.lacking.get(one, ())]
+        low, high = self.compared[:, *spot].tolist()
+        return BDResult(
+            value,
+            "ok",
+            None,
+            overlap,
+            self.label,
+            flags=tuple(dict.fromkeys(doubt.flag for doubt in doubts)),
+            notes=tuple(doubt.text for doubt in doubts),
+            compared=(low, high),
+            by_method=by_method,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,25 +164,31 @@ def delta_pairs(
     domain: Domain,
     axis: DeltaAxis,
     options: CompareOptions = USUAL,
+    *,
+    names: Sequence[str] | None = None,
+    anchors: int | None = None,
 ) -> Pairs:
     """All pairs of `codecs` by their curves on one sequence; None for a codec that was not measured there.
 
-    Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit), of which
-    the method is one of `SPREAD_METHODS`.
-    Each curve is interpolated and integrated once, so that all anchors cost little more than one does.
+    Values are those of `bd_rate` (domain "quality"; per cent) or `bd_metric` ("rate"; the metric's unit). Reasons and
+    doubts call the codecs by `names`, where these are given. Each curve is interpolated and integrated once, so that
+    all anchors cost little more than one does; with `anchors`, the first so many are anchors, else all are.
     """
     settings, min_overlap = axis.curve_settings(options), options.min_overlap
+    rows = len(codecs) if anchors is None else anchors
     whole = [curve or RDCurve(name, *key, "", "bpp") for name, curve in zip(codecs, curves, strict=True)]
-    reasons = _not_comparable(whole, mix_published=options.mix_published)
-    sides = [prepare(c.codec, *c.delta_points, domain, settings) for c in whole]
-    encode = _time_ratios(curves, lambda point: point.encode_s, reasons)
-    decode = _time_ratios(curves, lambda point: point.decode_s, reasons)
+    reasons = _not_comparable(whole, rows, mix_published=options.mix_published)
+    called = codecs if names is None else names
+    sides = [prepare(name, *c.delta_points, domain, settings) for name, c in zip(called, whole, strict=True)]
+    encode = _time_ratios(curves, rows, lambda point: point.encode_s, reasons)
+    decode = _time_ratios(curves, rows, lambda point: point.decode_s, reasons)
+    methods = tuple(dict.fromkeys((*SPREAD_METHODS, settings.method)))
     with np.errstate(all="ignore"):
-        means, overlap, ends = _mean_differences(sides)
+        means, overlap, ends = _mean_differences(sides, rows, methods)
         values = means if axis.higher_is_better else -means
         if domain == "quality":
-            values = np.asarray(100 * np.expm1(means), dtype=np.float64)
-        value = values[SPREAD_METHODS.index(settings.method)].copy()
+            values = 100 * _exactly(math.expm1, means)
+        value = values[methods.index(settings.method)].copy()
         values = np.where(np.isfinite(values), values, math.nan)
         undefined = ~(np.isfinite(value) & (overlap > 0) & (overlap >= min_overlap))
     for anchor, test in np.argwhere(undefined).tolist():
@@ -139,13 +200,27 @@ def delta_pairs(
         value[pair] = math.nan
     np.fill_diagonal(value, math.nan)
     values[:, np.isnan(value)] = math.nan
-    sides = [replace(side, doubts=(*side.doubts, *curve_doubts(c))) for side, c in zip(sides, whole, strict=True)]
-    flags = _flags(sides, value, overlap, values, domain)
+    lacking = {number: found for number, c in enumerate(whole) if (found := curve_doubts(c))}
+    doubts = {n: told for n, side in enumerate(sides) if (told := (*side.doubts, *lacking.get(n, ())))}
+    falls = _falls(sides, value, ends) if settings.method == "cubic" else {}
     measured = np.array([curve is not None for curve in curves])
-    doubts = {number: side.doubts for number, side in enumerate(sides) if side.doubts}
-    compared = _compared(ends, domain, settings.sign)
     return Pairs(
-        key, value, overlap, values, compared, encode, decode, flags, doubts, reasons, measured, _sequences(curves)
+        key,
+        domain,
+        settings.label,
+        value,
+        overlap,
+        values[: len(SPREAD_METHODS)],
+        _compared(ends, domain, settings.sign),
+        encode,
+        decode,
+        _flags(sides, doubts, falls, value, overlap, values, domain),
+        doubts,
+        lacking,
+        falls,
+        reasons,
+        measured,
+        _sequences(curves),
     )
 
 
@@ -291,20 +366,37 @@ def _overall_flags(
 
 
 def _flags(
-    sides: Sequence[PreparedCurve], value: _Array, overlap: _Array, methods: _Array, domain: Domain
+    sides: Sequence[PreparedCurve],
+    doubts: Mapping[int, Iterable[Doubt]],
+    falls: Iterable[_Pair],
+    value: _Array,
+    overlap: _Array,
+    methods: _Array,
+    domain: Domain,
 ) -> NDArray[np.int64]:
-    own = np.array([flag_bits(doubt.flag for doubt in side.doubts) for side in sides], dtype=np.int64)
-    flags = np.bitwise_or.outer(own, own)
-    slopes = np.array([abs(side.slope) for side in sides])[:, None]
+    rows = len(value)
+    own = np.array([flag_bits(doubt.flag for doubt in doubts.get(n, ())) for n in range(len(sides))], dtype=np.int64)
+    flags = np.bitwise_or.outer(own[:rows], own)
+    slopes = np.array([abs(side.slope) for side in sides[:rows]])[:, None]
     tolerance = np.full_like(slopes, 100 * DISAGREEMENT) if domain == "quality" else DISAGREEMENT * slopes
     with np.errstate(all="ignore"):
         apart = np.fmax.reduce(methods) - np.fmin.reduce(methods) > np.fmax(tolerance, 0.1 * np.abs(value))
         flags |= np.where(overlap < LITTLE_OVERLAP, flag_bits([Cause.LITTLE_OVERLAP]), 0)
     flags |= np.where(apart, flag_bits([Cause.METHODS_DISAGREE]), 0)
+    for pair in falls:
+        flags[pair] |= flag_bits([Cause.FIT_FALLS])
     return np.where(np.isnan(value), 0, flags)
 
 
-def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_Pair, tuple[Cause, str]]:
+def _falls(sides: Sequence[PreparedCurve], value: _Array, ends: _Array) -> dict[_Pair, Doubt]:
+    return {
+        (anchor, test): doubt
+        for anchor, test in np.argwhere(~np.isnan(value)).tolist()
+        for doubt in falling(sides[anchor], sides[test], *ends[:, anchor, test].tolist())
+    }
+
+
+def _not_comparable(curves: Sequence[RDCurve], rows: int, *, mix_published: bool) -> dict[_Pair, tuple[Cause, str]]:
     """Pairs whose curves are not of the same source, with the reason."""
     distinct: list[Any] = []
     for curve in curves:
@@ -313,7 +405,7 @@ def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_
     of = [distinct.index(curve.sources) if curve.points and curve.sources in distinct else None for curve in curves]
     return {
         (row, column): problem
-        for row, anchor in enumerate(curves)
+        for row, anchor in enumerate(curves[:rows])
         for column, test in enumerate(curves)
         # two curves of the one source have no problem: most pairs of a long table
         if row != column
@@ -322,29 +414,60 @@ def _not_comparable(curves: Sequence[RDCurve], *, mix_published: bool) -> dict[_
     }
 
 
-def _mean_differences(sides: Sequence[PreparedCurve]) -> tuple[_Array, _Array, _Array]:
+def _mean_differences(
+    sides: Sequence[PreparedCurve], rows: int, methods: Sequence[str]
+) -> tuple[_Array, _Array, _Array]:
     """Mean difference, test minus anchor, over what both curves reach, the share of the anchor that this is, its ends.
 
     Shapes (methods, anchors, tests), (anchors, tests) and (2, anchors, tests).
     """
     low, high = (np.array([getattr(side, end) for side in sides], dtype=np.float64) for end in ("low", "high"))
-    common_low, common_high = np.maximum.outer(low, low), np.minimum.outer(high, high)
-    within = np.clip([common_low, common_high], low[:, None], high[:, None])
-    integrals: list[Any] = [side.integrals.get(method) for method in SPREAD_METHODS for side in sides]
-    area = areas(integrals, *np.tile(within, (1, len(SPREAD_METHODS), 1))).reshape(-1, *common_low.shape)
+    ends = np.stack([np.maximum.outer(low[:rows], low), np.minimum.outer(high[:rows], high)])
+    of_anchor = _areas(sides[:rows], ends, methods)
+    # the interval of two curves is the same whichever of them is the anchor
+    square = rows == len(sides)
+    of_test = (of_anchor if square else _areas(sides, ends.transpose(0, 2, 1), methods)).transpose(0, 2, 1)
     # Halved, as for one pair: the length of an interval may overflow where half of it cannot.
-    lengths = (high / 2 - low / 2)[:, None]
-    common = np.maximum(common_high / 2 - common_low / 2, 0)
+    lengths = (high / 2 - low / 2)[:rows, None]
+    common = np.maximum(ends[1] / 2 - ends[0] / 2, 0)
     overlap = np.where(lengths == 0, 0.0, common / lengths)
-    ends = np.stack([common_low, common_high])
-    return (area.transpose(0, 2, 1) - area) / (common_high - common_low), overlap, ends
+    return (of_test - of_anchor) / (ends[1] - ends[0]), overlap, ends
+
+
+def _areas(sides: Sequence[PreparedCurve], ends: _Array, methods: Sequence[str]) -> _Array:
+    """The integral of each curve between the ends of its row; shape (methods, curves, others)."""
+    low, high = (np.array([[getattr(side, end)] for side in sides], dtype=np.float64) for end in ("low", "high"))
+    within = np.clip(ends, low, high)
+    pieces = [name for name in methods if name != "cubic"]
+    integrals: list[Any] = [side.integrals.get(name) for name in pieces for side in sides]
+    found = [areas(integrals, *np.tile(within, (1, len(pieces), 1))).reshape(-1, *ends.shape[1:])]
+    if "cubic" in methods:
+        fits = [side.integrals.get("cubic") for side in sides]
+        nothing = np.full(ends.shape[2], math.nan)
+        found.append(
+            np.array(
+                [
+                    [
+                        nothing if f is None else np.diff(f(own), axis=0)[0]
+                        for f, own in zip(fits, within.transpose(1, 0, 2), strict=True)
+                    ]
+                ]
+            )
+        )
+    return np.concatenate(found)
 
 
 def _compared(ends: _Array, domain: Domain, sign: float) -> _Array:
     """Ends of intervals in the unit that is reported, NaN where there is no interval."""
     with np.errstate(all="ignore"):
-        told = np.sort(sign * ends, axis=0) if domain == "quality" else np.exp(ends)
+        told = np.sort(sign * ends, axis=0) if domain == "quality" else _exactly(math.exp, ends)
         return np.where(ends[0] < ends[1], told, math.nan)
+
+
+def _exactly(function: Callable[[float], float], values: _Array) -> _Array:
+    """An exponential of each value as `math` has it: NumPy's differs in the last digit from processor to processor."""
+    found = np.frompyfunc(function, 1, 1)(np.minimum(values, _LARGEST)).astype(np.float64)
+    return np.where(values > _LARGEST, math.inf, found)
 
 
 def _reason(
@@ -354,14 +477,14 @@ def _reason(
 
 
 def _time_ratios(
-    curves: Sequence[RDCurve | None], time: Callable[[RDPoint], float | None], apart: Collection[_Pair]
+    curves: Sequence[RDCurve | None], rows: int, time: Callable[[RDPoint], float | None], apart: Collection[_Pair]
 ) -> _Array:
     logs = np.full(len(curves), math.nan)
     for index, curve in enumerate(curves):
         times = [seconds for point in curve.points if (seconds := time(point)) is not None] if curve else []
         if times:
             logs[index] = np.log(times).mean()
-    ratios: _Array = logs - logs[:, None]
+    ratios: _Array = logs - logs[:rows, None]
     for pair in apart:
         ratios[pair] = math.nan
     return ratios
@@ -423,3 +546,65 @@ def _sequence_count(count: int) -> str:
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def pair_problem(anchor: RDCurve, test: RDCurve, *, mix_published: bool = False) -> tuple[Cause, str] | None:
+    """Why two curves are not of the same thing, and so have no delta; None where they are."""
+    for curve in (anchor, test):
+        if not curve.points:
+            why = f"no value ({tally(reasons_of(curve))})" if curve.excluded else "not measured"
+            return Cause.NOT_MEASURED, f"{curve.codec}: {why}"
+        if len(curve.sources) > 1:
+            return Cause.SOURCE_DIFFERS, f"{curve.codec}: mixes {' and '.join(map(str, curve.sources))}"
+    mixed = is_mixed(anchor, test)
+    if mixed and not mix_published:
+        return Cause.PROTOCOL_DIFFERS, (
+            f"{anchor.codec} is {_origin(anchor)}, {test.codec} {_origin(test)}: protocols"
+            " differ, so they are compared only with --mix-published"
+        )
+    if anchor.sources != test.sources and not mixed and not _agree(anchor, test):
+        return Cause.SOURCE_DIFFERS, f"{anchor.codec} coded {anchor.sources[0]}, {test.codec} {test.sources[0]}"
+    return None
+
+
+def curve_doubts(curve: RDCurve) -> tuple[Doubt, ...]:
+    """What a curve lacks: rate points without a value, which its delta is taken without, and points on a ladder's hull.
+
+    The hull's corners are many more than what was measured of it.
+    """
+    doubts = []
+    if curve.is_ladder and len(curve.points) < FEW_POINTS:
+        text = f"{curve.codec}: its sizes' hull has {len(curve.points)} of the measured points; four or more are safer"
+        doubts.append(Doubt(Cause.THREE_POINTS, text))
+    if curve.excluded:
+        count = "1 rate point has" if len(curve.excluded) == 1 else f"{len(curve.excluded)} rate points have"
+        doubts.append(Doubt(Cause.POINTS_LEFT_OUT, f"{curve.codec}: {count} no value ({tally(reasons_of(curve))})"))
+    return tuple(doubts)
+
+
+def is_mixed(anchor: RDCurve, test: RDCurve) -> bool:
+    """Whether a published curve meets one of another paper, or a measured one."""
+    return (anchor.published or test.published) and anchor.sources != test.sources and not _agree(anchor, test)
+
+
+def _agree(anchor: RDCurve, test: RDCurve) -> bool:
+    """Whether a curve published for one sequence is of the frames that the other is of."""
+    if len(anchor.sources) != 1 or len(test.sources) != 1:
+        return False
+    (first,), (second,) = anchor.sources, test.sources
+    pairs = ((first, second), (second, first))
+    return any(isinstance(one, PublishedSource) and one.agrees(other) for one, other in pairs)
+
+
+def _origin(curve: RDCurve) -> str:
+    return str(curve.sources[0]) if curve.published else "measured here"
+
+
+def reasons_of(curve: RDCurve) -> list[str]:
+    """Why each of a curve's points without a value has none."""
+    return [point.reason for point in curve.excluded]
+
+
+def tally(reasons: Iterable[str]) -> str:
+    """Reasons with their counts, each once."""
+    return ", ".join(f"{count} x {reason}" if count > 1 else reason for reason, count in Counter(reasons).items())

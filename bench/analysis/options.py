@@ -47,6 +47,9 @@ class CompareOptions:
         return method_label(self.method, hull=self.hull)
 
 
+USUAL = CompareOptions()
+
+
 @dataclass(frozen=True)
 class DeltaAxis:
     """The quality that deltas are taken along; cap and saturation: as of `bd_rate`."""

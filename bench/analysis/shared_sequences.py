@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from typing import TypeVar
 
+OTHERS_LACK_IT = "others in the table lack it"
+"""Why a mean leaves out a sequence that its codec has."""
+
 Name = TypeVar("Name", bound=Hashable)
 Key = TypeVar("Key", bound=Hashable)
 

@@ -9,10 +9,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
-
-from bench.analysis.bd import FLAG_TEXTS, SPREAD_METHODS, Cause, Domain, Status, disagreement, little_overlap
-from bench.analysis.compare import MIXED, OTHERS_LACK_IT, SpeedRatio, few
+from bench.analysis.bd import BDResult, Cause, Domain, Status
+from bench.analysis.compare import (
+    MIXED,
+    Overall,
+    SequenceResult,
+    SpeedRatio,
+    mean_of_datasets,
+    mean_of_results,
+)
 from bench.analysis.curves import SequenceKey
 from bench.analysis.matrix import Pairs, Summary, flags_of
 from bench.analysis.options import Convention
@@ -21,44 +26,7 @@ from bench.records.cell import CellResult
 from bench.report.grid import DOMAINS, Grid
 from bench.report.measured import Measured, MetricFacts, Scope, scopes
 
-NO_INTERVAL = Interval(None, None)
 UNTIMED = SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A BD-rate in per cent, or a BD-metric in the metric's unit, with its doubts in words: of a sequence or overall.
-
-    reason: why there is no value, or what a part of the sequences lacks; cause: the same of one sequence. Other fields
-    are those of `bench.analysis.matrix.Summary`.
-    """
-
-    value: float | None
-    reason: str | None
-    overlap: float | None
-    compared: tuple[float, float] | None = None
-    spread: tuple[float, float] | None = None
-    flags: tuple[Cause, ...] = ()
-    notes: tuple[str, ...] = ()
-    cause: Cause | None = None
-    interval: Interval = NO_INTERVAL
-    used: int = 1
-    total: int = 1
-
-    @property
-    def status(self) -> Status:
-        """Whether it has a value, over all of the sequences."""
-        if self.value is None:
-            return "undefined"
-        return "partial" if Cause.PARTIAL in self.flags else "ok"
-
-
-class OnSequence(NamedTuple):
-    """Both deltas on one sequence."""
-
-    key: SequenceKey
-    bd_rate: Delta
-    bd_metric: Delta
 
 
 @dataclass(frozen=True)
@@ -66,10 +34,10 @@ class Deltas:
     """One codec against the anchor: overall, by the mean curves, and on each sequence; ratios of times."""
 
     convention: Convention
-    bd_rate: Delta
-    of_means: Delta
-    bd_metric: Delta
-    per_sequence: tuple[OnSequence, ...]
+    bd_rate: Overall
+    of_means: Overall
+    bd_metric: Overall
+    per_sequence: tuple[SequenceResult, ...]
     encode: SpeedRatio
     decode: SpeedRatio
 
@@ -169,9 +137,9 @@ def comparisons(grid: Grid) -> list[Compared]:
     compared = []
 
     @cache
-    def on(key: SequenceKey, test: int) -> OnSequence:
+    def on(key: SequenceKey, test: int) -> SequenceResult:
         """Remembered, since the sequences of all datasets together are those of each dataset once more."""
-        return OnSequence(key, *(_on(grid.pairs[domain][key], domain, test) for domain in DOMAINS))
+        return SequenceResult(*key, *(grid.pairs[domain][key].result(0, test) for domain in DOMAINS))
 
     for scope in measured.scopes:
         scoped = _Pairs.of(grid, scope)
@@ -240,115 +208,65 @@ class _Pairs(NamedTuple):
         return cls(*grid.on(scope), averaged, means, grid.over(scope))
 
 
-def _deltas(grid: Grid, scoped: _Pairs, test: int, on: Callable[[SequenceKey, int], OnSequence]) -> Deltas:
+def _deltas(grid: Grid, scoped: _Pairs, test: int, on: Callable[[SequenceKey, int], SequenceResult]) -> Deltas:
     """The codec of that number against the first one, the anchor."""
     measured = grid.measured
-    own, wholes, averaged, means, summaries = scoped
-    over = {domain: found[0][test] for domain, found in summaries.items()}
+    over = {domain: found[0][test] for domain, found in scoped.over.items()}
     published = {measured.codecs[0], measured.codecs[test]} & measured.published.keys()
     coded = all if published else any
-    per_sequence = tuple(
-        on(pairs.key, test) for pairs in own["quality"] if coded((pairs.measured[0], pairs.measured[test]))
-    )
+    measured_there = {pairs.key: (pairs.measured[0], pairs.measured[test]) for pairs in scoped.own["quality"]}
+    own = {key: on(key, test) for key, both in measured_there.items() if any(both)}
+    per_sequence = tuple(one for key, one in own.items() if coded(measured_there[key]))
+    usual: Convention = "dataset" if grid.metric.pooled or published else "per-sequence"
+    convention = measured.options.convention or usual
 
-    def overall(domain: Domain) -> Delta:
-        every = {pairs.key: pairs for pairs in (*own[domain], *wholes[domain], *averaged.get(domain, ()))}
-        return _overall(over[domain], [every[key] for key in over[domain].keys], own[domain], domain, test)
+    def overall(domain: Domain) -> Overall:
+        summary = over[domain]
+        label, unit = measured.options.label, " %" if domain == "quality" else ""
+        wholes, means = (_results(pairs.get(domain, ()), test) for pairs in (scoped.wholes, scoped.averaged))
+        if any(key in wholes or key in means for key in summary.keys):
+            whole = [*(wholes if summary.keys[0] in wholes else means).items()]
+            flags = flags_of(summary.flags)
+            status: Status = "partial" if Cause.PARTIAL in flags else "ok"
+            result = mean_of_datasets(whole, domain, label, unit)
+            result = replace(result, status=status, reason=summary.reason, flags=flags)
+        elif own:
+            both = [(key, one.bd_rate if domain == "quality" else one.bd_metric) for key, one in own.items()]
+            result = mean_of_results(both, summary.keys, domain, label, unit=unit)
+        else:
+            result = BDResult.undefined(Cause.NO_SEQUENCE, summary.reason or "", label)
+        return _over(result, convention, summary.used, summary.total, summary.interval)
 
     nothing = f"{measured.codecs[test]}: has no mean curve over the sequences that the others share"
-    of_means = Delta(None, nothing, None, used=0)
-    if averaged.get("quality") and averaged["quality"][0].measured[[0, test]].all():
-        of_means = _on(averaged["quality"][0], "quality", test)
-        used, total = len(means), over["quality"].total
-        of_means = replace(of_means, used=used, total=total)
+    of_means = BDResult.undefined(Cause.NO_SEQUENCE, nothing, measured.options.label)
+    used, total = 0, 1
+    if scoped.averaged.get("quality") and scoped.averaged["quality"][0].measured[[0, test]].all():
+        of_means = scoped.averaged["quality"][0].result(0, test)
+        used, total = len(scoped.means), over["quality"].total
         if of_means.value is not None and used < total:
             reason = f"{used} of {total} sequences have every rate point of every codec"
-            of_means = replace(of_means, reason=reason, flags=(*of_means.flags, Cause.PARTIAL))
+            of_means = replace(of_means, status="partial", reason=reason, flags=(*of_means.flags, Cause.PARTIAL))
     rate = overall("quality")
     if published and measured.options.mix_published:
         rate = replace(rate, notes=(*rate.notes, MIXED))
-    timed = [pairs for pairs in own["quality"] if pairs.key in over["quality"].keys] or own["quality"]
+    timed = [pairs for pairs in scoped.own["quality"] if pairs.key in over["quality"].keys] or scoped.own["quality"]
     ratios = {
         step: SpeedRatio(ratio, None, sum(math.isfinite(getattr(p, step)[0, test]) for p in timed))
         if (ratio := getattr(over["quality"], step)) is not None
         else UNTIMED
         for step in ("encode", "decode")
     }
-    usual: Convention = "dataset" if grid.metric.pooled or published else "per-sequence"
-    convention = measured.options.convention or usual
-    return Deltas(convention, rate, of_means, overall("rate"), per_sequence, **ratios)
+    means = _over(of_means, "mean-curve", used, total, Interval(None, None))
+    return Deltas(convention, rate, means, overall("rate"), per_sequence, **ratios)
 
 
-def _on(pairs: Pairs, domain: Domain, test: int) -> Delta:
-    """The delta on one sequence, or of the curves over a whole."""
-    spot = 0, test
-    value, overlap = (None if math.isnan(one[spot]) else float(one[spot]) for one in (pairs.value, pairs.overlap))
-    notes = [doubt.text for number in spot for doubt in pairs.doubts.get(number, ())]
-    if value is None or overlap is None:
-        cause, reason = pairs.reasons[spot]
-        return Delta(None, reason, overlap, notes=tuple(notes), cause=cause)
-    flags = flags_of(int(pairs.flags[spot]))
-    if Cause.LITTLE_OVERLAP in flags:
-        notes.append(little_overlap(overlap, domain).text)
-    low, high = map(float, pairs.compared[:, *spot])
-    methods = pairs.methods[:, *spot]
-    spread = float(np.nanmin(methods)), float(np.nanmax(methods))
-    notes += _apart(value, methods, flags, domain)
-    return Delta(value, None, overlap, (low, high), spread, flags, tuple(notes))
+def _results(pairs: Iterable[Pairs], test: int) -> dict[SequenceKey, BDResult]:
+    """The deltas of a codec wherever it or the anchor was measured."""
+    return {one.key: one.result(0, test) for one in pairs if one.measured[0] or one.measured[test]}
 
 
-def _overall(summary: Summary, used: Sequence[Pairs], own: Sequence[Pairs], domain: Domain, test: int) -> Delta:
-    """The delta over a scope: `used` are the pairs that it is over, `own` those of all of its sequences."""
-    spot = 0, test
-    flags = flags_of(summary.flags)
-    notes = []
-    if len(used) == 1:
-        one = used[0]
-        where = f"{one.key}: " if any(pairs is one for pairs in own) else ""
-        notes = [f"{where}{note}" for note in _on(one, domain, test).notes]
-    elif summary.value is not None:
-        for flag in flags:
-            names = [str(pairs.key) for pairs in used if flag in flags_of(int(pairs.flags[spot]))]
-            if names and flag is not Cause.METHODS_DISAGREE:
-                notes.append(f"{FLAG_TEXTS[flag]} ({len(names)} of {len(used)} sequences: {few(names)})")
-        notes += _apart(summary.value, np.mean([pairs.methods[:, *spot] for pairs in used], axis=0), flags, domain)
-    return Delta(
-        summary.value,
-        _told(summary, own, test),
-        summary.overlap,
-        summary.compared,
-        summary.spread,
-        flags,
-        tuple(notes),
-        interval=summary.interval,
-        used=summary.used,
-        total=summary.total,
-    )
-
-
-def _apart(value: float, methods: Iterable[float], flags: Iterable[Cause], domain: Domain) -> list[str]:
-    """That interpolations disagree, with their values, where that is a doubt."""
-    if Cause.METHODS_DISAGREE not in flags:
-        return []
-    by_method = {name: float(one) for name, one in zip(SPREAD_METHODS, methods, strict=True) if math.isfinite(one)}
-    return [doubt.text for doubt in disagreement(value, by_method, 0.0, " %" if domain == "quality" else "")]
-
-
-def _told(summary: Summary, own: Sequence[Pairs], test: int) -> str | None:
-    """The reason of a summary, with the names of the sequences where it is over sequences."""
-    absent: dict[str, list[str]] = {}
-    over_sequences = not summary.keys or any(pairs.key in summary.keys for pairs in own)
-    if summary.reason is None or not own or not over_sequences:
-        return summary.reason
-    for pairs in own:
-        if pairs.key not in summary.keys and (pairs.measured[0] or pairs.measured[test]):
-            _, why = pairs.reasons.get((0, test), (None, OTHERS_LACK_IT))
-            absent.setdefault(why, []).append(str(pairs.key))
-    if summary.value is None:
-        listed = "; ".join(f"{few(names)}: {why}" for why, names in absent.items())
-        return f"no sequence has a value ({listed})"
-    listed = "; ".join(f"without {few(names)} ({why})" for why, names in absent.items())
-    return f"{summary.used} of {summary.total} sequences: {listed}"
+def _over(result: BDResult, convention: Convention, used: int, total: int, interval: Interval) -> Overall:
+    return Overall(**vars(result), interval=interval, convention=convention, sequences_used=used, sequences_total=total)
 
 
 def _speed(

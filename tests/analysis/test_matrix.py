@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.bd import Domain
+from bench.analysis.bd import METHODS, Domain, bd_metric, bd_rate
 from bench.analysis.compare import Comparison, compare, compare_codecs
 from bench.analysis.curves import COLUMNS, CurveKey, curves
-from bench.analysis.matrix import Pairs, Summary, delta_pairs, flag_bits, summarise
+from bench.analysis.matrix import (
+    NOT_COMPARABLE,
+    Pairs,
+    Summary,
+    curve_doubts,
+    delta_pairs,
+    flag_bits,
+    summarise,
+)
 from bench.analysis.options import CompareOptions, DeltaAxis
 from bench.errors import UsageError
 
@@ -180,3 +189,36 @@ def test_a_pair_on_few_sequences_stands_apart(frame: pd.DataFrame) -> None:
     row = summarise({domain: all_pairs(few, domain) for domain in DOMAINS}, CODECS)["quality"][0]
     assert [(one.apart, one.used) for one in row[1:3]] == [(False, 4), (True, 1)]
     assert row[2].reason and "not measured (4 sequences)" in row[2].reason
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("hull", [False, True])
+@pytest.mark.parametrize("higher", [True, False])
+def test_every_pair_is_to_the_last_digit_what_one_pair_alone_is(
+    frame: pd.DataFrame, method: str, hull: bool, higher: bool
+) -> None:
+    """Values, flags, notes and reasons are those of `bd_rate` and `bd_metric`, which integrate curve by curve."""
+    turned = frame if higher else frame.assign(value=100 - frame["value"])
+    found = curves(turned, "psnr_y")
+    axis, options = DeltaAxis("psnr_y", higher), CompareOptions(method=method, hull=hull, min_overlap=0.3)
+    settings: dict[str, Any] = {"higher_is_better": higher, "method": method, "hull": hull, "min_overlap": 0.3}
+    names = ["anchor", *["test"] * (len(CODECS) - 1)]
+    alone: dict[Domain, Any] = {"quality": bd_rate, "rate": bd_metric}
+    compared = 0
+    for key in sorted({curve.key for curve in found.values()}):
+        own = [found.get(CurveKey(codec, *key)) for codec in CODECS]
+        for domain in DOMAINS:
+            one_row = delta_pairs(key, own, CODECS, domain, axis, options, names=names, anchors=1)
+            every = delta_pairs(key, own, CODECS, domain, axis, options)
+            for number, curve in enumerate(own[1:], start=1):
+                result = one_row.result(0, number)
+                assert result.value is None or result.value == every.result(0, number).value
+                if own[0] is None or curve is None or result.cause in NOT_COMPARABLE:
+                    continue
+                said = alone[domain](*own[0].delta_points, *curve.delta_points, **settings)
+                lacking = [doubt.text for doubt in (*curve_doubts(own[0]), *curve_doubts(curve))]
+                told = tuple(note for note in result.notes if note not in lacking)
+                flags = tuple(flag for flag in result.flags if flag in said.flags)
+                assert replace(result, notes=told, flags=flags) == said
+                compared += said.value is not None
+    assert compared > 12

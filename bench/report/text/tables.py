@@ -9,15 +9,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.bd import legend, marks, per_cent
-from bench.analysis.compare import SpeedRatio
+from bench.analysis.bd import FLAG_TEXTS, BDResult, legend, marks, per_cent
+from bench.analysis.compare import Overall, SequenceResult, SpeedRatio
 from bench.analysis.curves import RDCurve
 from bench.analysis.ladder import rungs, rungs_text
 from bench.analysis.pooled import OVER_DATASET
 from bench.core.forks import in_forks
 from bench.records.cell import CellResult
 from bench.records.published import PublishedSet
-from bench.report.comparisons import Compared, Delta, Deltas, OnSequence, Speed
+from bench.report.comparisons import Compared, Deltas, Speed
 from bench.report.escape import markdown, write_csv
 from bench.report.measured import Scope
 
@@ -263,14 +263,14 @@ def _bd_row(compared: Compared) -> Row:
         **_doubt_columns(rate),
         "reason": rate.reason,
         **_overlap_columns(rate),
-        "sequences_used": rate.used,
-        "sequences_total": rate.total,
+        "sequences_used": rate.sequences_used,
+        "sequences_total": rate.sequences_total,
         "convention": compared.comparison.convention,
         "bd_rate_mean_curve_percent": _or_undefined(mean.value),
         "mean_curve_status": mean.status,
         "mean_curve_flags": _flags(mean),
         "mean_curve_reason": mean.reason,
-        "mean_curve_sequences": mean.used,
+        "mean_curve_sequences": mean.sequences_used,
         "bd_metric": _or_undefined(metric.value),
         "bd_metric_ci_low": _or_undefined(metric.interval.low),
         "bd_metric_ci_high": _or_undefined(metric.interval.high),
@@ -280,10 +280,10 @@ def _bd_row(compared: Compared) -> Row:
     }
 
 
-def _sequence_row(compared: Compared, result: OnSequence) -> Row:
+def _sequence_row(compared: Compared, result: SequenceResult) -> Row:
     return _compared_columns(compared) | {
-        "dataset": result.key.dataset,
-        "sequence": result.key.sequence,
+        "dataset": result.dataset,
+        "sequence": result.sequence,
         "bd_rate_percent": _or_undefined(result.bd_rate.value),
         **_doubt_columns(result.bd_rate),
         "reason": result.bd_rate.reason,
@@ -295,7 +295,7 @@ def _sequence_row(compared: Compared, result: OnSequence) -> Row:
     }
 
 
-def _doubt_columns(delta: Delta, of: str = "") -> dict[str, Any]:
+def _doubt_columns(delta: BDResult, of: str = "") -> dict[str, Any]:
     low, high = delta.spread or (None, None)
     return {
         f"{of}spread_low": _or_undefined(low),
@@ -305,16 +305,16 @@ def _doubt_columns(delta: Delta, of: str = "") -> dict[str, Any]:
     }
 
 
-def _overlap_columns(delta: Delta) -> dict[str, Any]:
+def _overlap_columns(delta: BDResult) -> dict[str, Any]:
     low, high = delta.compared or (None, None)
     return {"overlap": delta.overlap, "compared_low": low, "compared_high": high}
 
 
-def _flags(delta: Delta) -> str:
-    return "; ".join(map(str, delta.flags))
+def _flags(delta: BDResult) -> str:
+    return "; ".join(str(flag) for flag in FLAG_TEXTS if flag in delta.flags)
 
 
-def _all_notes(rate: Delta, metric: Delta, mean: Delta | None = None) -> Iterable[str]:
+def _all_notes(rate: BDResult, metric: BDResult, mean: BDResult | None = None) -> Iterable[str]:
     """The notes of all; those of the curves, which BD-rate and BD-metric share, once."""
     others = {"BD-metric": metric.notes, "mean curve": mean.notes if mean else ()}
     own = (f"{what}: {note}" for what, notes in others.items() for note in notes if note not in rate.notes)
@@ -390,13 +390,13 @@ def _undefined(compared: Compared) -> Iterator[Row]:
         if overall.value is None:
             yield {**base, "what": f"{what} overall", "dataset": _dataset(compared.scope), "reason": overall.reason}
     for result in _per_sequence(compared):
-        where = result.key._asdict()
+        where = {"dataset": result.dataset, "sequence": result.sequence}
         for what, delta in (("BD-rate", result.bd_rate), ("BD-metric", result.bd_metric)):
             if delta.value is None:
                 yield {**base, **where, "what": what, "reason": delta.reason}
 
 
-def _per_sequence(compared: Compared) -> Sequence[OnSequence]:
+def _per_sequence(compared: Compared) -> Sequence[SequenceResult]:
     # The sequences of all datasets together are those of each dataset once more.
     return compared.comparison.per_sequence if compared.comparison and compared.scope.dataset is not None else ()
 
@@ -430,12 +430,12 @@ def _bd_grid(scope: Scope, compared: Sequence[Compared]) -> Grid:
     )
 
 
-def _shown(comparison: Deltas) -> tuple[Delta, Delta, Delta]:
+def _shown(comparison: Deltas) -> tuple[Overall, Overall, Overall]:
     """BD-rate, that of the mean curves, and BD-metric."""
     return comparison.bd_rate, comparison.of_means, comparison.bd_metric
 
 
-def _legend(deltas: Iterable[Delta]) -> tuple[str, ...]:
+def _legend(deltas: Iterable[BDResult]) -> tuple[str, ...]:
     return tuple(legend(flag for delta in deltas if delta.value is not None for flag in delta.flags))
 
 
@@ -461,12 +461,12 @@ def _bd_cells(compared: Compared) -> tuple[str, ...]:
     )
 
 
-def _of_sequences(rate: Delta) -> str:
+def _of_sequences(rate: Overall) -> str:
     # A published curve is of a whole dataset, whose sequences nobody compared one by one.
-    return f"{rate.used} of {rate.total}" if rate.total else "whole dataset"
+    return f"{rate.sequences_used} of {rate.sequences_total}" if rate.sequences_total else "whole dataset"
 
 
-def _marked(delta: Delta) -> str:
+def _marked(delta: BDResult) -> str:
     """The marks of a value, as they stand behind it."""
     return f" ({marks(delta.flags)})" if delta.flags else ""
 
@@ -511,7 +511,7 @@ def _numbered(remarks: Sequence[Sequence[str]]) -> _Numbered:
 
 def _sequence_grid(scope: Scope, metric: str, compared: Sequence[Compared]) -> Grid | None:
     tests = [c for c in compared if c.comparison]
-    results = {(r.key.sequence, c.test): (c, r.bd_rate) for c in tests for r in _per_sequence(c)}
+    results = {(r.sequence, c.test): (c, r.bd_rate) for c in tests for r in _per_sequence(c)}
     sequences = sorted({sequence for sequence, _ in results})
     if not sequences:
         return None
@@ -627,7 +627,7 @@ def _dataset(scope: Scope) -> str:
     return "all datasets" if scope.dataset is None else scope.dataset
 
 
-def _per_cent(delta: Delta, compared: Compared) -> str:
+def _per_cent(delta: BDResult, compared: Compared) -> str:
     if delta.value is None:
         return UNDEFINED
     return f"{'≈ ' if compared.estimated else ''}{_signed(delta.value, '.2f')} %{_marked(delta)}"
