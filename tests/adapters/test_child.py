@@ -153,7 +153,11 @@ class Curious(Packed):
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Callable[..., ChildCodec]:
-    folder = tmp_path / "codecs"
+    return packed_in(tmp_path / "codecs")
+
+
+def packed_in(folder: Path) -> Callable[..., ChildCodec]:
+    """A factory of the codecs above by name, whose card lies in a new folder."""
     folder.mkdir()
     (folder / "packed.py").write_text(SOURCE)
 
@@ -170,6 +174,21 @@ def packed(tmp_path: Path) -> Callable[..., ChildCodec]:
 @pytest.fixture
 def sequence(tiny_clip: TinyClip) -> Sequence:
     return open_sequence(tiny_clip(67, 45), start=2, frames=5)
+
+
+@pytest.fixture(scope="module")
+def honest(tiny_clip: TinyClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Packed writes of that sequence, and with it each codec that only decodes in another way."""
+    folder = tmp_path_factory.mktemp("honest")
+    sequence = open_sequence(tiny_clip(67, 45), start=2, frames=5)
+    return encoded(packed_in(folder / "codecs")(), sequence, folder / "cell")
+
+
+@pytest.fixture
+def bitstream(honest: Path, tmp_path: Path) -> Path:
+    """A copy of it, alone in a folder."""
+    (tmp_path / "cell").mkdir()
+    return Path(shutil.copy(honest, tmp_path / "cell"))
 
 
 def encoded(codec: ChildCodec, sequence: Sequence, folder: Path, level: int = 9) -> Path:
@@ -230,17 +249,17 @@ def test_error_of_the_encoder_is_told(packed: Callable[..., ChildCodec], sequenc
         encoded(packed("Failing"), sequence, tmp_path)
 
 
-def test_error_of_the_decoder_is_told(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+def test_error_of_the_decoder_is_told(packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path) -> None:
     codec = packed("Failing")
-    bitstream = encoded(packed(), sequence, tmp_path / "cell")
     with pytest.raises(DecodeError, match="RuntimeError: out of ideas"):
         decoded(codec, bitstream, codec.transform(sequence.format))
 
 
-def test_reason_of_the_codec_is_kept(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+def test_reason_of_the_codec_is_kept(
+    packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path, tmp_path: Path
+) -> None:
     with pytest.raises(EncodeError, match="nothing moves") as encoding:
         encoded(packed("Choosy"), sequence, tmp_path / "a")
-    bitstream = encoded(packed(), sequence, tmp_path / "b")
     codec = packed("Choosy")
     with pytest.raises(DecodeError, match="everything moves") as decoding:
         decoded(codec, bitstream, codec.transform(sequence.format))
@@ -272,35 +291,36 @@ def test_an_estimate_is_refused_where_the_card_promises_bitstreams(
     assert refused.value.reason == "rate_kind"
 
 
-def test_no_frame_at_all_is_an_error(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+def test_no_frame_at_all_is_an_error(packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path) -> None:
     codec = packed("Empty")
     with pytest.raises(DecodeError, match="decoded no frame"):
-        decoded(codec, encoded(codec, sequence, tmp_path / "cell"), codec.transform(sequence.format))
+        decoded(codec, bitstream, codec.transform(sequence.format))
 
 
-def test_too_few_frames_come_as_they_are(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+def test_too_few_frames_come_as_they_are(
+    packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path
+) -> None:
     codec = packed("Short")
-    assert len(decoded(codec, encoded(codec, sequence, tmp_path / "cell"), codec.transform(sequence.format))) == 3
+    assert len(decoded(codec, bitstream, codec.transform(sequence.format))) == 3
 
 
-def test_another_size_comes_as_it_is(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+def test_another_size_comes_as_it_is(packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path) -> None:
     codec = packed("Cropped")
-    frames = decoded(codec, encoded(codec, sequence, tmp_path / "cell"), codec.transform(sequence.format))
+    frames = decoded(codec, bitstream, codec.transform(sequence.format))
     assert {frame.format.width for frame in frames} == {64}  # 72 is what was coded
 
 
 def test_size_that_changes_in_mid_stream_is_an_error(
-    packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path
+    packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path
 ) -> None:
     codec = packed("Changing")
     with pytest.raises(DecodeError, match=r"frame 1 .*64x48.* after .*72x48"):
-        decoded(codec, encoded(codec, sequence, tmp_path / "cell"), codec.transform(sequence.format))
+        decoded(codec, bitstream, codec.transform(sequence.format))
 
 
-def test_time_limit(packed: Callable[..., ChildCodec], sequence: Sequence, tmp_path: Path) -> None:
+def test_time_limit(packed: Callable[..., ChildCodec], sequence: Sequence, bitstream: Path) -> None:
     codec = packed("Endless")
-    bitstream = encoded(packed(), sequence, tmp_path / "cell")
-    codec.time_limit = 2
+    codec.time_limit = 1
     with pytest.raises(TimeLimitError):
         decoded(codec, bitstream, codec.transform(sequence.format))
 
@@ -353,7 +373,7 @@ def commands_of_the_guide() -> list[str]:
 @pytest.mark.parametrize("command", commands_of_the_guide(), ids=lambda command: command.split()[2])
 def test_examples_of_the_guide_run(guide: Path, vcbench: Vcbench, tiny_clip: TinyClip, command: str) -> None:
     shutil.copy(tiny_clip(67, 45, 5), guide / "clip.y4m")
-    done = vcbench(*command.split())
+    done = vcbench(*command.split(), "--jobs", "1")  # the start of workers would take longer than all cells
     assert done.code == 0, done.err
     out = guide / command.rsplit(maxsplit=1)[-1]
     table = bench.load(out).to_pandas()
@@ -369,7 +389,8 @@ def test_first_steps_of_the_guide_lead_from_a_card_to_a_report(
     steps = re.search(r"and go:\n\n((?:    vcbench .*\n)+)", GUIDE.read_text())
     assert steps is not None
     shutil.copy(tiny_clip(), guide / "clip.y4m")
-    said = [vcbench(*line.split()[1:]) for line in steps[1].splitlines()]
+    commands = [line.split()[1:] for line in steps[1].splitlines()]
+    said = [vcbench(*command, *(("--jobs", "1") if command[0] == "run" else ())) for command in commands]
     assert [done.code for done in said] == [0, 0, 0], [done.err for done in said]
     assert said[0].out == "codecs/gzip.toml: ok\n"
     assert (guide / "results" / "gzip" / "report" / "index.html").is_file()
