@@ -327,11 +327,11 @@ def test_versions_of_a_worker_may_be_odd_too(make: Make) -> None:
 def test_cells_of_bad_workers_fail_with_the_reason(make: Make, sequence: Sequence, tmp_path: Path) -> None:
     """Level 1 hangs, level 9 loses a frame: each is a failed cell of its own, and nothing is left running."""
     make(
-        "honest = decode\n"
+        "import time\nhonest = decode\n"
         "def decode(job):\n    frames = list(honest(job))\n    print('one is lost')\n    yield from frames[1:]\n"
         "thorough = encode\ndef encode(job):\n"
         "    if job.rate == 1:\n        (job.bitstream.parents[3] / 'pid').write_text(str(os.getpid()))\n"
-        "    while job.rate == 1:\n        pass\n"
+        "    while job.rate == 1:\n        time.sleep(1)\n"
         "    return thorough(job)\n"
     )
     out = tmp_path / "out"
@@ -425,7 +425,7 @@ def test_the_pages_example_runs(
     (command,) = re.findall(r"^    vcbench (run .*)$", text, re.MULTILINE)
     monkeypatch.setenv("STEPS_PYTHON", sys.executable)
     monkeypatch.chdir(tmp_path)
-    done = vcbench(*command.split())
+    done = vcbench(*command.split(), "--jobs", "1")  # the start of workers would take longer than its cell
     assert done.code == 0, done.err
     (cell,) = bench.load(tmp_path / "results" / "steps").cells
     psnr = cell.measurements["psnr_y"].value
