@@ -85,11 +85,29 @@ def mean_intervals(
     if too_few := _too_few(count):
         return [too_few] * columns
     distinct, back = _resamples(count, resamples, seed)
-    tail = _expanded_tail(count, confidence)
-    low, high = np.quantile((distinct @ samples)[back], [tail, 1 - tail], axis=0)
+    low, high = _quantiles(samples.T @ distinct[back].T, _expanded_tail(count, confidence))
     means = samples.mean(axis=0)
     ends = zip(np.minimum(low, means), np.maximum(high, means), strict=True)
     return [Interval(float(left), float(right), note=_shortfall(count, confidence)) for left, right in ends]
+
+
+def _quantiles(rows: NDArray[np.float64], tail: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `numpy.quantile` gives of each row at `tail` and `1 - tail`; the rows are reordered.
+
+    numpy asks for six places to be in order where two are enough, each of which is another pass.
+    """
+    last = rows.shape[1] - 1
+    low, high = tail * last, (1 - tail) * last
+    below, above = (min(int(place), last - 1) for place in (low, high))
+    rows.partition([below + 1, above], axis=1)
+    return (
+        _between(rows[:, : below + 1].max(axis=1), rows[:, below + 1], low - below),
+        _between(rows[:, above], rows[:, above + 1 :].min(axis=1), high - above),
+    )
+
+
+def _between(left: NDArray[np.float64], right: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    return left + (right - left) * share if share < 0.5 else right - (right - left) * (1 - share)
 
 
 def _too_few(count: int) -> Interval | None:

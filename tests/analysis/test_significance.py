@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.analysis.significance import Interval, bootstrap_interval
+from bench.analysis.significance import Interval, bootstrap_interval, mean_intervals
 from bench.errors import UsageError
 
 pytestmark = pytest.mark.slow
@@ -104,6 +104,16 @@ def test_weights_are_shares_and_equal_resamples_are_computed_once() -> None:
     # Three sequences drawn three times: ten multisets.
     assert len(seen[1]) == 10
     assert seen[1].sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [3, 4, 20])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 1 - 1e-15])
+def test_intervals_of_many_means_are_those_of_each(count: int, confidence: float) -> None:
+    samples = np.random.default_rng(5).normal(size=(count, 6))
+    together = mean_intervals(samples, resamples=300, confidence=confidence)
+    each = [interval_of_mean(column, resamples=300, confidence=confidence) for column in samples.T]
+    assert [ends(one) for one in together] == [pytest.approx(ends(one), rel=1e-12, abs=1e-12) for one in each]
+    assert [one.note for one in together] == [one.note for one in each]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
