@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -436,8 +436,14 @@ def _commands(cells: Sequence[CellResult]) -> tuple[tuple[str, str], ...]:
 
 def command_text(argv: Iterable[object]) -> str:
     """A command line as a shell takes it, with paths cut to file names."""
+    return " ".join(_word(str(part)) for part in argv)
+
+
+@lru_cache(maxsize=1 << 12)
+def _word(part: str) -> str:
+    """A part of a command line; remembered, since most options are those of every cell."""
     # Where a program and a temporary file lay says nothing to another reader; what they are called does.
-    return shlex.join(re.sub(r"(^|(?<=[:=]))/(?:[^/]*/)+(?=[^/]+$)", "", str(part)) for part in argv)
+    return shlex.quote(re.sub(r"(^|(?<=[:=]))/(?:[^/]*/)+(?=[^/]+$)", "", part))
 
 
 def _versions(record: dict[str, Any]) -> str:
