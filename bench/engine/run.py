@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.cards import Catalog, Scaling
+from bench.core.garbage import garbage_kept
 from bench.core.sandbox import required
 from bench.datasets.manifest import load_manifest, open_entry
 from bench.engine.cell import Task, Timing, failed_result, is_done
@@ -118,7 +119,8 @@ def unfinished(planned: Plan, store: Store, timing: Timing = "shared") -> list[A
 
 def _stored(planned: Plan, store: Store) -> dict[str, CellResult | None]:
     """What is stored of each cell, by name."""
-    return {cell.name: store.read(cell.name) for cell in planned.cells}
+    with garbage_kept():
+        return {cell.name: store.read(cell.name) for cell in planned.cells}
 
 
 def _unfinished(planned: Plan, stored: Mapping[str, CellResult | None], timing: Timing) -> list[Any]:
