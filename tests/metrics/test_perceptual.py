@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from piq.perceptual import ContentLoss
 
 from bench.conformance import check_metric
 from bench.core.files import file_digest
@@ -26,9 +25,6 @@ from bench.video.formats import VideoFormat
 from bench.video.frame import CodingTransform, Frame, sample_dtype
 from bench.weights import files as weights
 
-import lpips  # isort: skip - calls torch before it may warn
-import piq  # isort: skip
-
 FORMATS = [
     VideoFormat(96, 80),
     VideoFormat(97, 65, chroma="444", bit_depth=10),
@@ -43,6 +39,8 @@ Tensor = Any
 
 def package(net: str) -> Any:
     """LPIPS of the package with its own heads on seeded weights."""
+    import lpips
+
     with warnings.catch_warnings():  # it calls torchvision by a name of its past
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
@@ -54,29 +52,34 @@ def packages() -> dict[str, Any]:
     return {net: package(net) for net in ("alex", "vgg")}
 
 
-class PiqDists(piq.DISTS):  # type: ignore[misc]
+def dists_of_piq(features: Any, state: dict[str, Tensor]) -> Any:
     """piq's DISTS on given weights; its own constructor downloads them."""
+    import piq
+    from piq.perceptual import ContentLoss
 
-    def __init__(self, features: torch.nn.Module, state: dict[str, Tensor]) -> None:
-        parts = [3, 64, 128, 256, 512, 512]
-        ContentLoss.__init__(
-            self,
-            features,
-            layers=["3", "8", "15", "22", "29"],
-            weights=[part for key in ("alpha", "beta") for part in torch.split(state[key], parts, dim=1)],
-            replace_pooling=True,
-            allow_layers_weights_mismatch=True,
-        )
+    class PiqDists(piq.DISTS):  # type: ignore[misc]
+        def __init__(self) -> None:
+            parts = [3, 64, 128, 256, 512, 512]
+            ContentLoss.__init__(
+                self,
+                features,
+                layers=["3", "8", "15", "22", "29"],
+                weights=[part for key in ("alpha", "beta") for part in torch.split(state[key], parts, dim=1)],
+                replace_pooling=True,
+                allow_layers_weights_mismatch=True,
+            )
 
-    def at_original_size(self, x: Tensor, y: Tensor) -> Tensor:
-        return 1 - ContentLoss.forward(self, x, y)
+        def at_original_size(self, x: Tensor, y: Tensor) -> Tensor:
+            return 1 - ContentLoss.forward(self, x, y)
+
+    return PiqDists()
 
 
 @pytest.fixture(scope="module")
-def piq_dists(packages: dict[str, Any], stand_ins: Path) -> PiqDists:
+def piq_dists(packages: dict[str, Any], stand_ins: Path) -> Any:
     stages = [stage for name, stage in packages["vgg"].net.named_children() if name.startswith("slice")]
     features = torch.nn.Sequential(*(layer for stage in stages for layer in stage.children()))
-    return PiqDists(features, weights.read_tensors(stand_ins / "dists.pth"))
+    return dists_of_piq(features, weights.read_tensors(stand_ins / "dists.pth"))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +151,7 @@ def test_lpips_is_that_of_the_package(net: str, fmt: VideoFormat, packages: dict
 
 
 @pytest.mark.parametrize(("name", "fmt"), [*(("dists", fmt) for fmt in FORMATS), ("dists:256", BEYOND_256)], ids=str)
-def test_dists_is_that_of_piq(name: str, fmt: VideoFormat, piq_dists: PiqDists, tmp_path: Path) -> None:
+def test_dists_is_that_of_piq(name: str, fmt: VideoFormat, piq_dists: Any, tmp_path: Path) -> None:
     source, decoded = clip(fmt, 1), clip(fmt, 1, noise=0.05)
     distance = piq_dists if name == "dists:256" else piq_dists.at_original_size
     expected = of_pairs(distance, source, decoded)
@@ -270,6 +273,8 @@ def test_the_key_has_the_digests_of_the_weights(name: str, files: set[str]) -> N
 
 
 def test_the_key_has_the_digest_of_the_heads() -> None:
+    import lpips
+
     heads = Path(lpips.__file__).with_name("weights") / "v0.1" / "alex.pth"
     assert metric_class("lpips_alex").identity()["weights"]["heads"] == file_digest(heads)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+needed("torchvision")
 
 from bench.neural.codecs.restoration import coding, pairs, training  # noqa: E402
 from bench.neural.codecs.restoration.network import NetworkConfig, Restoration  # noqa: E402
@@ -55,9 +56,8 @@ def test_cuts_of_a_pair_show_the_same_place_and_time(known: list[pairs.Pair]) ->
 
 
 @pytest.mark.parametrize("part", ["restoration", "diffusion", "distillation", "generation", "recurrence"])
-def test_each_part_learns_from_its_terms(known: list[pairs.Pair], part: str) -> None:
+def test_each_part_learns_from_its_terms(features: DeepFeatures, known: list[pairs.Pair], part: str) -> None:
     torch.manual_seed(0)
-    features = DeepFeatures(torchvision.models.squeezenet1_0(weights=None).state_dict())
     task = RestorationTask(Trained(CONFIG), features, known, known)
     stage = Stage(part, 1, 1e-3, 2, 32, 2, {"part": part})
     task.begin(stage)

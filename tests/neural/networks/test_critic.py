@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+needed("torchvision")
 
 from bench.neural.networks.critic import Critic, adversarial_loss, critic_loss  # noqa: E402
 from bench.neural.networks.perceptual_loss import CHANNELS, DeepFeatures  # noqa: E402
 
 
 def deep_features() -> DeepFeatures:
+    import torchvision
+
     torch.manual_seed(0)
     return DeepFeatures(torchvision.models.squeezenet1_0(weights=None).state_dict())
 

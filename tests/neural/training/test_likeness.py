@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
+needed("torchvision")
 
 from bench.neural.networks.critic import Critic  # noqa: E402
 from bench.neural.networks.perceptual_loss import CHANNELS, DeepFeatures, moments_distance  # noqa: E402

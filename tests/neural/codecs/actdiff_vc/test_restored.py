@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import needed
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("compressai")
-pytest.importorskip("diffusers")
+needed("compressai", "diffusers")
 
 from bench.bitstream.container import StreamHeader, StreamReader  # noqa: E402
 from bench.errors import BitstreamError  # noqa: E402

@@ -11,8 +11,7 @@ from needed import needed
 from untrained import batch_of, moving_clip
 
 torch = pytest.importorskip("torch")
-needed("compressai", "diffusers")
-torchvision = pytest.importorskip("torchvision")
+needed("compressai", "diffusers", "torchvision")
 
 from bench.neural.codecs.actdiff_vc.config import ActDiffConfig  # noqa: E402
 from bench.neural.codecs.actdiff_vc.model import ActDiffVc, small  # noqa: E402

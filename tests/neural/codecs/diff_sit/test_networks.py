@@ -7,8 +7,7 @@ from needed import needed
 from untrained import awake
 
 torch = pytest.importorskip("torch")
-needed("compressai")
-diffusers = pytest.importorskip("diffusers")
+needed("compressai", "diffusers")
 
 from torch.nn import functional  # noqa: E402
 
