@@ -138,10 +138,7 @@ def test_few_frames_are_kept_alive(tmp_path: Path) -> None:
 
     videos = [DecodedVideo(frames(seed), [_Previous], SAME, tmp_path) for seed in range(2)]
     gc.freeze()  # what other tests left in this process would be searched again for each frame
-    try:
-        outcomes = measure_together(frames(9), videos)
-    finally:
-        gc.unfreeze()
+    outcomes = measure_together(frames(9), videos)
     assert [outcome[0].frames for outcome in outcomes if isinstance(outcome, list)] == [(None, *range(11))] * 2
     assert most <= 3 * 3  # of each of the three: the one being read, the one measured last and the one before it
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 METHODS = ("bubblewrap", "namespaces", "landlock")
 
-TOOL = '''#!{python}
+TOOL = '''#!{python} -IS
 """A codec whose bitstream is one byte: tool.py encode|decode WAY IN OUT finds the frames by another way."""
 import glob, os, socket, sys, time
 if sys.argv[1] == "-V":
@@ -180,7 +180,8 @@ def round_trip(entry: CodecEntry, clip: Path, folder: Path, *, limit: float = 60
     stream = folder / "encode" / "bitstream.bin"
     codec.encode(source, RatePoint("index", 0), stream)
     alone = copy_alone(stream, folder / "decode")
-    gc.collect()  # clips that earlier tests left open to it: a cheat takes the first that it finds
+    if entry.card.name == "cheat-descriptors":
+        gc.collect()  # clips that earlier tests left open to it: it takes the first that it finds
     with clip.open("rb"), codec.open_decoder(alone, codec.transform(source.format).coded) as decoder:
         return sum(1 for _ in decoder.frames())
 
@@ -212,7 +213,7 @@ def test_memory_time_environment_and_files(
     with pytest.raises(DecodeError, match="MemoryError"):
         round_trip(entry_of(cheat("memory"), confined), clip, tmp_path / "memory")
     with pytest.raises(TimeLimitError):
-        round_trip(entry_of(cheat("hangs"), confined), clip, tmp_path / "time", limit=2)
+        round_trip(entry_of(cheat("hangs"), confined), clip, tmp_path / "time", limit=1)
     with pytest.raises(DecodeError, match="said:\nnothing"):
         round_trip(entry_of(cheat("environment"), confined), clip, tmp_path / "environment")
     before = files_of(tmp_path)
