@@ -28,6 +28,12 @@ TINY = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _few_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model begins with is fitted to an eighth: none of its quality is asked for here."""
+    monkeypatch.setattr("bench.neural.codecs.s2vc.transform.CUTS", 32)
+
+
 @pytest.fixture
 def videos(tmp_path: Path, tiny_clip: Callable[..., Path]) -> Path:
     folder = tmp_path / "videos"

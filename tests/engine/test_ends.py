@@ -98,7 +98,7 @@ def family(tmp_path: Path):
     [
         ("SIGINT", 2, "loky"),
         ("SIGTERM", 2, "loky"),
-        ("SIGHUP", 2, "loky"),
+        ("SIGHUP", 2, "threading"),
         ("SIGKILL", -9, "loky"),
         ("SIGINT", 2, "threading"),
     ],
@@ -139,7 +139,7 @@ def test_a_notebook_is_stopped_and_goes_on(tmp_path: Path, tiny_clip, family: Fa
 
 def test_nohup_keeps_a_run_alive(tmp_path: Path, tiny_clip, family: Family) -> None:
     arguments = ["run", "--codecs", "lasting", "--path", tmp_path, "--trust", "--input", tiny_clip(64, 48, frames=2),
-                 "--metrics", "psnr_y", "--jobs", 1, "--time-limit", 2, "--out", tmp_path / "out"]  # fmt: skip
+                 "--metrics", "psnr_y", "--jobs", 1, "--time-limit", 1, "--out", tmp_path / "out"]  # fmt: skip
     driver = subprocess.Popen(
         ["nohup", *argv(*arguments)],
         env=family.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

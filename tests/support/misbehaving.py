@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from card_texts import command_card
 
-SCRIPT = '''#!{python}
+SCRIPT = '''#!{python} -IS
 """A lossless codec that does as told: tool.py encode|decode MODE IN OUT."""
 import os, subprocess, sys, time
 if sys.argv[1] == "-V":

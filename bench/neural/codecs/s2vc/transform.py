@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 PATCH = 8
 
+CUTS = 256
+"""Pairs of frames, of 128 x 128, that a new model's transforms are fitted to."""
+
+_AT_ONCE = 32
+
 
 class PatchAutoencoder(nn.Module):
     """diffusers' AutoencoderTiny beside a linear map of 8 x 8 patches, to which it adds what is not linear.
@@ -63,7 +68,7 @@ class PatchAutoencoder(nn.Module):
 def start_as_transform(model: S2vc, clips: Sequence[Pictures], seed: int = 0) -> None:
     """Give a new model the transforms fitted to random cuts of clips (frames x height x width x 3, 8 bit)."""
     crops = RandomCrops(clips, 128, 2, seed, strides=(1,))
-    cut = np.concatenate([crops.at(step, 32) for step in range(8)])
+    cut = np.concatenate([crops.at(step, _AT_ONCE) for step in range(CUTS // _AT_ONCE)])
     pairs = torch.from_numpy(cut).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
     pictures = pairs[:, 0]
     patches = functional.pixel_unshuffle(pictures, PATCH)
