@@ -266,10 +266,11 @@ def compare_codecs(
     tests = list(tests)
     metric, rate_axis = axis.metric, options.rate_axis
     on_sequences = _pairs(found, (anchor, *tests), axis, options)
+    from_papers = {curve.codec for curve in found.values() if curve.published_for_dataset}
     sides: dict[str, _Side] = {}
     for number, test in enumerate(tests, start=1):
         table = None if pooled is None else pooled.get(test)
-        published = {curve.codec for curve in found.values() if curve.published_for_dataset} & {anchor, test}
+        published = from_papers & {anchor, test}
         if published and table is None:
             names = " and ".join(sorted(published))
             raise UsageError(f"{metric}: {names}: published, so values of datasets are needed")

@@ -184,6 +184,12 @@ class RDCurve:
         return np.array([point.delta_quality for point in self.points], dtype=np.float64)
 
     @cached_property
+    def log_times(self) -> tuple[float, float]:
+        """Mean logarithm of the points' times of encoding, and of decoding; NaN where none was taken."""
+        encode, decode = ([getattr(p, step) for p in self.points] for step in ("encode_s", "decode_s"))
+        return _mean_log(encode), _mean_log(decode)
+
+    @cached_property
     def delta_points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rates and qualities that a Bjontegaard delta works with: the points, of a ladder the corners of its hull."""
         if not self.is_ladder:
@@ -431,6 +437,11 @@ def _higher(metric: str) -> bool:
         return QualityAxis.parse(metric).kind.direction == "higher"
     except (UnknownNameError, UnavailableError):
         return True
+
+
+def _mean_log(times: Iterable[float | None]) -> float:
+    taken = [seconds for seconds in times if seconds is not None]
+    return float(np.log(taken).mean()) if taken else math.nan
 
 
 def _seconds(value: Any) -> float | None:

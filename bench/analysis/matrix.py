@@ -30,7 +30,7 @@ from bench.analysis.bd import (
     overlap_problem,
     prepare,
 )
-from bench.analysis.curves import DatasetSource, PublishedSource, RDCurve, RDPoint, SequenceKey
+from bench.analysis.curves import DatasetSource, PublishedSource, RDCurve, SequenceKey
 from bench.analysis.interpolation import areas
 from bench.analysis.options import USUAL, CompareOptions, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET
@@ -180,8 +180,7 @@ def delta_pairs(
     reasons = _not_comparable(whole, rows, mix_published=options.mix_published)
     called = codecs if names is None else names
     sides = [prepare(name, *c.delta_points, domain, settings) for name, c in zip(called, whole, strict=True)]
-    encode = _time_ratios(curves, rows, lambda point: point.encode_s, reasons)
-    decode = _time_ratios(curves, rows, lambda point: point.decode_s, reasons)
+    encode, decode = _time_ratios(whole, rows, reasons)
     methods = tuple(dict.fromkeys((*SPREAD_METHODS, settings.method)))
     with np.errstate(all="ignore"):
         means, overlap, ends = _mean_differences(sides, rows, methods)
@@ -476,17 +475,12 @@ def _reason(
     return anchor.problem or test.problem or overlap_problem(overlap, domain, min_overlap) or OUT_OF_RANGE
 
 
-def _time_ratios(
-    curves: Sequence[RDCurve | None], rows: int, time: Callable[[RDPoint], float | None], apart: Collection[_Pair]
-) -> _Array:
-    logs = np.full(len(curves), math.nan)
-    for index, curve in enumerate(curves):
-        times = [seconds for point in curve.points if (seconds := time(point)) is not None] if curve else []
-        if times:
-            logs[index] = np.log(times).mean()
-    ratios: _Array = logs - logs[:rows, None]
+def _time_ratios(curves: Sequence[RDCurve], rows: int, apart: Collection[_Pair]) -> _Array:
+    """Of encoding and of decoding."""
+    logs = np.array([curve.log_times for curve in curves]).T
+    ratios: _Array = logs[:, None, :] - logs[:, :rows, None]
     for pair in apart:
-        ratios[pair] = math.nan
+        ratios[:, *pair] = math.nan
     return ratios
 
 
