@@ -577,7 +577,7 @@ def _integrals(x: _Array, y: _Array, method: str) -> tuple[dict[str, _Integral],
     found: dict[str, _Integral] = {}
     for name in dict.fromkeys((method, *SPREAD_METHODS)):
         try:
-            found[name] = _antiderivative(x.tobytes(), y.tobytes(), name)
+            found[name] = _fitted(x, y) if name == "cubic" else _antiderivative(x.tolist(), y.tolist(), name)
         except _UndefinedError:
             if name == method:
                 raise
@@ -585,20 +585,19 @@ def _integrals(x: _Array, y: _Array, method: str) -> tuple[dict[str, _Integral],
     return found, derivative
 
 
-@lru_cache(maxsize=1 << 17)
-def _antiderivative(x_bytes: bytes, y_bytes: bytes, method: str) -> _Integral:
-    """The antiderivative of a curve; remembered (about 1 KB each), since an anchor's is wanted for every test codec."""
-    x, y = np.frombuffer(x_bytes), np.frombuffer(y_bytes)
-    if method == "cubic":
-        polynomial: Any = np.polynomial.Polynomial  # untyped before NumPy 2
-        degree = min(3, x.size - 1)
-        fit, (_, rank, _, _) = polynomial.fit(x, y, degree, full=True)
-        if rank <= degree:
-            raise _UndefinedError(Cause.ILL_CONDITIONED, "points lie too close together to fit a cubic polynomial")
-        whole: _Integral = fit.integ()
-        return whole
+def _fitted(x: _Array, y: _Array) -> _Integral:
+    polynomial: Any = np.polynomial.Polynomial  # untyped before NumPy 2
+    degree = min(3, x.size - 1)
+    fit, (_, rank, _, _) = polynomial.fit(x, y, degree, full=True)
+    if rank <= degree:
+        raise _UndefinedError(Cause.ILL_CONDITIONED, "points lie too close together to fit a cubic polynomial")
+    whole: _Integral = fit.integ()
+    return whole
+
+
+def _antiderivative(x: list[float], y: list[float], method: str) -> _Integral:
     try:
-        return Antiderivative(x.tolist(), y.tolist(), method)
+        return Antiderivative(x, y, method)
     except ValueError as error:
         # The points are checked, so this is a slope that overflowed between two that nearly coincide.
         raise _UndefinedError(Cause.ILL_CONDITIONED, f"points lie too close together for {method}") from error
