@@ -121,6 +121,7 @@ def command(**options: Any) -> int:
     from bench.analysis.options import CompareOptions
     from bench.api import compare_folders
     from bench.cli.comparison_table import show_comparisons, show_ladders, show_sequences
+    from bench.core.garbage import garbage_kept
     from bench.protocols import protocol_of
 
     if options["at_rate"]:
@@ -139,11 +140,12 @@ def command(**options: Any) -> int:
     if options["jvet"]:
         _write_jvet(options["jvet"], compared)
     if options["json_output"]:
-        objects = [comparison.to_dict() for comparison in comparisons]
-        for item in objects:
-            item["warnings"] += [*results.notes, *(f"left out: {problem}" for problem in results.problems)]
         named = options["anchor"] and (options["test"] or len(options["folders"]) > 1) and len(compared.metrics) == 1
-        print_json(objects[0] if named else objects)
+        with garbage_kept():
+            objects = [comparison.to_dict() for comparison in comparisons]
+            for item in objects:
+                item["warnings"] += [*results.notes, *(f"left out: {problem}" for problem in results.problems)]
+            print_json(objects[0] if named else objects)
         return 0
     for note in results.notes:
         tell(f"note: {note}")

@@ -57,4 +57,4 @@ def existing_path(path: Path, *, folder: bool = False) -> Path:
 
 def readable(text: str) -> str:
     """A name or message as text: bytes of file names that are no UTF-8, which no JSON file can hold, as \\xe9."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
