@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -491,75 +492,77 @@ def _usable(points: _Points, settings: CurveSettings, domain: Domain, doubts: li
     """
     name, sign = points.name, settings.sign
     cap = None if settings.cap is None else sign * settings.cap
-    quality, capped = cap_quality(points.quality, cap)
-    if capped:
-        doubts.append(Doubt(Cause.CAPPED, f"{name}: {capped} of {quality.size} qualities capped at {settings.cap:g}"))
-    rate = points.rate
-    bad = ~(np.isfinite(rate) & (rate > 0))
-    if bad.any():
-        raise _UndefinedError(Cause.BAD_RATE, f"{name}: rate {rate[bad][0]:g} is not a positive number")
-    if np.isnan(quality).any():
-        raise _UndefinedError(Cause.NAN_QUALITY, f"{name}: a quality is NaN, at rate {rate[np.isnan(quality)][0]:g}")
-    if np.isinf(quality).any():
-        at = rate[np.isinf(quality)][0]
-        raise _UndefinedError(Cause.INFINITE_QUALITY, f"{name}: quality at rate {at:g} is infinite and not capped")
+    rates, qualities = points.rate.tolist(), points.quality.tolist()
+    # Of the few points of a curve, lists cost a fraction of what arrays cost.
+    if cap is not None and (capped := sum(quality > cap for quality in qualities)):
+        doubts.append(Doubt(Cause.CAPPED, f"{name}: {capped} of {len(rates)} qualities capped at {settings.cap:g}"))
+        qualities = [cap if quality > cap else quality for quality in qualities]
+    for rate in rates:
+        if not 0 < rate < math.inf:
+            raise _UndefinedError(Cause.BAD_RATE, f"{name}: rate {rate:g} is not a positive number")
+    for rate, quality in zip(rates, qualities, strict=True):
+        if math.isnan(quality):
+            raise _UndefinedError(Cause.NAN_QUALITY, f"{name}: a quality is NaN, at rate {rate:g}")
+    for rate, quality in zip(rates, qualities, strict=True):
+        if math.isinf(quality):
+            text = f"{name}: quality at rate {rate:g} is infinite and not capped"
+            raise _UndefinedError(Cause.INFINITE_QUALITY, text)
     # The better one of equal rates comes first, so that the envelope takes it.
-    points_once = sorted(
-        set(zip(rate.tolist(), quality.tolist(), strict=True)), key=lambda point: (point[0], -point[1])
-    )
-    given = np.array(points_once).reshape(-1, 2)
+    given = sorted(set(zip(rates, qualities, strict=True)), key=lambda point: (point[0], -point[1]))
     count = len(given)
     if settings.saturation is not None:
-        doubts += _saturated(name, given[:, 1], settings)
+        doubts += _saturated(name, [quality for _, quality in given], settings)
     for level in (cap, None if settings.saturation is None else sign * settings.saturation):
         if level is not None:
-            given = given[: _end_of_rise(given[:, 1], level)]
-    rising = _envelope(given[:, 1])
-    kept = upper_hull(given[:, 0], given[:, 1]) if settings.hull else rising
-    left = sorted(set(range(len(given))).difference(rising.tolist()))
-    rates = given[:, 0].tolist()
-    best_of_rate = [at for at, value in enumerate(rates) if not at or value != rates[at - 1]]
-    if domain == "rate" and kept.size < MIN_POINTS <= len(best_of_rate) and not settings.hull:
-        kept = np.array(best_of_rate)
+            given = given[: _end_of_rise([quality for _, quality in given], level)]
+    rising = _envelope([quality for _, quality in given])
+    kept = upper_hull(*np.array(given).reshape(-1, 2).T).tolist() if settings.hull else rising
+    left = sorted(set(range(len(given))).difference(rising))
+    best_of_rate = [at for at, (rate, _) in enumerate(given) if not at or rate != given[at - 1][0]]
+    if domain == "rate" and len(kept) < MIN_POINTS <= len(best_of_rate) and not settings.hull:
+        kept = best_of_rate
         text = f"{name}: not monotone, {len(left)} of {count} points are no better than one of lower rate; all count"
         doubts.append(Doubt(Cause.NON_MONOTONE, text))
     elif left:
-        told = ", ".join(f"{sign * given[i, 1]:g} at rate {given[i, 0]:g}" for i in left[:3])
+        told = ", ".join(f"{sign * given[i][1]:g} at rate {given[i][0]:g}" for i in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         text = f"{name}: not monotone, {len(left)} of {count} points left out, as one of lower rate is at least as good"
         doubts.append(Doubt(Cause.NON_MONOTONE, f"{text}: {told}{more}"))
-    _require_points(name, kept.size, rate.size, hull=settings.hull)
-    if kept.size < FEW_POINTS:
+    _require_points(name, len(kept), len(rates), hull=settings.hull)
+    if len(kept) < FEW_POINTS:
         where = " on the convex hull" if settings.hull else ""
         doubts.append(Doubt(Cause.THREE_POINTS, f"{name}: three points{where}; four or more make a safer curve"))
-    log_rate, chosen = np.log(given[kept, 0]), given[kept, 1]
-    if not (np.diff(log_rate) > 0).all():
+    log_rate, chosen = np.log([given[i][0] for i in kept]), np.array([given[i][1] for i in kept])
+    if any(after <= before for before, after in pairwise(log_rate.tolist())):
         raise _UndefinedError(Cause.ILL_CONDITIONED, f"{name}: rates are too close together to be distinguished")
     return log_rate, chosen
 
 
-def _saturated(name: str, quality: _Array, settings: CurveSettings) -> Iterable[Doubt]:
+def _saturated(name: str, quality: Sequence[float], settings: CurveSettings) -> Iterable[Doubt]:
     assert settings.saturation is not None
-    beyond = quality >= settings.sign * settings.saturation
-    if not beyond.any():
+    level = settings.sign * settings.saturation
+    beyond = sum(one >= level for one in quality)
+    if not beyond:
         return
-    text = (
-        f"{name}: {np.count_nonzero(beyond)} of {quality.size} points saturated (at or beyond {settings.saturation:g})"
-    )
-    left = quality.size - _end_of_rise(quality, settings.sign * settings.saturation)
+    text = f"{name}: {beyond} of {len(quality)} points saturated (at or beyond {settings.saturation:g})"
+    left = len(quality) - _end_of_rise(quality, level)
     yield Doubt(Cause.SATURATED, f"{text}, {left} left out as they no longer rise" if left else text)
 
 
-def _end_of_rise(quality: _Array, level: float) -> int:
+def _end_of_rise(quality: Sequence[float], level: float) -> int:
     """How many points there are, by rising rate, before one at or beyond `level` that is not above the one before."""
-    flat = np.flatnonzero((np.diff(quality) <= 0) & (quality[1:] >= level))
-    return int(flat[0]) + 1 if flat.size else quality.size
+    flat = (at for at, (before, after) in enumerate(pairwise(quality), start=1) if level <= after <= before)
+    return next(flat, len(quality))
 
 
-def _envelope(quality: _Array) -> NDArray[np.intp]:
+def _envelope(quality: Sequence[float]) -> list[int]:
     """Indices of the points that are better than every one before."""
-    best = np.maximum.accumulate(np.concatenate([[-np.inf], quality[:-1]])) if quality.size else quality
-    return np.flatnonzero(quality > best)
+    best, found = -math.inf, []
+    for at, one in enumerate(quality):
+        if one > best:
+            best = one
+            found.append(at)
+    return found
 
 
 def _require_points(name: str, count: int, given: int, *, hull: bool) -> None:
