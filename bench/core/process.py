@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal, Protocol, Self
 from weakref import WeakSet
 
+from bench.core import supervisor
 from bench.core.energy import EnergyMeter
 from bench.core.supervisor import family
 
@@ -30,7 +31,9 @@ _ENOUGH_S = 15.0
 """Seconds in which a supervisor ends whatever can be ended."""
 
 
-_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
+_SUPERVISOR = str(supervisor.__file__)
+_COMPILED = str(supervisor.__spec__.cached)
+"""Where importing it leaves it compiled, or else it would be compiled anew for each program."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,9 @@ class Supervised:
         self, argv: Sequence[str], theirs: socket.socket, pass_fds: Sequence[int], settings: dict[str, Any]
     ) -> Begun:
         """Start the supervisor, which has the other end of the channel."""
+        file = _COMPILED if os.access(_COMPILED, os.R_OK) else _SUPERVISOR
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", _SUPERVISOR, str(theirs.fileno()), *argv],
+            [sys.executable, "-I", "-S", file, str(theirs.fileno()), *argv],
             pass_fds=[theirs.fileno(), *pass_fds],
             start_new_session=True,
             **settings,

@@ -12,13 +12,13 @@ It imports little, because it starts with each program, and nothing of vcbench.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import sys
 import time
 
-# the module signal itself would double the time of the start
+# the modules ctypes and signal themselves would double the time of the start
+from _ctypes import call_function, dlopen, dlsym
 from _signal import SIG_DFL, SIGKILL, SIGPIPE, SIGSTOP, SIGXFSZ, signal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ _GIVE_UP_S = 10.0
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+        call_function(dlsym(dlopen(None, os.RTLD_NOW), "prctl"), (option, value, 0, 0, 0))  # type: ignore[arg-type]
 
 
 class _Supervisor:

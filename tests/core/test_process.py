@@ -62,6 +62,12 @@ def test_time_limit_ends_what_the_program_started(tmp_path: Path, monkeypatch, h
     assert wait_until(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
+def test_programs_run_where_the_supervisor_is_not_compiled(monkeypatch) -> None:
+    """In a folder that cannot be written, or with bytecode switched off."""
+    monkeypatch.setattr("bench.core.process._COMPILED", "/nowhere/supervisor.pyc")
+    assert run(["echo", "here"])[0] == b"here\n"
+
+
 def test_a_grandchild_that_holds_the_pipe_open_does_not_outlast_the_time_limit() -> None:
     started = time.monotonic()
     argv = ["sh", "-c", "setsid sleep 600 & sleep 600"]
