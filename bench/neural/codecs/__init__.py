@@ -23,7 +23,9 @@ class OwnCodec:
 
 OWN_CODECS = {
     "actdiff-vc": OwnCodec("actdiff_vc.coding", "actdiff_vc.options:ActDiffOptions", "actdiff_vc.recipe:RECIPE"),
-    "actdiff-vc-restored": OwnCodec("actdiff_vc.restored", "actdiff_vc.options:RestoredOptions"),
+    "actdiff-vc-restored": OwnCodec(
+        "actdiff_vc.restored", "actdiff_vc.options:RestoredOptions", "actdiff_vc.restored_recipe"
+    ),
     "diff-sit": OwnCodec("diff_sit.coding", "diff_sit.config:DiffSitOptions", "diff_sit.recipe:RECIPE"),
     "restoration": OwnCodec("restoration.coding", "restoration.options:RestorationOptions", "restoration.recipe"),
     "s2vc": OwnCodec("s2vc.coding", recipe="s2vc.recipe:RECIPE"),

@@ -17,7 +17,7 @@ from bench.neural.codecs.actdiff_vc import codec
 from bench.neural.codecs.actdiff_vc.codec import encode
 from bench.neural.codecs.actdiff_vc.options import RestoredOptions
 from bench.neural.codecs.actdiff_vc.render import Conditions
-from bench.neural.codecs.restoration import av1
+from bench.neural.codecs.restoration import av1, coding
 from bench.neural.codecs.restoration.network import STRIDE, NetworkConfig, Restoration
 from bench.neural.codecs.restoration.options import RestorationOptions
 from bench.neural.codecs.restoration.restore import Known, restored
@@ -46,18 +46,29 @@ class TrackedGenerator(nn.Module):
         video = moved.predicted.transpose(1, 2)[0]
         height, width = video.shape[-2:]
         scale = SCALE if self.network.config.half else STRIDE
-        missing = (0, -width % (2 * STRIDE), 0, -height % (2 * STRIDE))
-        padded = functional.pad(video, missing, mode="replicate")
-        size = [side // scale for side in padded.shape[-2:]]
-        small = functional.interpolate(padded, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
-        types = [av1.LEAF] * len(small)
-        types[0] = av1.KEY
-        if bool(moved.closed):
-            types[-1] = av1.KEY
-        known = Known(types, CRF, scale, seed)
-        found = torch.cat(list(restored(self.network, iter(small.cpu().split(1)), known, self.options, video.device)))
+        known = Known(types(moved), CRF, scale, seed)
+        small = iter(smaller(video, scale).cpu().split(1))
+        found = torch.cat(list(restored(self.network, small, known, self.options, video.device)))
         drawn = found[..., :height, :width].to(video.device)
         return (strength * drawn + (1 - strength) * video).transpose(0, 1)[None]
+
+
+def smaller(video: Tensor, scale: int) -> Tensor:
+    """Warped keyframes T x 3 x H x W made smaller, sides repeated to what the network takes."""
+    height, width = video.shape[-2:]
+    missing = (0, -width % (2 * STRIDE), 0, -height % (2 * STRIDE))
+    padded = functional.pad(video, missing, mode="replicate")
+    size = [side // scale for side in padded.shape[-2:]]
+    return functional.interpolate(padded, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def types(moved: Conditions) -> list[int]:
+    """Types of a segment's frames: the keyframes at its ends, what is warped between them."""
+    found = [av1.LEAF] * moved.predicted.shape[2]
+    found[0] = av1.KEY
+    if bool(moved.closed):
+        found[-1] = av1.KEY
+    return found
 
 
 class Tracked(nn.Module):
@@ -87,8 +98,8 @@ def gop(config: Mapping[str, Any]) -> str:
 
 
 def is_stored(tensor: str) -> bool:
-    """Everything."""
-    return True
+    """Everything but what training alone has."""
+    return coding.is_stored(tensor.removeprefix("generator.network."))
 
 
 __all__ = ["build", "decode", "encode", "gop", "is_stored"]
