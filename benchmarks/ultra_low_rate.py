@@ -20,7 +20,7 @@ from parts import METRICS, apart
 import bench
 from bench.analysis.equal_rate import AtRate, at_rate
 
-SAME_BASE = "svt-av1-sr@tuned,svt-av1-sr@tuned-grain,svt-av1-sr@lanczos-quarter"
+SAME_BASE = "svt-av1-sr@tuned,svt-av1-sr@tuned-grain,svt-av1-sr@lanczos-quarter,diff-sit-small@no-exchange"
 OTHERS = "svt-av1-sr@lanczos-half,vvenc-sr@lanczos-quarter,vvenc-sr@lanczos-half,x265@low-delay,x265@grain,x265@filter"
 SUFFIXES = (".y4m", ".mp4", ".mkv", ".webm", ".avi", ".mov")
 
