@@ -61,7 +61,7 @@ def test_every_command_prints_strict_json_and_nothing_else(vcbench, measured: Pa
     calls = {
         "status": [measured],
         "run": ["--codecs", "x264,x265", "--input", *clips, "--metrics", "psnr_y,ssim", "--out", measured],
-        "report": [measured, "--out", measured.parent / "report"],
+        "report": [measured, "--out", measured.parent / "report", "--pictures", 0],
         "compare": [measured, "--anchor", "x265", "--test", "x264"],
         "measure": [clips[0], clips[0], "--metrics", "psnr_y"],
         "ls": ["results", measured],

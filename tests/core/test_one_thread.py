@@ -61,6 +61,7 @@ def test_blocks_side_by_side_are_lifted_with_the_last() -> None:
 NETWORKS = ["fd_squeezenet", "kd_squeezenet", "niqe", "ewarp", "tof", "psnr_y", "ssim", "ms_ssim", "xpsnr", "vmaf"]
 
 
+@pytest.mark.slow
 def test_every_value_and_feature_is_the_same_with_one_thread_and_with_two(
     tmp_path: Path, tiny_clip: Callable[..., Path], shared_weights: Path
 ) -> None:

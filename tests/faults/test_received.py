@@ -223,7 +223,13 @@ def test_one_file_stops_nothing(
     board = json.loads((tmp_path / "board" / "leaderboard.json").read_text())
     assert [row["entry"] for part in board["boards"] for row in part["rows"]] == ["x264"]
     assert vcbench("validate", submission).code == 4
-    for command in (["verify", submission], ["report", submission, "--out", tmp_path / "site"], ["status", submission]):
+    # those that decode do it for every bitstream only where one of these is what is wrong
+    few, none = ((), ()) if place == "bitstreams" else (("--sample", 1), ("--pictures", 0))
+    for command in (
+        ["verify", submission, *few],
+        ["report", submission, "--out", tmp_path / "site", *none],
+        ["status", submission],
+    ):
         assert vcbench(*command).code in {0, 4, 6}
 
 

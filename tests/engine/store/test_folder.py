@@ -157,6 +157,7 @@ print(len(seen))
 """
 
 
+@pytest.mark.slow  # two interpreters that read all the time
 def test_readers_never_see_half_a_file(store: Store) -> None:
     store.write(result(message="0" * 20000))
     readers = [
