@@ -29,6 +29,10 @@ DISAGREEMENT = 0.01
 
 Status = Literal["ok", "partial", "undefined"]
 Domain = Literal["quality", "rate"]
+DOMAINS: tuple[Domain, ...] = ("quality", "rate")
+UNITS: Mapping[Domain, str] = {"quality": " %", "rate": ""}
+"""What stands behind a delta in a sentence."""
+
 Numbers = Sequence[float] | NDArray[np.float64]
 _Array = NDArray[np.float64]
 _Integral = Callable[[_Array], _Array]
@@ -119,6 +123,21 @@ class BDResult:
     def undefined(cls, cause: Cause, reason: str, method: str, overlap: float | None = None) -> BDResult:
         """A result without a value."""
         return cls(None, "undefined", reason, overlap, method, cause)
+
+    @classmethod
+    def of(
+        cls,
+        value: float,
+        overlap: float,
+        method: str,
+        doubts: Sequence[Doubt],
+        compared: tuple[float, float],
+        by_method: Mapping[str, float],
+    ) -> BDResult:
+        """A value with its doubts."""
+        flags = tuple(dict.fromkeys(doubt.flag for doubt in doubts))
+        notes = tuple(doubt.text for doubt in doubts)
+        return cls(value, "ok", None, overlap, method, None, flags, notes, compared, by_method)
 
     @property
     def spread(self) -> tuple[float, float] | None:
@@ -329,7 +348,6 @@ def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, m
     """The Bjontegaard delta of two prepared curves of one domain and settings; see `bd_rate`."""
     check_min_overlap(min_overlap)
     doubts = [*anchor.doubts, *test.doubts]
-    known = [doubt.text for doubt in doubts]
     problem = anchor.problem or test.problem
     overlap = None
     if problem is None:
@@ -338,30 +356,23 @@ def delta(anchor: PreparedCurve, test: PreparedCurve, settings: CurveSettings, m
         problem = overlap_problem(overlap, anchor.domain, min_overlap)
     values: dict[str, float] = {}
     if problem is None:
-        means = mean_differences(anchor, test, low, high)
-        values = {
-            name: value for name, mean in means.items() if (value := _value(mean, anchor.domain, settings)) is not None
-        }
+        for name in test.integrals.keys() & anchor.integrals.keys():
+            of_test, of_anchor = (_area(one.integrals[name], low, high) for one in (test, anchor))
+            value = _value((of_test - of_anchor) / (high - low), anchor.domain, settings)
+            if value is not None:
+                values[name] = value
         if settings.method not in values:
             problem = OUT_OF_RANGE
     if problem is not None:
-        return replace(BDResult.undefined(*problem, settings.label, overlap), notes=tuple(known))
+        return replace(BDResult.undefined(*problem, settings.label, overlap), notes=tuple(d.text for d in doubts))
     assert overlap is not None
-    value = values[settings.method]
     by_method = {name: values[name] for name in SPREAD_METHODS if name in values}
+    tolerance = 100 * DISAGREEMENT if anchor.domain == "quality" else DISAGREEMENT * abs(anchor.slope)
+    doubts += little_overlap(overlap, anchor.domain)
+    doubts += disagreement(values[settings.method], by_method, tolerance, UNITS[anchor.domain])
+    doubts += falling(anchor, test, low, high)
     compared = _compared(low, high, anchor.domain, settings)
-    doubts += pair_doubts(anchor, test, overlap, value, by_method, (low, high))
-    return BDResult(
-        value,
-        "ok",
-        None,
-        overlap,
-        settings.label,
-        flags=tuple(dict.fromkeys(doubt.flag for doubt in doubts)),
-        notes=tuple(doubt.text for doubt in doubts),
-        compared=compared,
-        by_method=by_method,
-    )
+    return BDResult.of(values[settings.method], overlap, settings.label, doubts, compared, by_method)
 
 
 def check_min_overlap(min_overlap: float) -> None:
@@ -389,41 +400,11 @@ def overlap_problem(overlap: float, domain: Domain, min_overlap: float = 0.0) ->
     return None
 
 
-def mean_differences(anchor: PreparedCurve, test: PreparedCurve, low: float, high: float) -> dict[str, float]:
-    """Mean of test minus anchor on the other axis between two ends, by each method that both curves have.
-
-    What overflows is not finite, and no value.
-    """
-    return {
-        name: (_area(integral, low, high) - _area(anchor.integrals[name], low, high)) / (high - low)
-        for name, integral in test.integrals.items()
-        if name in anchor.integrals
-    }
-
-
 def _area(integral: _Integral, low: float, high: float) -> float:
     if isinstance(integral, Antiderivative):
         return integral.at(high) - integral.at(low)
     with np.errstate(all="ignore"):
         return float(np.diff(integral(np.array([low, high])))[0])
-
-
-def pair_doubts(
-    anchor: PreparedCurve,
-    test: PreparedCurve,
-    overlap: float,
-    value: float,
-    by_method: Mapping[str, float],
-    ends: tuple[float, float],
-) -> list[Doubt]:
-    """What makes a value of two curves doubtful, beyond the doubts of each."""
-    doubts = []
-    if overlap < LITTLE_OVERLAP:
-        doubts.append(little_overlap(overlap, anchor.domain))
-    unit = " %" if anchor.domain == "quality" else ""
-    tolerance = 100 * DISAGREEMENT if anchor.domain == "quality" else DISAGREEMENT * abs(anchor.slope)
-    doubts += disagreement(value, by_method, tolerance, unit)
-    return doubts + falling(anchor, test, *ends)
 
 
 def falling(anchor: PreparedCurve, test: PreparedCurve, low: float, high: float) -> list[Doubt]:
@@ -437,9 +418,11 @@ def falling(anchor: PreparedCurve, test: PreparedCurve, low: float, high: float)
     return [Doubt(Cause.FIT_FALLS, text)] if names else []
 
 
-def little_overlap(overlap: float, domain: Domain) -> Doubt:
-    """The doubt of two curves that meet over little of the anchor's."""
-    return Doubt(Cause.LITTLE_OVERLAP, f"{per_cent(overlap)} of the anchor's {domain} is compared")
+def little_overlap(overlap: float, domain: Domain) -> list[Doubt]:
+    """A doubt where two curves meet over little of the anchor's."""
+    if overlap >= LITTLE_OVERLAP:
+        return []
+    return [Doubt(Cause.LITTLE_OVERLAP, f"{per_cent(overlap)} of the anchor's {domain} is compared")]
 
 
 def disagreement(value: float, by_method: Mapping[str, float], tolerance: float, unit: str = "") -> list[Doubt]:

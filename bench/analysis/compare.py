@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.bd import (
     DISAGREEMENT,
+    DOMAINS,
     FLAG_TEXTS,
     BDResult,
     Cause,
@@ -26,7 +27,6 @@ from bench.analysis.bd import (
 from bench.analysis.curves import (
     CurveKey,
     DatasetSource,
-    RateAxis,
     RDCurve,
     SequenceKey,
     curves,
@@ -34,7 +34,7 @@ from bench.analysis.curves import (
     point_table,
 )
 from bench.analysis.hull import ladder_hull
-from bench.analysis.matrix import NOT_COMPARABLE, Pairs, delta_pairs, is_mixed, reasons_of, tally
+from bench.analysis.matrix import NOT_COMPARABLE, delta_pairs, is_mixed, reasons_of, tally
 from bench.analysis.options import CONVENTIONS, USUAL, CompareOptions, Convention, DeltaAxis
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves, dataset_table, is_pooled
 from bench.analysis.quality import QualityAxis
@@ -55,7 +55,6 @@ MIXED = (
 
 _Delta = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], BDResult]
 _Array = NDArray[np.float64]
-DOMAINS: tuple[Domain, ...] = ("quality", "rate")
 
 
 @dataclass(frozen=True)
@@ -264,11 +263,15 @@ def compare_codecs(
     Raises UsageError for a wrong setting.
     """
     tests = list(tests)
-    metric, rate_axis = axis.metric, options.rate_axis
-    on_sequences = _pairs(found, (anchor, *tests), axis, options)
+    metric, codecs = axis.metric, (anchor, *tests)
+    unmixed = replace(options, mix_published=False)
+    on_sequences = [
+        _on(key, codecs, [found.get(CurveKey(codec, *key)) for codec in codecs], axis, unmixed)
+        for key in sorted({curve.key for curve in found.values() if curve.codec in codecs})
+    ]
     from_papers = {curve.codec for curve in found.values() if curve.published_for_dataset}
     sides: dict[str, _Side] = {}
-    for number, test in enumerate(tests, start=1):
+    for number, test in enumerate(tests):
         table = None if pooled is None else pooled.get(test)
         published = from_papers & {anchor, test}
         if published and table is None:
@@ -278,9 +281,7 @@ def compare_codecs(
         known = [name for name in CONVENTIONS if name != "dataset" or table is not None]
         if chosen not in known:
             raise UsageError(f"unknown convention {chosen!r}; there are: {', '.join(known)} for {metric}")
-        pairs = (
-            [] if published else [pair for one in on_sequences if (pair := _Pair.of(one, number, metric, rate_axis))]
-        )
+        pairs = [] if published else [pair for one in on_sequences if (pair := one[number])]
         sides[test] = _Side(
             test,
             chosen,
@@ -312,48 +313,9 @@ class _Pair:
     results: Mapping[Domain, BDResult]
     ratios: tuple[float, float]
 
-    @classmethod
-    def of(cls, on: _OnKey, number: int, metric: str, rate_axis: RateAxis) -> _Pair | None:
-        """The pair of the codec of that number; None where neither it nor the anchor was measured."""
-        both = on.curves[0], on.curves[number]
-        if both == (None, None):
-            return None
-        anchor, test = (
-            curve or RDCurve(name, *on.key, metric, rate_axis)
-            for curve, name in zip(both, (on.codecs[0], on.codecs[number]), strict=True)
-        )
-        times = on.deltas["quality"]
-        ratios = float(times.encode[0, number]), float(times.decode[0, number])
-        return cls(on.key, anchor, test, {one: pairs.result(0, number) for one, pairs in on.deltas.items()}, ratios)
-
     @property
     def is_comparable(self) -> bool:
         return self.results["quality"].cause not in NOT_COMPARABLE
-
-
-class _OnKey(NamedTuple):
-    """The curves of an anchor, the first, and of others on one sequence, and their deltas."""
-
-    key: SequenceKey
-    codecs: Sequence[str]
-    curves: Sequence[RDCurve | None]
-    deltas: Mapping[Domain, Pairs]
-
-    @classmethod
-    def of(
-        cls,
-        key: SequenceKey,
-        codecs: Sequence[str],
-        curves: Sequence[RDCurve | None],
-        axis: DeltaAxis,
-        options: CompareOptions,
-    ) -> _OnKey:
-        names = ["anchor", *["test"] * (len(codecs) - 1)]
-        deltas = {
-            domain: delta_pairs(key, curves, codecs, domain, axis, options, names=names, anchors=1)
-            for domain in DOMAINS
-        }
-        return cls(key, codecs, curves, deltas)
 
 
 @dataclass(frozen=True)
@@ -494,14 +456,31 @@ class _Joint:
         return corners, self.sign * best
 
 
-def _pairs(
-    found: Mapping[CurveKey, RDCurve], codecs: Sequence[str], axis: DeltaAxis, options: CompareOptions
-) -> list[_OnKey]:
-    """The curves of an anchor, the first, and of others on every sequence that any was measured on."""
-    unmixed = replace(options, mix_published=False)
-    keys = sorted({curve.key for curve in found.values() if curve.codec in codecs})
+def _on(
+    key: SequenceKey,
+    codecs: Sequence[str],
+    curves: Sequence[RDCurve | None],
+    axis: DeltaAxis,
+    options: CompareOptions,
+) -> list[_Pair | None]:
+    """The anchor, the first of the codecs, with each other on one sequence; None where neither was measured."""
+    names = ["anchor", *["test"] * (len(codecs) - 1)]
+    deltas = {one: delta_pairs(key, curves, codecs, one, axis, options, names=names, anchors=1) for one in DOMAINS}
+    anchor, *tests = (
+        curve or RDCurve(name, *key, axis.metric, options.rate_axis) for name, curve in zip(codecs, curves, strict=True)
+    )
+    encode, decode = deltas["quality"].encode[0].tolist(), deltas["quality"].decode[0].tolist()
     return [
-        _OnKey.of(key, codecs, [found.get(CurveKey(codec, *key)) for codec in codecs], axis, unmixed) for key in keys
+        _Pair(
+            key,
+            anchor,
+            test,
+            {domain: pairs.result(0, number) for domain, pairs in deltas.items()},
+            (encode[number], decode[number]),
+        )
+        if curves[0] or curves[number]
+        else None
+        for number, test in enumerate(tests, start=1)
     ]
 
 
@@ -511,12 +490,11 @@ def _dataset_pairs(
     """The curves of values pooled over each dataset; their sequence is what they are pooled over."""
     found = dataset_curves(pooled, options.rate_axis)
     both = (anchor, test)
-    keys = [SequenceKey(name, OVER_DATASET) for name in sorted({key.dataset for key in found if key.codec in both})]
-    on_datasets = (
-        _OnKey.of(key, both, [found.get(DatasetKey(codec, key.dataset)) for codec in both], axis, options)
-        for key in keys
+    pairs = (
+        _on(SequenceKey(name, OVER_DATASET), both, [found.get(DatasetKey(one, name)) for one in both], axis, options)
+        for name in sorted({key.dataset for key in found if key.codec in both})
     )
-    return [pair for one in on_datasets if (pair := _Pair.of(one, 1, axis.metric, options.rate_axis))]
+    return [pair for (pair,) in pairs if pair]
 
 
 def _interval(estimate: _Estimate, options: CompareOptions) -> Interval:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from bench.analysis.bd import (
     LITTLE_OVERLAP,
     OUT_OF_RANGE,
     SPREAD_METHODS,
+    UNITS,
     BDResult,
     Cause,
     Domain,
@@ -90,35 +91,18 @@ class Pairs:
             cause, reason = self.reasons[spot]
             if cause in NOT_COMPARABLE:
                 return BDResult.undefined(cause, reason, self.label)
-            return BDResult(
-                None, "undefined", reason, overlap, self.label, cause, notes=tuple(doubt.text for doubt in doubts)
-            )
+            told = tuple(doubt.text for doubt in doubts)
+            return replace(BDResult.undefined(cause, reason, self.label, overlap), notes=told)
         assert overlap is not None
-        flags = flags_of(int(self.flags[spot]))
-        by_method = {
-            name: one
-            for name, one in zip(SPREAD_METHODS, self.methods[:, *spot].tolist(), strict=True)
-            if math.isfinite(one)
-        }
-        if Cause.LITTLE_OVERLAP in flags:
-            doubts.append(little_overlap(overlap, self.domain))
-        if Cause.METHODS_DISAGREE in flags:
-            doubts += disagreement(value, by_method, 0.0, " %" if self.domain == "quality" else "")
-        if spot in self.falls:
-            doubts.append(self.falls[spot])
+        methods = zip(SPREAD_METHODS, self.methods[:, *spot].tolist(), strict=True)
+        by_method = {name: one for name, one in methods if math.isfinite(one)}
+        doubts += little_overlap(overlap, self.domain)
+        if Cause.METHODS_DISAGREE in flags_of(int(self.flags[spot])):
+            doubts += disagreement(value, by_method, 0.0, UNITS[self.domain])
+        doubts += [self.falls[spot]] if spot in self.falls else []
         doubts += [doubt for one in spot for doubt in self.lacking.get(one, ())]
         low, high = self.compared[:, *spot].tolist()
-        return BDResult(
-            value,
-            "ok",
-            None,
-            overlap,
-            self.label,
-            flags=tuple(dict.fromkeys(doubt.flag for doubt in doubts)),
-            notes=tuple(doubt.text for doubt in doubts),
-            compared=(low, high),
-            by_method=by_method,
-        )
+        return BDResult.of(value, overlap, self.label, doubts, (low, high), by_method)
 
 
 @dataclass(frozen=True)

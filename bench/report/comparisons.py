@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple
 
-from bench.analysis.bd import BDResult, Cause, Domain, Status
+from bench.analysis.bd import DOMAINS, UNITS, BDResult, Cause, Domain, Status
 from bench.analysis.compare import (
     MIXED,
     Overall,
@@ -23,7 +23,7 @@ from bench.analysis.matrix import Pairs, Summary, flags_of
 from bench.analysis.options import Convention
 from bench.analysis.significance import Interval
 from bench.records.cell import CellResult
-from bench.report.grid import DOMAINS, Grid
+from bench.report.grid import Grid
 from bench.report.measured import Measured, MetricFacts, Scope, scopes
 
 UNTIMED = SpeedRatio(None, "no compared sequence has a time from both codecs", 0)
@@ -222,7 +222,7 @@ def _deltas(grid: Grid, scoped: _Pairs, test: int, on: Callable[[SequenceKey, in
 
     def overall(domain: Domain) -> Overall:
         summary = over[domain]
-        label, unit = measured.options.label, " %" if domain == "quality" else ""
+        label, unit = measured.options.label, UNITS[domain]
         wholes, means = (_results(pairs.get(domain, ()), test) for pairs in (scoped.wholes, scoped.averaged))
         if any(key in wholes or key in means for key in summary.keys):
             whole = [*(wholes if summary.keys[0] in wholes else means).items()]

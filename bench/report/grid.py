@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bench.analysis.bd import Domain
+from bench.analysis.bd import DOMAINS, Domain
 from bench.analysis.curves import CurveKey, DatasetSource, RDCurve, SequenceKey, curves_of
 from bench.analysis.matrix import Pairs, Summary, delta_pairs, summarise
 from bench.analysis.pooled import OVER_DATASET, DatasetKey, dataset_curves
@@ -15,8 +15,6 @@ from bench.report.overall import DatasetCurves, MeanCurves, OverallCurves
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DOMAINS: tuple[Domain, ...] = ("quality", "rate")
 
 
 @dataclass(frozen=True)
