@@ -10,6 +10,8 @@ import pytest
 import bench
 from bench.errors import UnknownNameError, UsageError
 
+pytestmark = pytest.mark.slow
+
 CARDS = Path(__file__).parents[2] / "docs" / "examples"
 
 

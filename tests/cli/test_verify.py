@@ -14,6 +14,8 @@ import pytest
 import bench
 from bench.cards import Card
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Callable[..., Path]) -> Path:
@@ -307,7 +309,6 @@ def test_everything_of_a_measurement_is_computed_again(vcbench, folder: Path, so
     assert checks(outcome)["ssim"]["outcome"] == "equal"
 
 
-@pytest.mark.slow
 def test_encoding_again_gives_the_same_bytes_or_says_not(vcbench, folder: Path, source: Path) -> None:
     outcome = vcbench("verify", folder, "--encode", "--input", source, "--json")
     assert outcome.code == 0

@@ -16,6 +16,8 @@ import pytest
 from bench.core import supervisor
 from bench.core.process import Process, ProcessError, StoppedError, run, stop_programs
 
+pytestmark = pytest.mark.slow
+
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 

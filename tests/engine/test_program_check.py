@@ -16,6 +16,8 @@ from bench.errors import MediaError
 from bench.records.cell import CellResult
 from bench.video.sequence import open_sequence
 
+pytestmark = pytest.mark.slow
+
 # it does what the variable of its direction says: "A B" has the file B put in the place of A
 SCRIPT = """#!{python}
 import os, sys
