@@ -145,7 +145,7 @@ def _enter(spec: dict[str, Any]) -> None:
 
 
 def _bind(path: str) -> bool:
-    source, target = f"/old{path}", f"/new{path}"
+    target = f"/new{path}"
     try:
         is_folder = stat.S_ISDIR(os.stat(_followed(path)).st_mode)
     except OSError:
@@ -154,7 +154,7 @@ def _bind(path: str) -> bool:
         os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
         if not is_folder:
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
-    _mount(_followed(path) if os.path.islink(source) else source, target, None, _MS_BIND | _MS_REC)
+    _mount(_followed(path), target, None, _MS_BIND | _MS_REC)
     return True
 
 
