@@ -132,7 +132,11 @@ class Supervised:
             self._channel.close()
             raise
         try:
-            word, number, *more = self._line(None) or (b"failed", b"0")
+            word, *numbers = self._line(None) or [b"failed", b"0"]
+            if word == b"begun":
+                self.pid, self._supervisor_pid = map(int, numbers)
+                with contextlib.suppress(TimeoutError):  # the program runs, and has stopped its supervisor
+                    word, *numbers = self._line(_ENOUGH_S) or [b"failed", b"0"]
         except BaseException:
             self.close()
             raise
@@ -141,11 +145,10 @@ class Supervised:
             for pipe in (self.stdin, self.stdout):
                 if pipe is not None:
                     pipe.close()
-            if not int(number):
+            number = int(numbers[0])
+            if not number:
                 raise OSError(f"{argv[0]}: its supervisor was ended while it started")
-            raise OSError(int(number), os.strerror(int(number)), argv[0])
-        self.pid = int(number)
-        self._supervisor_pid = int(more[0])
+            raise OSError(number, os.strerror(number), argv[0])
 
     def _begin(
         self, argv: Sequence[str], theirs: socket.socket, pass_fds: Sequence[int], settings: dict[str, Any]
@@ -187,6 +190,8 @@ class Supervised:
         """
         if self._end is None:
             words = self._line(seconds)
+            if words == [b"started"]:  # late, by a supervisor that was stopped for a while
+                words = self._line(seconds)
             if words:
                 self._end = int(words[1]), Usage(float(words[2]), float(words[3]), int(words[4]))
             else:  # the supervisor was ended from outside, and the program with it

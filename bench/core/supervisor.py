@@ -58,12 +58,14 @@ class _Supervisor:
         self._started = time.monotonic()
         self._program = os.fork()
         if not self._program:
+            # before it runs what is not ours, which may stop its supervisor
+            self._say(f"begun {os.getpid()} {os.getppid()}")
             _let_become(become, say_failure)
         os.close(say_failure)
         _let_go_of_all_but(channel, failure)
         self.failed = os.read(failure, 16)  # nothing, once the program has taken the place of our copy
         os.close(failure)
-        self._say(f"failed {self.failed.decode()}" if self.failed else f"started {self._program} {os.getpid()}")
+        self._say(f"failed {self.failed.decode()}" if self.failed else "started")
 
     def watch(self) -> None:
         """Wait for the program's end and say so, then for the word to end whatever is left; or for that word alone."""

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bench.core import supervisor
-from bench.core.process import Process, ProcessError, StoppedError, run, stop_programs
+from bench.core.process import Process, ProcessError, StoppedError, Supervised, run, stop_programs
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +62,27 @@ def test_time_limit_ends_what_the_program_started(tmp_path: Path, monkeypatch, h
     assert "time limit of 0.5 s" in str(caught.value)
     assert time.monotonic() - started < 60
     assert wait_until(lambda: gone(int((tmp_path / "pid").read_text())))
+
+
+class StoppedAtOnce(Supervised):
+    """A program so fast that its supervisor is stopped before it can say that the program has started."""
+
+    def _begin(self, argv, theirs, pass_fds, settings):
+        code = (
+            "import os, signal, subprocess, sys\n"
+            "program = subprocess.Popen(sys.argv[2:])\n"
+            "os.write(int(sys.argv[1]), b'begun %d %d\\n' % (program.pid, os.getpid()))\n"
+            "os.kill(os.getpid(), signal.SIGSTOP)"
+        )
+        return subprocess.Popen([*python(code), str(theirs.fileno()), *argv], pass_fds=[theirs.fileno()], **settings)
+
+
+def test_a_program_that_stops_its_supervisor_at_once_ends_by_its_time_limit(monkeypatch) -> None:
+    monkeypatch.setattr("bench.core.process._ENOUGH_S", 0.2)
+    with pytest.raises(ProcessError) as caught, Process(["sleep", "600"], time_limit=0.2, begin=StoppedAtOnce) as ends:
+        ends.finish()
+    assert caught.value.timed_out
+    assert wait_until(lambda: gone(ends.pid))
 
 
 def test_programs_run_where_the_supervisor_is_not_compiled(monkeypatch) -> None:
