@@ -137,7 +137,8 @@ def test_few_frames_are_kept_alive(tmp_path: Path) -> None:
             most = max(most, sum(ref() is not None for ref in alive))
 
     videos = [DecodedVideo(frames(seed), [_Previous], SAME, tmp_path) for seed in range(2)]
-    gc.freeze()  # what other tests left in this process would be searched again for each frame
+    gc.collect()
+    gc.freeze()  # what other tests keep in this process would be searched again for each frame
     outcomes = measure_together(frames(9), videos)
     assert [outcome[0].frames for outcome in outcomes if isinstance(outcome, list)] == [(None, *range(11))] * 2
     assert most <= 3 * 3  # of each of the three: the one being read, the one measured last and the one before it
