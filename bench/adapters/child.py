@@ -98,12 +98,16 @@ class ChildCodec(ExternalCodec):
         self, command: Command, kind: type[EncodeError] | type[DecodeError], *, cwd: Path, **more: Any
     ) -> Process:
         """As for every program; a fork of the codec's warm process, where it has one."""
-        warm = process_of(self._codec, self._about_card, PROGRAM) if self.sandbox is None else None
+        warm = self._warm()
         if warm is not None:
             more["begin"] = partial(_forked, warm)
         return super().start(command, kind, cwd=cwd, **more)
 
+    def _warm(self) -> WarmProcess | None:
+        return process_of(self._codec, self._about_card, PROGRAM) if self.sandbox is None else None
+
     def open_decoder(self, bitstream: Path, coded: VideoFormat) -> RunningDecoder:
+        self._warm()  # its start is no part of the time that a decode takes
         return _ChildDecoder(self, self.decode_command(bitstream, coded), coded, bitstream.parent)
 
     def encode_command(self, source: Sequence, coded: VideoFormat, rate: RatePoint, bitstream: Path) -> Command:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from bench.core.environment import inherited
 from bench.core.files import Stamp
 
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"))
@@ -133,8 +134,9 @@ def _libraries(program: Path) -> Iterator[Path]:
         return
     try:  # it starts nothing, and ends by itself
         listing = subprocess.run(
-            [str(loader), "--list", str(program.absolute())], capture_output=True, timeout=_ENOUGH_S, check=False
-        )
+            [str(loader), "--list", str(program.absolute())],
+            capture_output=True, timeout=_ENOUGH_S, check=False, env=inherited(),
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return
     for name in _LINKED.findall(listing.stdout.decode("utf-8", "replace")):

@@ -32,6 +32,7 @@ from typing import IO, Any, NoReturn
 
 from bench.adapters.base import Codec
 from bench.adapters.sandbox_view import environment
+from bench.core.environment import inherited
 from bench.core.files import canonical_json
 from bench.core.process import Begun, Supervised, Usage, raise_if_stopped
 from bench.core.sandbox import passed
@@ -94,7 +95,7 @@ class WarmProcess:
             null = subprocess.DEVNULL
             self._program = Supervised(
                 argv, pass_fds=[theirs.fileno()], cwd=tempfile.gettempdir(), stdin=null, stdout=null, stderr=null,
-                env={**os.environ, **{name: os.environ.get(name, "1") for name in _ONE_THREAD}},
+                env={**inherited(), **{name: os.environ.get(name, "1") for name in _ONE_THREAD}},
             )  # fmt: skip
         until = time.monotonic() + _READY_S
         while not select.select([self._socket], [], [], _LOOK_S)[0]:

@@ -7,7 +7,6 @@ input nor output, so that nothing that research code prints can break the protoc
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from threading import Timer
 from types import TracebackType
 from typing import Any, Self
 
+from bench.core.environment import inherited
 from bench.core.process import Supervised
 from bench.core.strict_json import plain_text
 
@@ -60,7 +60,7 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=2,
                     pass_fds=[theirs.fileno()],
-                    env={**os.environ, CHANNEL: str(theirs.fileno())},
+                    env={**inherited(), CHANNEL: str(theirs.fileno())},
                 )
             except OSError as error:
                 ours.close()

@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from bench.core import supervisor
 from bench.core.energy import EnergyMeter
+from bench.core.environment import inherited
 from bench.core.supervisor import family
 
 STDERR_TAIL = 4000
@@ -266,7 +267,7 @@ class Process:
                 stdin=target[stdin],
                 stdout=target[stdout],
                 stderr=self._stderr,
-                env=None if env is None else {**os.environ, **env},
+                env={**inherited(), **(env or {})},
             )
         except BaseException:
             self._stderr.close()

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from bench.core.environment import inherited
 from bench.errors import UnavailableError, UsageError
 
 ENVIRONMENT = "VCBENCH_SANDBOX"
@@ -132,7 +133,7 @@ def passed() -> dict[str, str]:
     """The variables of this environment that programs in a sandbox get: what a codec may depend on, and no secrets."""
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in inherited().items()
         if name in _PASSED or name.startswith(_PASSED_PREFIXES)
     }  # fmt: skip
 

@@ -193,6 +193,24 @@ def test_encodes_and_decodes_are_forks_that_know_nothing_of_each_other(
     assert not frame.data.any()  # the source's name is nowhere in the decoder's memory
 
 
+def test_no_start_counts_as_the_time_of_a_decode(
+    prepared: Make, sequence: Sequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing OpenCV, as measuring does, changes variables of this process, and is no reason to start another."""
+    codec = prepared()
+    info = encoded(codec, sequence, tmp_path / "a")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/packages/cv2/../../lib64:")
+    decoder = codec.open_decoder(tmp_path / "a" / "bitstream.bin", codec.transform(sequence.format).coded)
+    with decoder:
+        assert len(list(decoder.frames())) == 1
+    assert info.usage is not None and decoder.usage is not None
+    assert decoder.usage.start_s == info.usage.start_s
+    warm.end_all()
+    with codec.open_decoder(tmp_path / "a" / "bitstream.bin", codec.transform(sequence.format).coded):
+        (started,) = warm._processes.values()
+        assert started.start_s > 0  # it is there before the clock of the first frame runs
+
+
 def test_the_decoder_would_find_the_name_of_a_source(sequence: Sequence, tmp_path: Path) -> None:
     """The control of the test above: a process that knows the name finds it in its memory."""
     (tmp_path / "prepared.py").write_text(SOURCE)
