@@ -98,7 +98,8 @@ def main() -> None:
         for role in rows[counts[0]]:
             values = [rows[count][role] for count in counts]
             line = "  ".join(f"{value:7.1f} ({count} frames)" for value, count in zip(values, counts, strict=True))
-            print(f"  {role:14} {line}   ratio {values[-1] / values[0]:.3f}")
+            ratio = f"{values[-1] / values[0]:.3f}" if values[0] else "none"  # seen as it ended
+            print(f"  {role:14} {line}   ratio {ratio}")
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ def whole_pass(clip: Clip, size: str, runs: int) -> None:
     peer = peer_ms_ssim(clip.pairs(min(frames, PEER_FRAMES.get(size, 4))))
     contenders: dict[str, tuple[Callable[[], object], int]] = {
         "FFmpeg vmaf": (lambda: ffmpeg_vmaf(clip), frames),
+        "vcbench vmaf": (lambda: our_pass(clip, ("vmaf",)), frames),
         "vcbench psnr, ssim, ms_ssim, vmaf": (lambda: our_pass(clip, (*FIDELITY, "vmaf")), frames),
         "FFmpeg vmaf, float_ms_ssim": (lambda: ffmpeg_vmaf(clip, "float_ms_ssim"), frames),
         "vcbench psnr, ssim, ms_ssim": (lambda: our_pass(clip, FIDELITY), frames),
@@ -191,7 +192,8 @@ def whole_pass(clip: Clip, size: str, runs: int) -> None:
         contenders["pytorch_msssim ms_ssim"] = (peer, min(frames, PEER_FRAMES.get(size, 4)))
     costs = take_turns(contenders, runs)
     print_costs(costs)
-    vmaf, everything, both, fidelity, *others = (walls(values) for values in costs.values())
+    vmaf, alone, everything, both, fidelity, *others = (walls(values) for values in costs.values())
+    print_ratio("vcbench vmaf / FFmpeg vmaf", alone, vmaf, 1.25, at_most=True)
     print_ratio("vcbench psnr, ssim, ms_ssim, vmaf / FFmpeg vmaf", everything, vmaf, 1.3, at_most=True)
     print_ratio("FFmpeg vmaf, float_ms_ssim / vcbench psnr, ssim, ms_ssim", both, fidelity, 8)
     if len(others) == 2:
