@@ -25,7 +25,6 @@ def steps() -> dict[str, Callable[..., Any]]:
     from bench.engine.run import plan
     from bench.metrics.filters import FilterPass
     from bench.video.frame import DigestedFrames
-    from bench.video.sequence import read_raw_frames
 
     work = cell._Work
     return {
@@ -34,8 +33,8 @@ def steps() -> dict[str, Callable[..., Any]]:
         "decode and measure": cell._measure,
         "  start the decoder": work.open,
         "  start FFmpeg's filters, prepare metrics": measure.MetricPass.__init__,
-        "  read frames of source and decoder, waiting included": read_raw_frames,
-        "  digest the decoded frames, waiting included": DigestedFrames.__next__,
+        "  wait for decoded frames": cell._WaitingClock.__next__,
+        "  the same, and their digest": DigestedFrames.__next__,
         "  measure pairs of frames": measure.MetricPass.push,
         "    of which: hand them to FFmpeg's filters": FilterPass.push,
         "  wait for the filters' last values, pool": measure.MetricPass.finish,

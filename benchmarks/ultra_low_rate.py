@@ -10,7 +10,7 @@ after an interruption and measures only new clips. Weights: `vcbench fetch weigh
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,14 @@ from parts import METRICS, apart
 
 import bench
 from bench.analysis.equal_rate import AtRate, at_rate
+from bench.errors import VcbenchError
+from bench.records.cell import CellResult
 
 SAME_BASE = "svt-av1-sr@tuned,svt-av1-sr@tuned-grain,svt-av1-sr@lanczos-quarter,diff-sit-small@no-exchange"
 OTHERS = "svt-av1-sr@lanczos-half,vvenc-sr@lanczos-quarter,vvenc-sr@lanczos-half,x265@low-delay,x265@grain,x265@filter"
+FEWEST = 3
+"""Clips from which on a mean has an interval."""
+
 SUFFIXES = (".y4m", ".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
@@ -41,17 +46,22 @@ def main() -> None:
     same, others, metrics = (
         text.split(",") if text else [] for text in (options.same, options.others, options.metrics)
     )
-    clips = list(files(options.clips))
-    shared = {"inputs": clips, "frames": options.frames, "metrics": metrics, "rates": (options.rate,)}
-    shared |= {"jobs": options.jobs, "out": options.out}
-    results = bench.run([options.test, *same], **shared)
-    if others:
-        results = bench.run([options.test, *others], match_rate=options.test, **shared)
+    try:
+        clips = list(files(options.clips))
+        shared = {"inputs": clips, "frames": options.frames, "metrics": metrics, "rates": (options.rate,)}
+        shared |= {"jobs": options.jobs, "out": options.out}
+        results = bench.run([options.test, *same], **shared)
+        if others:
+            results = bench.run([options.test, *others], match_rate=options.test, **shared)
+    except (VcbenchError, OSError) as error:
+        parser.error(str(error))
     names = [options.test, *same, *others]
     rows = at_rate(results, anchor=options.test, codecs=names, metrics=metrics)
     points = [rows[start : start + len(names)] for start in range(0, len(rows), len(names))]
     wanted = {clip.stem for clip in clips}
-    print_tables([point for point in points if point[0].rate == options.rate and point[0].sequence in wanted], metrics)
+    points = [point for point in points if point[0].rate == options.rate and point[0].sequence in wanted]
+    print_gaps(points, metrics, {cell.name: cell for cell in results.cells})
+    print_tables(points, metrics)
 
 
 def files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -60,38 +70,55 @@ def files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
 
 
+def print_gaps(points: Sequence[Sequence[AtRate]], metrics: Sequence[str], cells: Mapping[str, CellResult]) -> None:
+    """Clips that are left out, of all tables or of one metric, with the reason."""
+    for row in (row for point in points for row in point):
+        if row.cell is None:
+            print(f"{row.sequence} left out: {row.codec}: {row.reason}")
+            continue
+        for metric in metrics:
+            if row.values[metric] is None:
+                measured = cells[row.cell].measurements.get(metric)
+                why = measured.reason if measured else "not measured"
+                print(f"{row.sequence} left out of {metric}: {row.codec}: {why}")
+
+
 def print_tables(points: Sequence[Sequence[AtRate]], metrics: Sequence[str]) -> None:
     """Means, and differences from the first codec, over the clips that all codecs have."""
     whole = [point for point in points if all(row.cell for row in point)]
-    for point in points:
-        for row in point:
-            if row.reason:
-                print(f"{point[0].sequence}: left out: {row.reason}")
     if not whole:
         return
-    print(f"\n{len(whole)} clips: {', '.join(point[0].sequence for point in whole)}\n")
+    print(f"\n{len(whole)} of {len(points)} clips: {', '.join(point[0].sequence for point in whole)}\n")
     heads = [f"{name}, {UNITS[name][1]}" if name in UNITS else name for name in metrics]
-    codecs = list(zip(*whole, strict=True))
-    ours = codecs[0]
+    of_metric = {metric: values(whole, metric) for metric in metrics}
     print_row(["codec", "bpp", "its rate", *heads])
     print_row(["---", "--:", "--:", *["--:"] * len(metrics)])
-    for rows in codecs:
+    for number, rows in enumerate(zip(*whole, strict=True)):
         rate = np.exp(np.mean([np.log1p(row.distance or 0.0) for row in rows]))
-        mean = [f"{np.mean(values(rows, metric)):.4g}" for metric in metrics]
-        print_row([rows[0].codec, f"{np.mean([row.bpp or 0.0 for row in rows]):.4f}", f"{rate:.2f}", *mean])
+        means = [f"{found[number].mean():.4g}" if found.size else "none" for found in of_metric.values()]
+        print_row([rows[0].codec, f"{np.mean([row.bpp or 0.0 for row in rows]):.4f}", f"{rate:.2f}", *means])
     print()
-    print_row([f"minus {ours[0].codec}", *heads])
+    print_row([f"minus {whole[0][0].codec}", *heads])
     print_row(["---", *["--:"] * len(metrics)])
-    for rows in codecs[1:]:
-        print_row([rows[0].codec, *(apart(metric, values(ours, metric), values(rows, metric)) for metric in metrics)])
+    for number, row in enumerate(whole[0][1:], 1):
+        print_row([row.codec, *(difference(metric, found, number) for metric, found in of_metric.items())])
 
 
-def values(rows: Sequence[AtRate], metric: str) -> np.ndarray:
-    """A metric of a codec, clip by clip, in the unit of tables; one that has no value ends the benchmark."""
-    missing = [row.sequence for row in rows if row.values[metric] is None]
-    if missing:
-        raise SystemExit(f"{rows[0].codec}: no {metric} on {', '.join(missing)}: vcbench validate tells why")
-    return np.array([row.values[metric] for row in rows]) / UNITS.get(metric, (1.0, ""))[0]
+def values(points: Sequence[Sequence[AtRate]], metric: str) -> np.ndarray:
+    """A metric by codec and clip, in the unit of tables, of the clips on which all codecs have it."""
+    found = [[row.values[metric] for row in point] for point in points]
+    kept = [of_clip for of_clip in found if None not in of_clip]
+    return np.array(kept, dtype=float).T / UNITS.get(metric, (1.0, ""))[0]
+
+
+def difference(metric: str, found: np.ndarray, number: int) -> str:
+    """A codec's mean difference from the first, with its interval where there are clips enough for one."""
+    if not found.size:
+        return "none"
+    clips = found.shape[1]
+    if clips < FEWEST:
+        return f"{(found[number] - found[0]).mean():+.4g} (no interval of {clips} clip{'s' * (clips > 1)})"
+    return apart(metric, found[0], found[number])
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ class Supervised:
             words = self._line(seconds)
             if words == [b"started"]:  # late, by a supervisor that was stopped for a while
                 words = self._line(seconds)
-            if words:
+            if words and words[0] == b"ended":
                 self._end = int(words[1]), Usage(float(words[2]), float(words[3]), int(words[4]))
             else:  # the supervisor was ended from outside, and the program with it
                 self._end = self._supervisor.wait() or -signal.SIGKILL, Usage(0.0, 0.0, 0)
